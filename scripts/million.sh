@@ -8,6 +8,7 @@
 #   --steps A,B,C     where memory is looked at (default: about a quarter, a half and all; 5000,10000,19000 for 19000)
 #   --rate R          connections opened per second (default 5000)
 #   --seconds S       how long all of them are held (default 10)
+#   --workers N       so many processes open them together (default: half of the cores beyond 100,000 connections, else the one that reports)
 #   --keep            leave the files of the run where they are
 #   --binaries DIR    where imgate and autoclient are (default: target/dist, built first)
 #
@@ -16,14 +17,15 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-connections=1000000 steps="" rate=5000 seconds=10 keep=false binaries=""
-usage() { sed -n '2,16p' "scripts/million.sh" | sed 's/^# \{0,1\}//' >&2; exit 1; }
+connections=1000000 steps="" rate=5000 seconds=10 workers="" keep=false binaries=""
+usage() { sed -n '2,17p' "scripts/million.sh" | sed 's/^# \{0,1\}//' >&2; exit 1; }
 while [[ $# -gt 0 ]]; do
     case "$1" in
         --connections) connections="${2:?}"; shift ;;
         --steps) steps="${2:?}"; shift ;;
         --rate) rate="${2:?}"; shift ;;
         --seconds) seconds="${2:?}"; shift ;;
+        --workers) workers="${2:?}"; shift ;;
         --binaries) binaries="${2:?}"; shift ;;
         --keep) keep=true ;;
         *) usage ;;
@@ -31,6 +33,10 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 [[ "$connections" =~ ^[1-9][0-9]*$ ]] || usage
+if [[ -z "$workers" ]]; then
+    workers=$((connections > 100000 ? ($(nproc) + 1) / 2 : 0))
+fi
+[[ "$workers" =~ ^[0-9]+$ ]] || usage
 
 # ---- what the machine allows ----------------------------------------------------------------------
 
@@ -85,7 +91,9 @@ fi
 
 folder="$(mktemp -d)"
 gateway=""
+helpers=()
 end() {
+    ((${#helpers[@]} == 0)) || { kill -TERM "${helpers[@]}" 2>/dev/null || true; wait "${helpers[@]}" 2>/dev/null || true; }
     [[ -z "$gateway" ]] || { kill -TERM "$gateway" 2>/dev/null || true; wait "$gateway" 2>/dev/null || true; }
     $keep && echo "the files are in $folder" || rm -rf "$folder"
 }
@@ -105,6 +113,24 @@ for _ in $(seq 300); do
 done
 [[ -n "$address" ]] || { echo "million: the gateway does not listen" >&2; exit 1; }
 
+# Whatever opens the connections: workers of their own, or the process that reports.
+shared=()
+for ((place = 1; place <= workers; place++)); do
+    "$binaries/autoclient" worker --listen 127.0.0.1:0 2>"$folder/worker-$place" &
+    helpers+=($!)
+    at=""
+    for _ in $(seq 100); do
+        at="$(sed -n 's/^autoclient worker: listening on //p' "$folder/worker-$place")"
+        [[ -n "$at" ]] && break
+        kill -0 "${helpers[-1]}" 2>/dev/null || { cat "$folder/worker-$place" >&2; exit 1; }
+        sleep 0.1
+    done
+    [[ -n "$at" ]] || { echo "million: a worker does not listen" >&2; exit 1; }
+    shared+=("$at")
+done
+with_workers=()
+((workers == 0)) || with_workers=(--workers "$(IFS=,; echo "${shared[*]}")")
+
 uname -srm
 awk -F': ' '/^model name/ { print $2; exit }' /proc/cpuinfo
 echo "commit $(git describe --always --dirty 2>/dev/null || echo unknown), $(date -u +%F)"
@@ -112,7 +138,7 @@ slab() { awk '/^Slab:/ { print $2 }' /proc/meminfo; }
 before="$(slab)"
 result=0
 "$binaries/autoclient" idle --target "$address" --tokens "$folder/tokens" --server-pid "$gateway" --steps "$steps" \
-    --connect-rate "$rate" --connecting-max 512 --sources "$sources" --seconds "$seconds" &
+    --connect-rate "$rate" --connecting-max 512 --sources "$sources" --seconds "$seconds" "${with_workers[@]}" &
 client=$!
 peak="$before"
 while kill -0 "$client" 2>/dev/null; do
