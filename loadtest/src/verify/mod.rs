@@ -150,7 +150,6 @@ pub(crate) struct CrewLane {
 
 impl World {
     /// A world at its beginning, with `threads` lanes.
-    #[expect(clippy::too_many_arguments, reason = "each is a plain part, given once")]
     pub(crate) fn new(
         doors: Vec<Door>,
         run: u64,
