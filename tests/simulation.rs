@@ -63,7 +63,7 @@ const VOLATILE_SEEDS: u64 = 256;
 /// Seeds of the run of two gateways on one store.
 const PAIR_SEEDS: u64 = 96;
 /// Seeds of the run of several gateways that tell each other what they store.
-const CLUSTER_SEEDS: u64 = 192;
+const CLUSTER_SEEDS: u64 = 1024;
 /// Seeds in which a fault of these must show.
 const CLUSTER_BUG_SEEDS: u64 = 192;
 /// Seeds of the run in which each work of the store fails once in every way.

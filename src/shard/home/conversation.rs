@@ -149,6 +149,8 @@ impl Conversation {
             && !self.reading
             && !self.suspect
             && !self.doubt
+            // What is known to exist is still to be handed on, however long it is waited for.
+            && self.delivered().is_none_or(|delivered| self.revealed <= delivered)
     }
 
     /// Whether it may be forgotten now: not in the millisecond of its last message, which a fresh

@@ -195,6 +195,23 @@ fn a_conversation_that_is_forgotten_is_not_shown_again() {
     assert_eq!(sum(&mut world, |t| t.gap_reads), 0);
 }
 
+/// While the row before it may be on its way, memory is short, and nothing tells of it again.
+#[test]
+fn a_conversation_that_waits_for_a_row_is_not_forgotten() {
+    let (mut world, conv) = one_of_several();
+    let now_ms = world.now.wall_ms;
+    let first = elsewhere(&mut world, conv, "one", now_ms);
+    hear(&mut world, row(&first));
+    elsewhere(&mut world, conv, "two", now_ms);
+    hear(&mut world, head(conv, 2, 2));
+    wait(&mut world, 1);
+    for shard in 0..world.shards.len() {
+        world.step(shard, Event::Shed { bytes: 0 });
+    }
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    assert_eq!(told(&mut world), ["push #1 b one", "push #2 b two"]);
+}
+
 /// Ours is committed, and its answer is on its way; the other gateway's, which came behind it, is
 /// here already.
 #[test]
