@@ -86,6 +86,12 @@ pub trait Files {
     /// As the database says.
     fn unclaim(&mut self, claim: &Claim) -> Result<(), Error>;
 
+    /// Whether there is such a file: an upload was recorded, and nothing has forgotten it since.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn is_known(&mut self, file: FileId) -> Result<bool, Error>;
+
     /// One step of the removal of files that nothing holds at `now_ms`: looks at up to `files_max`
     /// that are due. `remove` takes a file out of sight, and answers whether it could; the
     /// transaction that forgets the file ends after it, and until then nothing can refer to the

@@ -57,6 +57,7 @@ pub(super) fn an_upload_weighs_once_on_each_who_claims_it(site: &Site) {
     let db = &mut *site.connect();
     users(db, 2);
     assert_eq!(db.files().claim(&upload(1, 1, 10), 29), Ok(false), "too heavy, and nothing is recorded");
+    assert_eq!(db.files().is_known(file(1)), Ok(false));
     assert_eq!(db.files().claimed(uid(1), &[1; 32], 10), Ok(None));
     assert_eq!(db.files().claim(&upload(1, 1, 10), 30), Ok(true), "up to the bound");
     assert_eq!(db.files().claim(&upload(1, 1, 20), 30), Ok(true), "again: it weighs nothing more");
@@ -66,7 +67,13 @@ pub(super) fn an_upload_weighs_once_on_each_who_claims_it(site: &Site) {
     assert_eq!(db.files().claim(&upload(9, 1, 20), 100), Ok(false), "there is no such user");
     assert_eq!(db.files().unclaim(&upload(2, 1, 20)), Ok(()));
     assert_eq!((db.social().uploaded(uid(1)), db.social().uploaded(uid(2))), (Ok(30), Ok(0)));
+    assert_eq!((db.files().is_known(file(1)), db.files().is_known(file(2))), (Ok(true), Ok(false)));
+    let mut looked_at = BTreeSet::new();
+    let look = |file| !looked_at.insert(file);
+    assert_eq!(db.files().retire(DAY_MS, 9, &mut { look }).map(|step| (step.seen, step.removed)), Ok((1, 0)));
+    assert_eq!((looked_at, db.files().is_known(file(1))), ([file(1)].into(), Ok(true)), "a look forgets nothing");
     assert_eq!(retired(db, DAY_MS), [file(1)].into(), "whom it weighs on is free of it again");
+    assert_eq!(db.files().is_known(file(1)), Ok(false));
     assert_eq!(db.social().uploaded(uid(1)), Ok(0));
 }
 

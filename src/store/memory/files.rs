@@ -161,6 +161,10 @@ impl Files for Connection {
         Ok(())
     }
 
+    fn is_known(&mut self, file: FileId) -> Result<bool, Error> {
+        Ok(self.state.lock().library.files.contains_key(&file))
+    }
+
     fn retire(
         &mut self,
         now_ms: u64,

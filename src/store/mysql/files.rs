@@ -181,6 +181,14 @@ impl Files for Mysql {
         })?)
     }
 
+    fn is_known(&mut self, file: FileId) -> Result<bool, Error> {
+        Ok(self
+            .ask(|session| {
+                session.first("SELECT 1 FROM files WHERE file = ?", vec![bytes(file)], |row| get_uint(row, 0))
+            })?
+            .is_some())
+    }
+
     fn retire(
         &mut self,
         now_ms: u64,

@@ -57,6 +57,10 @@ impl Files for Sqlite {
         })
     }
 
+    fn is_known(&mut self, file: FileId) -> Result<bool, Error> {
+        exists(&self.conn, "SELECT 1 FROM files WHERE file = ?1", &[&file.0])
+    }
+
     fn retire(
         &mut self,
         now_ms: u64,
