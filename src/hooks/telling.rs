@@ -31,6 +31,7 @@ use super::journal::Journal;
 use super::signing::Secrets;
 use crate::clock;
 use crate::fair::Networks;
+use crate::http::authorities;
 use crate::limits;
 use crate::metrics::backends::{BackendCounts, Hooked};
 
@@ -85,21 +86,8 @@ impl Teller {
 
 /// TLS as the system's own authorities vouch for it.
 fn connector() -> io::Result<TlsConnector> {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        return Err(io::Error::other(
-            "the system has no certificates of authorities (ca-certificates), and a webhook is https",
-        ));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    let config = authorities::client().map_err(|error| io::Error::other(format!("{error}, and a webhook is https")))?;
+    Ok(TlsConnector::from(config))
 }
 
 /// An event as it is told.

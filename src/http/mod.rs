@@ -2,7 +2,8 @@
 //! do not get further.
 //!
 //! Owns: the request head (`head`), its cookies (`cookie`), the rule of its `Host` (`host`), the
-//! gate's fixed responses (`response`).
+//! gate's fixed responses (`response`); whom to believe where the gateway is the client itself
+//! (`authorities`).
 //! Never: reads a socket or a body, judges a request that is no upgrade (that goes to the control
 //! plane with its bytes), or panics on what a stranger sends.
 //! Bounds: [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX),
@@ -10,6 +11,7 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod authorities;
 pub mod cookie;
 pub mod head;
 pub mod host;
