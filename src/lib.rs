@@ -24,6 +24,7 @@ pub mod shard;
 
 pub mod hooks;
 pub mod mesh;
+pub mod object_store;
 
 pub mod api;
 pub mod cluster;

@@ -8,6 +8,7 @@ mod backends;
 mod cluster;
 mod deflate;
 mod files;
+mod objects;
 mod related;
 mod stop;
 mod store;
@@ -17,6 +18,7 @@ pub use backends::*;
 pub use cluster::*;
 pub use deflate::*;
 pub use files::*;
+pub use objects::*;
 pub use stop::*;
 pub use store::*;
 

@@ -49,18 +49,18 @@ pub enum BadFilter {
 }
 
 /// The parts of the program that write lines; the libraries that it is made of write none.
-const MODULES: [&str; 7] = [
+const MODULES: [&str; 8] = [
     "imgate::api",
     "imgate::cluster",
     "imgate::driver",
     "imgate::hooks",
     "imgate::mesh",
     "imgate::node",
+    "imgate::object_store",
     "imgate::store",
 ];
 /// [`MODULES`] in a sentence.
-const SAYING: &str =
-    "imgate::api, imgate::cluster, imgate::driver, imgate::hooks, imgate::mesh, imgate::node, imgate::store";
+const SAYING: &str = "imgate::api, imgate::cluster, imgate::driver, imgate::hooks, imgate::mesh, imgate::node, imgate::object_store, imgate::store";
 
 /// Whether lines come from `module`: a beginning of their names is enough for the library.
 fn is_module(module: &str) -> bool {

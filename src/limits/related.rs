@@ -44,3 +44,11 @@ const _: () = assert!(PREAMBLE_BYTES_MAX + HEAD_BYTES_MAX < READ_SCRATCH_BYTES, 
 const _: () = assert!(HEAD_BYTES_MAX >= 8192, "hyper takes no smaller buffer than this");
 const _: () =
     assert!(3 * STORE_CALL_MS_MAX + PASSWORD_MS_MAX + NOTICE_MS_MAX < HTTP_REQUEST_MS_MAX, "inner waits end first");
+const _: () = assert!(
+    OBJECT_READ_WAIT_MS_MAX + OBJECT_ANSWER_MS_MAX < OBJECT_READ_MS_MAX && OBJECT_READ_MS_MAX < HTTP_REQUEST_MS_MAX,
+    "who asks for a file is told that the store does not answer"
+);
+const _: () = assert!(
+    OBJECT_MARK_GOOD_MS + OBJECT_ANSWER_MS_MAX * 4 < FILES_LEFT_MS,
+    "a removal is not taken for one that a crash has left"
+);

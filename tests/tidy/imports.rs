@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 11] = [
     &["wire", "auth", "store"],
     &["caller"],
     &["shard"],
-    &["hooks", "mesh"],
+    &["hooks", "mesh", "object_store"],
     &["driver", "cluster", "api", "config"],
     &["node", "doctor"],
     &["main"],
