@@ -13,6 +13,7 @@ mod field;
 mod fields;
 mod foreign;
 mod layers;
+mod objects;
 mod pace;
 mod reading;
 mod shown;
@@ -45,6 +46,7 @@ use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::ids::NodeId;
 use crate::limits;
+use crate::object_store::ObjectTarget;
 use crate::shard::{DevicePolicy, PaceLimits};
 pub use crate::store::Synchronous;
 use crate::store::{Keep, Rule};
@@ -150,6 +152,8 @@ pub struct Config {
     pub foreign: ForeignUsers,
     /// What backends are told by themselves.
     pub webhooks: Webhooks,
+    /// The object store in which files lie; `None`: the folder `files` in [`Config::data`].
+    pub objects: Option<ObjectTarget>,
     /// Bytes of an uploaded file; 0 allows none.
     pub upload_max: u64,
     /// Bytes of all files of one user; 0: without a bound.
@@ -291,7 +295,7 @@ impl Config {
         let ping_after_ms = duration(layers, "ping_after", PING_RANGE_MS, limits::PING_AFTER_MS)?;
         let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
         let [listen, listen_proxy, listen_tls] = listen(layers)?;
-        let uploads = limits::UPLOADS_PER_MINUTE_DEFAULT;
+        let (uploads, guests) = (limits::UPLOADS_PER_MINUTE_DEFAULT, limits::GUESTS_PER_ADDRESS_DEFAULT);
         Ok(Self {
             tls_pairs: tls_pairs(layers)?,
             tls_own_records: tls_own_records(layers)?,
@@ -340,6 +344,7 @@ impl Config {
             access_log: parse(layers, "access_log", String::new(), |text| Some(text.to_owned()))?,
             foreign: foreign::read(layers)?,
             webhooks: webhooks::read(layers)?,
+            objects: objects::read(layers)?,
             upload_max: bytes(layers, "upload_max", limits::UPLOAD_BYTES_DEFAULT, limits::UPLOAD_BYTES_MAX)?,
             upload_user_max: upload_user_max(layers)?,
             uploads_per_minute: number(layers, "uploads_per_minute", uploads, UPLOADS_RANGE)?,
@@ -349,11 +354,7 @@ impl Config {
             })?,
             chatroom: parse(layers, "chatroom", true, |text| text.parse().ok())?,
             chatroom_guests: number(layers, "chatroom_guests", limits::GUESTS_DEFAULT, 1..=limits::CONNECTIONS_MAX)?,
-            chatroom_guests_per_address: count(
-                layers,
-                "chatroom_guests_per_address",
-                limits::GUESTS_PER_ADDRESS_DEFAULT,
-            )?,
+            chatroom_guests_per_address: count(layers, "chatroom_guests_per_address", guests)?,
             echo: parse(layers, "echo", false, |text| text.parse().ok())?,
         })
     }

@@ -2,7 +2,8 @@
 //! that mends it.
 //!
 //! Owns: [`examine`], the list of checks, and how a finding is shown. Never: changes anything but a
-//! file of its own in the data directory, for the time of a sync, which it removes. To add a check:
+//! file of its own in the data directory, for the time of a sync, and an object of its own in the
+//! object store, which it removes. To add a check:
 //! a function from what was read to a [`Finding`], in `kernel`, `host` or `storage`, and a line in
 //! its list.
 
@@ -163,6 +164,7 @@ pub fn examine(machine: &Machine, config: &Config, target_connections: u64) -> R
     findings.extend(host::findings(machine, &need));
     findings.extend(disk::findings(&config.data));
     findings.extend(storage::findings(config));
+    findings.extend(config.objects.as_ref().map(storage::objects));
     let verdict = findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
     Report { target_connections, verdict, findings }
 }

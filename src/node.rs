@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::reloading::{Fixed, Reloading};
-use self::settings::{allowed, jwt_settings, start_hooks, trails, upload_bounds};
+use self::settings::{Counts, allowed, jwt_settings, start_hooks, trails, upload_bounds};
 use self::signals::Wish;
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
@@ -51,11 +51,10 @@ use crate::limits::{
 use crate::log::Log;
 use crate::log::trail::Trails;
 use crate::mesh::{self, ControlPlane, Gate, Orders, ShardEnd, StopProgress};
-use crate::metrics::accounts::AccountCounts;
-use crate::metrics::http::HttpCounts;
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
 use crate::metrics::{Board, Publisher, threads};
+use crate::object_store::ObjectStore;
 use crate::shard::Setup;
 use crate::store::worker::{Replies, Store};
 use crate::store::{self, Backend, Opened};
@@ -213,7 +212,8 @@ impl Node {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
         probe_addresses(config)?;
-        let key = signing_key(config)?;
+        // Before the store is opened, which another try would find taken.
+        let (key, counts) = (signing_key(config)?, Counts::new(config)?);
         let shards = config.shards;
         let (mut mesh, boot) = (mesh::build(shards).context("no polls for the shards")?, getrandom::u64()?);
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
@@ -224,7 +224,7 @@ impl Node {
         let ((drain, drain_asked), (reload, reload_asked)) = (bounded(1), bounded(1));
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
         let memory = memory::Watch::start(Arc::clone(&pressure)).context("cannot start a thread")?;
-        let (counts, judge) = (Counts::default(), judge(config, &key));
+        let judge = judge(config, &key);
         let (hooks, telling) = start_hooks(config, &counts).context("cannot start the webhooks")?;
         let trails = trails(config)?;
         let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
@@ -599,14 +599,6 @@ pub fn gateways_key(config: &Config) -> anyhow::Result<Key> {
     signing_key(config)
 }
 
-/// What the control plane counts.
-#[derive(Clone, Default)]
-struct Counts {
-    accounts: Arc<AccountCounts>,
-    http: Arc<HttpCounts>,
-    files: Arc<api::FileCounters>,
-}
-
 fn operator(
     (drain, reload): (Sender<()>, Sender<ReloadWish>),
     board: &Board,
@@ -656,6 +648,7 @@ fn api_setup(
         http: counts.http,
         password_threads: available_parallelism().map_or(1, |cores| cores.get() / 2).max(1),
         files: config.data.join("files"),
+        objects: counts.objects,
         uploads: upload_bounds(config),
         file_counters: counts.files,
         hsts_s: config.hsts_s,
@@ -698,6 +691,7 @@ fn scraper(
             lost_log_lines: lost_log_lines(),
             trail_left_out: trails.left_out(),
             files: counts.files.numbers(),
+            objects: counts.objects.as_deref().map(ObjectStore::counts),
             tls_not_after_s: certificates.as_ref().map(|certificates| certificates.not_after_s()),
             process: ProcessNumbers {
                 memory_max: Some(memory_max),

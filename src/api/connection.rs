@@ -393,8 +393,8 @@ impl Requests {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         let exact = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-        let streamed = response.extensions().get::<delivery::Streamed>().is_some();
-        let bytes = exact.filter(|_| !streamed).unwrap_or(2 * limits::FILE_CHUNK_BYTES);
+        let chunk = response.extensions().get::<delivery::Streamed>().map(|delivery::Streamed(bytes)| *bytes);
+        let bytes = exact.filter(|_| chunk.is_none()).unwrap_or_else(|| 2 * chunk.unwrap_or(limits::FILE_CHUNK_BYTES));
         self.exchange.answer(bytes);
         response.map(|body| Leaving::new(body, Arc::clone(&self.exchange), trailed))
     }

@@ -4,7 +4,7 @@
 //! Owns: the rules of RFC 9110, sections 13 and 14, for one range. By hand: the crate `headers`
 //! takes neither `Bytes=`, nor empty places in a list, nor numbers beyond 64 bits.
 //! Never: reads ahead of the client: one chunk is in memory.
-//! Bounds: [`limits::FILE_CHUNK_BYTES`].
+//! Bounds: [`limits::FILE_CHUNK_BYTES`], or what another [`Source`] gives at once.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::pin::Pin;
@@ -25,9 +25,46 @@ pub(super) trait Object: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> Object for T {}
 
+/// Where the bytes of a body come from, a chunk at a time.
+pub(super) trait Source: Send {
+    /// Bytes at most of a chunk.
+    fn chunk_bytes(&self) -> usize;
+
+    /// The source again, and the next bytes from `at` on, of which there are `left`: some, and not
+    /// more than that.
+    ///
+    /// # Errors
+    /// They cannot be had; the body ends there.
+    fn chunk(self: Box<Self>, at: u64, left: u64) -> Chunk;
+}
+
+/// What [`Source::chunk`] promises.
+pub(super) type Chunk = Pin<Box<dyn Future<Output = io::Result<(Box<dyn Source>, Bytes)>> + Send>>;
+
+/// A file, read on the threads of `jobs`.
+pub(super) struct FileSource {
+    pub(super) object: Box<dyn Object>,
+    pub(super) jobs: BlockingJobs,
+}
+
+impl Source for FileSource {
+    fn chunk_bytes(&self) -> usize {
+        limits::FILE_CHUNK_BYTES
+    }
+
+    fn chunk(self: Box<Self>, at: u64, left: u64) -> Chunk {
+        let Self { object, jobs } = *self;
+        let read = jobs.clone();
+        Box::pin(async move {
+            let (object, bytes) = read.run(move || chunk(object, at, left)).await?;
+            Ok((Box::new(Self { object, jobs }) as Box<dyn Source>, bytes))
+        })
+    }
+}
+
 /// What is to be served.
 pub(super) struct Content {
-    pub(super) object: Box<dyn Object>,
+    pub(super) source: Box<dyn Source>,
     pub(super) len: u64,
     pub(super) mime: &'static str,
     /// With its quotes.
@@ -36,13 +73,14 @@ pub(super) struct Content {
     pub(super) modified_ms: Option<u64>,
 }
 
-/// On a response whose body is read while it is sent: it holds a chunk, whatever its length.
+/// On a response whose body is read while it is sent: it holds a chunk of so many bytes, whatever
+/// its length.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Streamed;
+pub(super) struct Streamed(pub(super) usize);
 
 /// The answer to a request for `content`. Any method but HEAD gets it: the old pages fetch static
 /// JSON with POST.
-pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, jobs: BlockingJobs) -> Response {
+pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content) -> Response {
     let modified = content.modified_ms.map(http_date);
     let mut response = Response::new(Body::empty());
     set(&mut response, header::ETAG, &content.tag);
@@ -77,9 +115,8 @@ pub(super) fn answer(method: &Method, asked: &HeaderMap, content: Content, jobs:
     let left = wanted.end - wanted.start;
     set(&mut response, header::CONTENT_LENGTH, &left.to_string());
     if method != Method::HEAD {
-        let object = Some(content.object);
-        response.extensions_mut().insert(Streamed);
-        *response.body_mut() = Body::new(Reading { object, at: wanted.start, left, job: None, jobs });
+        response.extensions_mut().insert(Streamed(content.source.chunk_bytes()));
+        *response.body_mut() = Body::new(Reading::new(content.source, wanted.start, left));
     }
     response
 }
@@ -91,6 +128,18 @@ pub(super) fn broken() -> Response {
     set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
     response
 }
+
+/// The answer when the store of files does not answer; it may in a moment.
+pub(super) fn unavailable() -> Response {
+    let mut response = Response::new(Body::from("503 the store of files does not answer; try again\n"));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    set(&mut response, header::RETRY_AFTER, UNAVAILABLE_RETRY_SECS);
+    response
+}
+
+/// When to come back then: the store is tried every second.
+const UNAVAILABLE_RETRY_SECS: &str = "2";
 
 fn set(response: &mut Response, name: HeaderName, value: &str) {
     // All of them are ours and plain.
@@ -175,16 +224,20 @@ fn number(text: &str) -> Option<u64> {
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-type Job = Pin<Box<dyn Future<Output = io::Result<(Box<dyn Object>, Bytes)>> + Send>>;
-
-/// A body that is read from a file.
-struct Reading {
-    /// `None` while a job has it.
-    object: Option<Box<dyn Object>>,
+/// A body that is read from a source.
+pub(super) struct Reading {
+    /// `None` while a chunk is on its way.
+    source: Option<Box<dyn Source>>,
     at: u64,
     left: u64,
-    job: Option<Job>,
-    jobs: BlockingJobs,
+    next: Option<Chunk>,
+}
+
+impl Reading {
+    /// `left` bytes of `source` from `at` on.
+    pub(super) fn new(source: Box<dyn Source>, at: u64, left: u64) -> Self {
+        Self { source: Some(source), at, left, next: None }
+    }
 }
 
 impl hyper::body::Body for Reading {
@@ -195,15 +248,14 @@ impl hyper::body::Body for Reading {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        if let Some(object) = self.object.take() {
-            let (at, left, jobs) = (self.at, self.left, self.jobs.clone());
-            self.job = Some(Box::pin(async move { jobs.run(move || chunk(object, at, left)).await }));
+        if let Some(source) = self.source.take() {
+            self.next = Some(source.chunk(self.at, self.left));
         }
-        let Some(job) = &mut self.job else { return Poll::Ready(None) };
-        let Poll::Ready(read) = job.as_mut().poll(cx) else { return Poll::Pending };
-        self.job = None;
-        let (object, bytes) = read?;
-        self.object = Some(object);
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let Poll::Ready(read) = next.as_mut().poll(cx) else { return Poll::Pending };
+        self.next = None;
+        let (source, bytes) = read?;
+        self.source = Some(source);
         self.at += bytes.len() as u64;
         self.left -= bytes.len() as u64;
         Poll::Ready(Some(Ok(Frame::data(bytes))))

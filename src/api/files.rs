@@ -6,7 +6,7 @@
 //! browser saves it.
 
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -15,6 +15,7 @@ use super::delivery::{self, Content};
 use super::uploads::blobs::Name;
 use super::uploads::kind::Kind;
 use super::uploads::naming;
+use super::uploads::place::NotHad;
 
 /// How the file is called where it is saved.
 #[derive(Deserialize, Default)]
@@ -30,14 +31,15 @@ pub(super) async fn file(State(app): State<App>, Path(name): Path<String>, reque
     let spelled = request.uri().path().ends_with(&name);
     // Files that the originals have kept had other names.
     let Some(wanted) = Name::parse(&name).filter(|_| spelled) else { return app.unrouted(request).await };
-    let (object, len) = match app.uploads.find(wanted).await {
+    let (source, len) = match app.uploads.find(wanted, is_whole(&request)).await {
         Ok(Some(found)) => found,
         Ok(None) => return app.unrouted(request).await,
-        Err(_) => return delivery::broken(),
+        Err(NotHad::Disk(_)) => return delivery::broken(),
+        Err(NotHad::Object(_)) => return delivery::unavailable(),
     };
     let kind = Kind::ALL.into_iter().find(|kind| name.ends_with(&format!(".{}", kind.ext()))).unwrap_or(Kind::Other);
-    let content = Content { object, len, mime: kind.mime(), tag: format!("\"{name}\""), modified_ms: None };
-    let mut response = delivery::answer(request.method(), request.headers(), content, app.uploads.jobs());
+    let content = Content { source, len, mime: kind.mime(), tag: format!("\"{name}\""), modified_ms: None };
+    let mut response = delivery::answer(request.method(), request.headers(), content);
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
@@ -50,6 +52,12 @@ pub(super) async fn file(State(app): State<App>, Path(name): Path<String>, reque
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
     }
     response
+}
+
+/// Whether the answer will be all of the file, as far as the request says.
+fn is_whole(request: &Request) -> bool {
+    let conditions = [header::RANGE, header::IF_NONE_MATCH, header::IF_MATCH];
+    request.method() != Method::HEAD && !conditions.iter().any(|name| request.headers().contains_key(name))
 }
 
 /// Headers for what users have uploaded: shown as what it is, or saved; never run.

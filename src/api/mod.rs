@@ -67,6 +67,7 @@ use crate::log::trail::Trails;
 use crate::mesh::{ControlPlane, Gate};
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
+use crate::object_store::ObjectStore;
 use crate::store::worker::Store;
 use crate::threads::Priority;
 use acceptor::HandoverQueue;
@@ -126,8 +127,10 @@ pub struct Setup {
     pub http: Arc<HttpCounts>,
     /// Passwords hashed at once: half of the cores, at least one.
     pub password_threads: usize,
-    /// The directory of uploaded files.
+    /// The directory of uploaded files; of their drafts alone if there are [`Setup::objects`].
     pub files: PathBuf,
+    /// The object store in which files are kept.
+    pub objects: Option<Arc<ObjectStore>>,
     /// What users may upload.
     pub uploads: UploadBounds,
     /// Counts for the scrape.
@@ -185,9 +188,9 @@ const PROBE_THREADS: usize = 4;
 /// # Errors
 /// Threads, listeners or randomness are not to be had.
 pub fn start(setup: Setup) -> io::Result<ApiHandle> {
-    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX, || {
-        Priority::Http.give_way();
-    })?;
+    // The name of an object store is looked up on one more.
+    let blocking = limits::FILE_JOBS_MAX + limits::FILM_JOBS_MAX + usize::from(setup.objects.is_some());
+    let runtime = runtime_of("imgate-api", RUNTIME_THREADS, blocking, || Priority::Http.give_way())?;
     let admin_runtime = runtime_of("imgate-admin", 1, PROBE_THREADS, || {})?;
     let passwords = Passwords::new(setup.password_threads).map_err(io::Error::other)?;
     let db = Db::new(setup.store.clone());
@@ -196,7 +199,8 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     let jobs = BlockingJobs::new(limits::FILE_JOBS_MAX);
     let admin_key = setup.key.clone();
     let pages = site_pages(setup.legacy_pages, &jobs)?;
-    let uploads = Arc::new(Uploads::open(setup.files, setup.key, setup.uploads, jobs, setup.file_counters)?);
+    let uploads =
+        Arc::new(Uploads::open((setup.files, setup.objects), setup.key, setup.uploads, jobs, setup.file_counters)?);
     runtime.spawn(cleaning::clean(Arc::downgrade(&uploads), db.clone(), setup.uploads.look_ms));
     let judge = Arc::new(CurrentJudge::new(setup.judge));
     let app = App {

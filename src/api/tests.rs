@@ -8,6 +8,7 @@
 pub(super) mod rig;
 
 mod admin;
+mod bucket;
 mod caller;
 mod client;
 // They speak through the routes of the old systems.

@@ -4,6 +4,8 @@
 //! effect.
 //! Never: a setting that is read and does not stand here.
 
+mod objects;
+
 use super::field::{Field, Reach, TakesEffect};
 
 /// Every setting. The order is that of the sample file.
@@ -694,6 +696,12 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Repeatable,
         change: TakesEffect::Restart,
     },
+    objects::FILES,
+    objects::S3_ENDPOINT,
+    objects::S3_REGION,
+    objects::S3_ACCESS_KEY,
+    objects::S3_SECRET_KEY,
+    objects::S3_PATH_STYLE,
     Field {
         key: "upload_max",
         value: "SIZE",

@@ -2,7 +2,7 @@
 //!
 //! Owns: what each source may say, and which of them is heard. Never: knows what a value means. A
 //! secret may lie in a file of its own: `secret_file`, `store_file` and
-//! `webhook_secret_file` name it.
+//! others ([`KEPT_IN_FILES`]) name it.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -46,9 +46,12 @@ impl Layer {
     }
 }
 
+/// Settings whose values may lie in files: secrets, and what may hold one.
+const KEPT_IN_FILES: [&str; 5] = ["secret", "store", "webhook_secret", "s3_access_key", "s3_secret_key"];
+
 /// The setting whose value lies in a file that `key` names.
 fn kept_in_file(key: &str) -> Option<&'static Field> {
-    let base = key.strip_suffix("_file").filter(|base| ["secret", "store", "webhook_secret"].contains(base))?;
+    let base = key.strip_suffix("_file").filter(|base| KEPT_IN_FILES.contains(base))?;
     FIELDS.iter().find(|field| field.key == base)
 }
 

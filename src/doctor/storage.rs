@@ -1,8 +1,10 @@
-//! The database: whether it answers, what its commits are worth, and whether its clock is ours.
+//! The database: whether it answers, what its commits are worth, and whether its clock is ours; and
+//! the object store, if files lie in one.
 
 use super::{Finding, Severity};
 use crate::clock;
 use crate::config::{Config, Durability, Synchronous};
+use crate::object_store::{ObjectStore, ObjectTarget};
 use crate::store::{self, Probed};
 
 /// A difference of clocks beyond which times of messages look wrong to people.
@@ -23,6 +25,22 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
             let mut found = vec![Finding::ok("store", probed.described.clone()), durability(config, &probed)];
             found.extend(probed.wall_ms.map(|theirs| skew(before_ms, theirs, after_ms)));
             found
+        }
+    }
+}
+
+/// Writes, reads and removes an object of its own.
+pub(super) fn objects(target: &ObjectTarget) -> Finding {
+    const WHAT: &str = "files";
+    match ObjectStore::check_blocking(target.clone()) {
+        Ok(()) => Finding::ok(WHAT, target.shown()),
+        Err(failed) if failed.why.is_refusal() => {
+            let why = "a gateway does not start with an object store that refuses what it asks";
+            Finding::bad(Severity::Stops, WHAT, failed.to_string(), why).mend("files, s3_… in the configuration")
+        }
+        Err(failed) => {
+            let why = "uploads and downloads get 503 as long as the object store does not answer";
+            Finding::bad(Severity::Warning, WHAT, failed.to_string(), why)
         }
     }
 }

@@ -215,6 +215,11 @@ metrics! {
     PICTURE_SECONDS = Counter "imgate_picture_seconds_total" [] "Time spent on them, on a thread of low priority.";
     PICTURES_WAITING = Gauge "imgate_pictures_waiting" [] "Pictures that wait for their turn.";
 
+    OBJECT_STORE_UP = Gauge "imgate_object_store_up" [] "1 when the last request to the object store of the setting `files` did not fail, 0 when it did; absent without one, like all that follow until imgate_object_store_bytes_total.";
+    OBJECT_STORE_REQUESTS = Counter "imgate_object_store_requests_total" ["operation", "outcome"] "Requests to the object store by what they ask for and what became of them, tries included: done, no such file, refused (the settings are wrong), failed, late, unreachable; or not made, because it had just failed (away) or too many were under way (busy).";
+    OBJECT_STORE_SECONDS = Histogram "imgate_object_store_seconds" ["operation"] "Time of such a request, its wait for others and its tries included.";
+    OBJECT_STORE_BYTES = Counter "imgate_object_store_bytes_total" ["direction"] "Bytes of files that the object store was sent, and that came from it.";
+
     PROCESS_CPU = Counter "process_cpu_seconds_total" [] "User and system CPU time of the process.";
     THREAD_CPU = Counter "imgate_thread_cpu_seconds_total" ["thread"] "User and system CPU time of threads by what they do: each shard, the store, the control plane, the admin port, passwords, others.";
     PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
@@ -334,6 +339,9 @@ pub const BUS_DROPPED_LABELS: [&str; 13] = [
     "unknown",
     "shard_busy",
 ];
+
+/// Labels of the bytes of files that an object store takes and gives.
+pub const OBJECT_DIRECTIONS: [&str; 2] = ["out", "in"];
 
 /// Labels of scans of the database.
 pub const SCAN_LABELS: [&str; 2] = ["answered", "failed"];

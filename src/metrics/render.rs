@@ -14,6 +14,7 @@ use super::cluster::ClusterNumbers;
 use super::histogram::{BUCKETS, Histogram, bound_seconds};
 use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Metric, MetricKind};
+use super::objects::{ObjectCounts, ObjectOperation, ObjectOutcome};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
 use super::tally::{
@@ -161,6 +162,8 @@ pub struct Scrape<'a> {
     pub trail_left_out: [u64; 2],
     /// The files.
     pub files: FileNumbers,
+    /// What is asked of an object store; `None`: files lie in a folder.
+    pub objects: Option<&'a ObjectCounts>,
     /// When the first certificate ends, in seconds since 1970; `None` without TLS.
     pub tls_not_after_s: Option<u64>,
     /// The process.
@@ -197,6 +200,9 @@ pub fn render(scrape: &Scrape<'_>) -> String {
         scrape.trail_left_out.get(index).copied().unwrap_or(0)
     });
     file_numbers(&mut page, &scrape.files);
+    if let Some(objects) = scrape.objects {
+        object_store(&mut page, objects);
+    }
     process(&mut page, &scrape.process, scrape.threads);
     page.end()
 }
@@ -445,6 +451,24 @@ fn file_numbers(page: &mut Page, files: &FileNumbers) {
     page.one(names::PICTURES, files.painted);
     page.one(names::PICTURE_SECONDS, seconds(files.paint_ns));
     page.one(names::PICTURES_WAITING, files.waiting);
+}
+
+fn object_store(page: &mut Page, counts: &ObjectCounts) {
+    page.one(names::OBJECT_STORE_UP, u8::from(counts.up()));
+    page.head(names::OBJECT_STORE_REQUESTS);
+    for (operation, by_outcome) in ObjectOperation::LABELS.iter().zip(counts.requests()) {
+        for (outcome, count) in ObjectOutcome::LABELS.iter().zip(by_outcome) {
+            let labels: [(&str, &dyn Display); 2] = [("operation", operation), ("outcome", outcome)];
+            page.sample(names::OBJECT_STORE_REQUESTS.name, "", &labels, count);
+        }
+    }
+    page.head(names::OBJECT_STORE_SECONDS);
+    for (operation, times) in ObjectOperation::LABELS.iter().zip(&counts.seconds()) {
+        page.histogram(names::OBJECT_STORE_SECONDS, &[("operation", operation)], times);
+    }
+    page.by_label(names::OBJECT_STORE_BYTES, names::OBJECT_DIRECTIONS, |index| {
+        counts.bytes().get(index).copied().unwrap_or_default()
+    });
 }
 
 fn process(page: &mut Page, process: &ProcessNumbers, threads: &[(String, f64)]) {

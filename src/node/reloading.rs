@@ -181,6 +181,11 @@ mod tests {
             }
             "cluster" => return vec![(key, "nats://h:1"), ("store", "mysql://h/d")],
             "webhook_url" | "webhook_secret" => return vec![("webhook_url", "https://h.example/"), hook],
+            "files" | "s3_access_key" | "s3_secret_key" => {
+                return vec![("files", "s3://chat"), ("s3_access_key", "a"), ("s3_secret_key", "b")];
+            }
+            "s3_endpoint" => "https://h.example",
+            "s3_path_style" => "false",
             "webhook_events" => "group.left",
             "store" => "memory:",
             "durability" => "volatile",

@@ -1,17 +1,56 @@
 //! What the control plane, the webhooks and the trails are told of the configuration.
 //!
-//! Never: decides anything.
+//! Owns: whether a start goes on when the object store is not as the settings say. It does not when
+//! the store refuses, because no waiting mends that; it does when the store is away, because the
+//! rest of the gateway does not need it.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::Counts;
 use crate::api;
 use crate::config::Config;
 use crate::hooks::{self, Hooks, Telling};
 use crate::limits::{FILES_LOOK_MS, HOOK_RETRY_MS};
 use crate::log::trail::{Trail, Trails};
+use crate::metrics::accounts::AccountCounts;
+use crate::metrics::http::HttpCounts;
+use crate::object_store::ObjectStore;
+
+/// What the control plane counts, and the object store, which counts for itself.
+#[derive(Clone)]
+pub(super) struct Counts {
+    pub(super) accounts: Arc<AccountCounts>,
+    pub(super) http: Arc<HttpCounts>,
+    pub(super) files: Arc<api::FileCounters>,
+    pub(super) objects: Option<Arc<ObjectStore>>,
+}
+
+impl Counts {
+    /// Nothing was counted yet.
+    ///
+    /// # Errors
+    /// The object store refuses what the settings say, or there can be no TLS to it.
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        let objects = object_store(config)?.map(Arc::new);
+        Ok(Self { accounts: Arc::default(), http: Arc::default(), files: Arc::default(), objects })
+    }
+}
+
+/// The object store of the settings, looked at once.
+fn object_store(config: &Config) -> anyhow::Result<Option<ObjectStore>> {
+    let Some(target) = &config.objects else { return Ok(None) };
+    match ObjectStore::check_blocking(target.clone()) {
+        Ok(()) => tracing::info!(store = target.shown(), "files are in an object store"),
+        Err(failed) if failed.why.is_refusal() => {
+            return Err(failed).context("cannot keep files in the object store (the setting `files`)");
+        }
+        Err(failed) => {
+            tracing::warn!(error = %failed, "the object store of `files` is away; uploads wait until it is back");
+        }
+    }
+    Ok(Some(ObjectStore::new(target.clone()).context("cannot use the object store")?))
+}
 
 pub(super) fn jwt_settings(config: &Config) -> api::JwtSettings {
     let of = config.foreign.clone();

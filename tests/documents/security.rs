@@ -5,13 +5,14 @@ use imgate::config::{FIELDS, Field, Reach};
 use imgate::metrics::names;
 
 const DOC: &str = include_str!("../../docs/security.md");
-const LIMITS: [&str; 8] = [
+const LIMITS: [&str; 9] = [
     include_str!("../../src/limits.rs"),
     include_str!("../../src/limits/backends.rs"),
     include_str!("../../src/limits/accounts.rs"),
     include_str!("../../src/limits/cluster.rs"),
     include_str!("../../src/limits/deflate.rs"),
     include_str!("../../src/limits/files.rs"),
+    include_str!("../../src/limits/objects.rs"),
     include_str!("../../src/limits/store.rs"),
     include_str!("../../pictures/src/bounds.rs"),
 ];
@@ -66,6 +67,12 @@ const NO_LIMITS: &[&str] = &[
     "webhook_events",
     "webhook_networks",
     "chatroom",
+    "files",
+    "s3_endpoint",
+    "s3_region",
+    "s3_access_key",
+    "s3_secret_key",
+    "s3_path_style",
 ];
 
 /// One row of a table: what bounds, its default, the setting, the metric, the answer.

@@ -17,27 +17,27 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\0\0
     \0\0\0\x0aIDAT\x78\xda\x63\x60\0\0\0\x02\0\x01\xe5\x27\xde\xfc\0\0\0\0IEND\xae\x42\x60\x82";
 
 /// A response: its head, its body.
-struct Answer {
-    head: String,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line")
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).expect("text")
     }
 
-    fn has(&self, line: &str) -> bool {
+    pub(crate) fn has(&self, line: &str) -> bool {
         self.head.lines().any(|other| other.eq_ignore_ascii_case(line))
     }
 }
 
 /// Reads one response, up to the end of the connection.
-fn answer(stream: &mut TcpStream) -> Answer {
+pub(crate) fn answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         // A reset after the answer is an end too.
@@ -50,7 +50,7 @@ fn answer(stream: &mut TcpStream) -> Answer {
     Answer { head: String::from_utf8(bytes).expect("text"), body }
 }
 
-fn ask(gateway: &Gateway, request: &str) -> Answer {
+pub(crate) fn ask(gateway: &Gateway, request: &str) -> Answer {
     let mut stream = connect(gateway.address());
     let (first, rest) = request.split_once("\r\n").unwrap_or((request, ""));
     stream

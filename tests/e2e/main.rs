@@ -7,6 +7,8 @@ mod mariadb;
 mod nats;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/s3.rs"]
+mod s3;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -27,6 +29,7 @@ mod greed;
 mod import;
 mod jwt;
 mod mysql;
+mod objects;
 mod pace;
 mod playground;
 mod presence;

@@ -102,6 +102,7 @@ const fn text(why: &NotKept) -> &'static str {
         NotKept::Store(why) => store_failure(*why),
         NotKept::Busy => store_failure(StoreFailure::Busy),
         NotKept::Disk(_) => store_failure(StoreFailure::Broken),
+        NotKept::Unavailable => "文件存储暂时不可用,请稍后再试",
     }
 }
 

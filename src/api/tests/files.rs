@@ -22,7 +22,7 @@ pub(in crate::api) fn send(rig: &Rig, more: &str, body: &[u8]) -> Answered {
 }
 
 /// Sends a body to `/api/v1/files` with that header.
-fn send_as(rig: &Rig, bearer: &str, more: &str, body: &[u8]) -> Answered {
+pub(super) fn send_as(rig: &Rig, bearer: &str, more: &str, body: &[u8]) -> Answered {
     let mut client = rig.client();
     let head = format!("POST /api/v1/files?name=a/b%5Cc.png HTTP/1.1\r\nHost: x\r\n{bearer}{more}");
     client.send(format!("{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes());

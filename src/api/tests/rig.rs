@@ -27,6 +27,7 @@ use crate::mesh::{ControlPlane, Full, Gate, Wire};
 use crate::metrics::Board;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
+use crate::object_store::ObjectStore;
 use crate::shard::{Answer, Notice};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
@@ -107,12 +108,29 @@ impl Rig {
         Self::with_slots_and(deadlines, bounds, allowed, shared, (slots, Networks::loopback()))
     }
 
+    /// With files in an object store.
+    pub(in crate::api) fn with_objects(bounds: UploadBounds, objects: ObjectStore) -> Self {
+        let slots = (SlotBounds::public(limits::HTTP_BUDGET_DEFAULT), Networks::loopback());
+        Self::with_everything(Deadlines::default(), bounds, Allowed::default(), false, slots, Some(objects))
+    }
+
     fn with_slots_and(
         deadlines: Deadlines,
         bounds: UploadBounds,
         allowed: Allowed,
         shared: bool,
+        slots: (SlotBounds, Networks),
+    ) -> Self {
+        Self::with_everything(deadlines, bounds, allowed, shared, slots, None)
+    }
+
+    fn with_everything(
+        deadlines: Deadlines,
+        bounds: UploadBounds,
+        allowed: Allowed,
+        shared: bool,
         (slots, trusted_proxies): (SlotBounds, Networks),
+        objects: Option<ObjectStore>,
     ) -> Self {
         let counts = Arc::<AccountCounts>::default();
         let memory = Memory::new();
@@ -157,6 +175,7 @@ impl Rig {
             http: Arc::clone(&http),
             password_threads: 1,
             files: files.path().join("files"),
+            objects: objects.map(Arc::new),
             uploads: bounds,
             file_counters: Arc::clone(&file_counters),
             hsts_s: 0,

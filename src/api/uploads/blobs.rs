@@ -1,5 +1,4 @@
-//! Where files are kept: a directory of this machine, behind a trait, so that an object store can
-//! take its place.
+//! Where files are made, and kept unless there is an object store: a directory of this machine.
 //!
 //! Owns: names (the address and the end that says the format), drafts, and files on their way out.
 //! Never: shows a file that is not whole. A draft is written beside, synced, and then renamed; one
@@ -62,6 +61,23 @@ impl Name {
         FileId(self.address.0)
     }
 
+    /// As what it is served.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::ALL.into_iter().find(|kind| kind.ext() == self.ext).unwrap_or(Kind::Other)
+    }
+
+    /// Where a file of that name is below the place for files: `ab/cdef….ext`.
+    pub(super) fn path(&self) -> String {
+        format!("{}{}", Self::path_of(self.file()), self.ext)
+    }
+
+    /// What the paths of a file of that address begin with, whatever its format: up to its ending.
+    pub(super) fn path_of(file: FileId) -> String {
+        let digits = Digest(file.0).to_string();
+        let (folder, rest) = digits.split_at(2);
+        format!("{folder}/{rest}.")
+    }
+
     /// Reads `<64 digits>.<ext>`; everything else is no name, paths in particular.
     pub(in crate::api) fn parse(text: &str) -> Option<Self> {
         let (digits, ext) = text.split_once('.')?;
@@ -97,57 +113,6 @@ pub(in crate::api) struct Kept {
     /// Pixels, of a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::api) height: Option<u32>,
-}
-
-/// A place for files. All calls block.
-pub(super) trait BlobStore: Send + Sync {
-    /// An empty draft.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn draft(&self) -> io::Result<Draft>;
-
-    /// Makes a whole draft a file of that name, durably. A file of that name has the same content,
-    /// so either may stay.
-    ///
-    /// # Errors
-    /// The disk's; nothing is kept then.
-    fn keep(&self, draft: Draft, name: &Name) -> io::Result<()>;
-
-    /// The file of that name and its size, if there is one.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn open(&self, name: &Name) -> io::Result<Option<(Box<dyn Object>, u64)>>;
-
-    /// Takes a file out of sight, whatever its format. One that is not there is out of sight
-    /// already. Its bytes; `None`: it could not be done, and the file is where it was.
-    fn hide(&self, file: FileId) -> Option<u64>;
-
-    /// Puts back what was hidden.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn restore(&self, file: FileId) -> io::Result<()>;
-
-    /// Removes what was hidden.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn discard(&self, file: FileId) -> io::Result<()>;
-
-    /// Removes drafts that a crash has left, and puts back what it has left hidden: the store knows
-    /// whether it may go. What is younger than [`limits::FILES_LEFT_MS`] may be another gateway's.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn tidy(&self) -> io::Result<()>;
-
-    /// Bytes that may still be kept.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn room(&self) -> io::Result<u64>;
 }
 
 /// A file in the making, with the digest of what was written. Gone when it is dropped.
@@ -189,6 +154,14 @@ impl Draft {
             self.hash = hash;
         }
         Ok(changed)
+    }
+
+    /// The file itself, for reads at places of their own.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// The content from its beginning. What is written afterwards comes behind what is read.
@@ -251,15 +224,22 @@ impl BlobDirectory {
         Ok(folder)
     }
 
+    /// Says in the log if there are kept files here although they are kept elsewhere.
+    pub(super) fn tell_if_passed_over(&self) {
+        let is_kept = |name: &str| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        if entries.into_iter().any(|entry| entry.file_name().to_str().is_some_and(is_kept)) {
+            let folder = self.root.display();
+            tracing::warn!(%folder, "files of this folder are not served: copy them into the bucket of `files`");
+        }
+    }
+
     fn drafts(&self) -> PathBuf {
         self.root.join("drafts")
     }
 
-    /// The two digits of the folder, and the rest of the name.
-    fn place(root: PathBuf, digest: Digest, ext: &str) -> (PathBuf, String) {
-        let digits = digest.to_string();
-        let (folder, rest) = digits.split_at(2);
-        (root.join(folder), format!("{rest}.{ext}"))
+    fn place(&self, name: &Name) -> PathBuf {
+        self.root.join(name.path())
     }
 
     fn hidden(&self) -> PathBuf {
@@ -270,33 +250,43 @@ impl BlobDirectory {
     fn ways(&self, file: FileId) -> impl Iterator<Item = (PathBuf, PathBuf)> {
         Kind::ALL.into_iter().map(move |kind| {
             let name = Name::new(file, kind);
-            let (folder, rest) = Self::place(self.root.clone(), name.address, &name.ext);
-            (folder.join(rest), self.hidden().join(name.to_string()))
+            (self.place(&name), self.hidden().join(name.to_string()))
         })
     }
-}
 
-impl BlobStore for BlobDirectory {
-    fn draft(&self) -> io::Result<Draft> {
+    /// An empty draft.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn draft(&self) -> io::Result<Draft> {
         let random = getrandom::u64().map_err(|_| io::ErrorKind::Other)?;
         let path = self.drafts().join(format!("{random:016x}"));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Draft { file, path, hash: Sha256::new(), len: 0 })
     }
 
-    fn keep(&self, draft: Draft, name: &Name) -> io::Result<()> {
-        let (folder, file) = Self::place(self.root.clone(), name.address, &name.ext);
-        settle(&draft, &folder, &file)
+    /// Makes a whole draft a file of that name, durably. A file of that name has the same content,
+    /// so either may stay.
+    ///
+    /// # Errors
+    /// The disk's; nothing is kept then.
+    pub(super) fn keep(&self, draft: Draft, name: &Name) -> io::Result<()> {
+        settle(&draft, &self.place(name))
     }
 
-    fn open(&self, name: &Name) -> io::Result<Option<(Box<dyn Object>, u64)>> {
-        let (folder, file) = Self::place(self.root.clone(), name.address, &name.ext);
-        let Some(file) = present(File::open(folder.join(file)))? else { return Ok(None) };
+    /// The file of that name and its size, if there is one.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn find(&self, name: &Name) -> io::Result<Option<(Box<dyn Object>, u64)>> {
+        let Some(file) = present(File::open(self.place(name)))? else { return Ok(None) };
         let len = file.metadata()?.len();
         Ok(Some((Box::new(file), len)))
     }
 
-    fn hide(&self, file: FileId) -> Option<u64> {
+    /// Takes a file out of sight, whatever its format. One that is not there is out of sight
+    /// already. Its bytes; `None`: it could not be done, and the file is where it was.
+    pub(super) fn hide(&self, file: FileId) -> Option<u64> {
         let mut bytes = 0;
         for (place, hidden) in self.ways(file) {
             match present(conceal(&place, &hidden)) {
@@ -314,11 +304,20 @@ impl BlobStore for BlobDirectory {
         Some(bytes)
     }
 
-    fn restore(&self, file: FileId) -> io::Result<()> {
+    /// Puts back what was hidden.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn restore(&self, file: FileId) -> io::Result<()> {
         self.ways(file).try_for_each(|(place, hidden)| gone(fs::rename(hidden, place)))
     }
 
-    fn tidy(&self) -> io::Result<()> {
+    /// Removes drafts that a crash has left, and puts back what it has left hidden: the store knows
+    /// whether it may go. What is younger than [`limits::FILES_LEFT_MS`] may be another gateway's.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn tidy(&self) -> io::Result<()> {
         for draft in left_behind(&self.drafts())? {
             gone(fs::remove_file(draft))?;
         }
@@ -331,11 +330,19 @@ impl BlobStore for BlobDirectory {
         Ok(())
     }
 
-    fn discard(&self, file: FileId) -> io::Result<()> {
+    /// Removes what was hidden.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn discard(&self, file: FileId) -> io::Result<()> {
         self.ways(file).try_for_each(|(_, hidden)| gone(fs::remove_file(hidden)))
     }
 
-    fn room(&self) -> io::Result<u64> {
+    /// Bytes that may still be kept.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn room(&self) -> io::Result<u64> {
         let disk = rustix::fs::statvfs(&self.root)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
@@ -369,10 +376,11 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// Syncs a draft and moves it to its place.
-fn settle(draft: &Draft, folder: &Path, file: &str) -> io::Result<()> {
+fn settle(draft: &Draft, place: &Path) -> io::Result<()> {
     draft.file.sync_all()?;
+    let folder = place.parent().unwrap_or(place);
     make(folder)?;
-    fs::rename(&draft.path, folder.join(file))?;
+    fs::rename(&draft.path, place)?;
     // The name is only durable when its folder is.
     File::open(folder)?.sync_all()
 }
@@ -408,7 +416,7 @@ mod tests {
     }
 
     fn read(folder: &BlobDirectory, name: &Name) -> Option<String> {
-        let (mut object, _) = folder.open(name).expect("a disk")?;
+        let (mut object, _) = folder.find(name).expect("a disk")?;
         let mut text = String::new();
         object.read_to_string(&mut text).expect("a disk");
         Some(text)

@@ -3,7 +3,7 @@
 //! Owns: the pass, and the way of a file out: out of sight while the store forgets it, then gone.
 //! Never: removes a file that a message, an avatar or an icon refers to, or a fresh claim holds:
 //! the store says so in the transaction that forgets it, which locks out every new reference.
-//! Should that transaction fail, the file is back.
+//! Should that transaction fail, the file is back. Of files in an object store: [`super::removal`].
 //! Bounds: [`limits::FILES_RETIRED_MAX`] files a transaction, one transaction at once; other writes
 //! come in between.
 
@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{BlobStore, FileCounters, Uploads};
+use super::blobs::BlobDirectory;
+use super::place::FilePlace;
+use super::{FileCounters, Uploads};
 use crate::api::blocking::BlockingJobs;
 use crate::api::services::{Db, StoreFailure};
 use crate::clock;
@@ -30,6 +32,10 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
         let blobs = Arc::clone(&uploads.blobs);
         if let Err(error) = uploads.jobs.run(move || blobs.tidy()).await {
             tracing::warn!(%error, "what a crash has left of files cannot be tidied");
+        }
+        if let FilePlace::Bucket(bucket) = &uploads.place {
+            bucket.clean(&db, &uploads.counters).await;
+            continue;
         }
         // What fails is tried again at the next look.
         while let Ok(retired) = uploads.retire(&db).await {
@@ -56,7 +62,7 @@ impl Uploads {
 
 /// What a step needs on the thread of the store.
 struct WayOut {
-    blobs: Arc<dyn BlobStore>,
+    blobs: Arc<BlobDirectory>,
     jobs: BlockingJobs,
     counters: Arc<FileCounters>,
     runtime: Handle,

@@ -2,8 +2,9 @@
 //! can make.
 //!
 //! Owns: the way of a file from a body ([`intake`]) over its format ([`kind`]) and, for pictures,
-//! [`picture`], for films, [`boxes`], to the [`blobs`] ([`taking`]); the places on blocking threads
-//! for all of it; the removal of files that nothing refers to any more ([`cleaning`]).
+//! [`picture`], for films, [`boxes`], to the place of files ([`taking`]), which is a folder of
+//! [`blobs`] or a [`bucket`] ([`place`]); the places on blocking threads for all of it; the removal
+//! of files that nothing refers to any more ([`cleaning`], [`removal`]).
 //! Never: holds a file in memory, believes a name, keeps anything of a body that did not come
 //! whole, or lets anybody see whether somebody else has uploaded the same.
 //! Bounds: uploads as in [`upload_slots`], [`limits::FILE_JOBS_MAX`] reads and writes, one picture
@@ -12,6 +13,7 @@
 
 pub(super) mod blobs;
 mod boxes;
+mod bucket;
 pub(super) mod cleaning;
 mod counters;
 mod disk_space;
@@ -19,6 +21,8 @@ pub(super) mod intake;
 pub(super) mod kind;
 pub(super) mod naming;
 mod picture_worker;
+pub(super) mod place;
+mod removal;
 mod taking;
 mod upload_slots;
 
@@ -29,24 +33,30 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::blocking::BlockingJobs;
-use super::delivery::Object;
+use super::delivery::Source;
 use super::services::StoreFailure;
 use crate::auth::Key;
 use crate::clock::Clock;
 use crate::limits;
 use crate::log::outage::{Outage, OutageLine};
-use blobs::{BlobDirectory, BlobStore, Name};
+use crate::object_store::ObjectStore;
+use blobs::{BlobDirectory, Name};
 use boxes::BadBoxes;
+use bucket::BlobBucket;
 pub use counters::FileCounters;
 use disk_space::{DiskSpace, NoSpace};
 use intake::Cut;
 use picture_worker::PictureWorker;
 use pictures::PictureError;
+use place::{FilePlace, NotHad};
 use upload_slots::{NoUploadSlot, UploadSlots};
 
 /// The way in and out of the blobs.
 pub(super) struct Uploads {
-    blobs: Arc<dyn BlobStore>,
+    /// Where files are made, and kept if they lie in a folder.
+    blobs: Arc<BlobDirectory>,
+    /// Where they are kept.
+    place: FilePlace,
     /// Makes the addresses.
     key: Key,
     bounds: RwLock<UploadBounds>,
@@ -129,6 +139,9 @@ pub(super) enum NotKept {
     /// The disk is broken.
     #[error(transparent)]
     Disk(io::Error),
+    /// The object store does not take it.
+    #[error("the object store does not take it")]
+    Unavailable,
 }
 
 impl From<Cut> for NotKept {
@@ -182,19 +195,29 @@ impl From<PictureError> for NotKept {
 }
 
 impl Uploads {
-    /// Files in the directory `root`, under addresses that are made with `key`.
+    /// Files in the directory `root`, or in `store` and only their drafts there; under addresses
+    /// that are made with `key`.
     ///
     /// # Errors
     /// The directory cannot be made.
     pub(super) fn open(
-        root: PathBuf,
+        (root, store): (PathBuf, Option<Arc<ObjectStore>>),
         key: Key,
         bounds: UploadBounds,
         jobs: BlockingJobs,
         counters: Arc<FileCounters>,
     ) -> io::Result<Self> {
+        let blobs = Arc::new(BlobDirectory::open(root)?);
+        let place = match store {
+            Some(store) => {
+                blobs.tell_if_passed_over();
+                FilePlace::Bucket(Arc::new(BlobBucket::new(store)?))
+            }
+            None => FilePlace::Folder(Arc::clone(&blobs)),
+        };
         Ok(Self {
-            blobs: Arc::new(BlobDirectory::open(root)?),
+            blobs,
+            place,
             key,
             bounds: RwLock::new(bounds),
             places: UploadSlots::default(),
@@ -238,14 +261,15 @@ impl Uploads {
         *self.bounds.write() = bounds;
     }
 
-    /// The permits of everything that reads or writes files.
-    pub(super) fn jobs(&self) -> BlockingJobs {
-        self.jobs.clone()
-    }
-
-    /// The file of that name, and its size.
-    pub(super) async fn find(&self, name: Name) -> io::Result<Option<(Box<dyn Object>, u64)>> {
-        let blobs = Arc::clone(&self.blobs);
-        self.jobs.run(move || blobs.open(&name)).await.inspect_err(|error| self.note(Some(error)))
+    /// The file of that name, and its size. `whole`: all of it is about to be read.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub(super) async fn find(&self, name: Name, whole: bool) -> Result<Option<(Box<dyn Source>, u64)>, NotHad> {
+        self.place.find(name, whole, &self.jobs).await.inspect_err(|why| {
+            if let NotHad::Disk(error) = why {
+                self.note(Some(error));
+            }
+        })
     }
 }

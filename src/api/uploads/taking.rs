@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use pictures::{PictureError, Remade};
 
-use super::blobs::{BlobStore, Digest, Draft, Kept, Name};
+use super::blobs::{BlobDirectory, Digest, Draft, Kept, Name};
 use super::boxes;
 use super::disk_space::Reservation;
 use super::intake::Incoming;
@@ -57,6 +57,7 @@ impl Uploads {
             if most > 0 && services.db.read(move |store| store.social().uploaded(user)).await? >= most {
                 return Err(NotKept::OverQuota);
             }
+            self.place.ready().await?;
             let received = self.unless_given_way(place, intake, self.bounds().bytes_max).await?;
             let sent = received.draft.digest();
             if announced.is_some_and(|announced| announced != sent) {
@@ -97,16 +98,15 @@ impl Uploads {
         let bytes_max = self.bounds().bytes_max.min(limits::PORTRAIT_BYTES_MAX);
         let taken = async {
             let place = self.begin(intake, None, address, bytes_max)?;
+            self.place.ready().await?;
             let Received { draft, kind, .. } = self.unless_given_way(place, intake, bytes_max).await?;
             if kind.sort() != Sort::Image {
                 return Err(NotKept::Guest);
             }
             let (blobs, sent) = (Arc::clone(&self.blobs), draft.digest());
             let (pixels, draft) = self.pixels(draft, kind).await?;
-            let painted = self
-                .picture_worker
-                .paint(None, pixels, move || Painted::small_of(blobs.as_ref(), &draft, kind))
-                .await?;
+            let painted =
+                self.picture_worker.paint(None, pixels, move || Painted::small_of(&blobs, &draft, kind)).await?;
             self.keep(services, None, sent, painted.ready(self)).await
         };
         self.judged(taken.await)
@@ -127,12 +127,8 @@ impl Uploads {
         // A note that cannot be read is as good as none: the file is uploaded again.
         let Some(kept) = note.and_then(|note| serde_json::from_str::<Kept>(&note).ok()) else { return Ok(None) };
         let names: Option<Vec<Name>> = std::iter::once(&kept.name).chain(&kept.thumb).map(|n| Name::parse(n)).collect();
-        let (Some(names), blobs) = (names, Arc::clone(&self.blobs)) else { return Ok(None) };
-        let all_here = move || {
-            let mut here = names.iter().map(|name| Ok(blobs.open(name)?.is_some()));
-            here.try_fold(true, |all, one: io::Result<bool>| Ok(all && one?))
-        };
-        Ok(self.jobs.run(all_here).await?.then_some(kept))
+        let Some(names) = names else { return Ok(None) };
+        Ok(self.place.have(names, &self.jobs).await?.then_some(kept))
     }
 
     /// Until when a file that is claimed now is held without anything that refers to it, in Unix
@@ -252,8 +248,7 @@ impl Uploads {
         if kind.sort() == Sort::Image {
             let blobs = Arc::clone(&self.blobs);
             let (pixels, draft) = self.pixels(draft, kind).await?;
-            let painted =
-                self.picture_worker.paint(who, pixels, move || Painted::of(blobs.as_ref(), &draft, kind)).await?;
+            let painted = self.picture_worker.paint(who, pixels, move || Painted::of(&blobs, &draft, kind)).await?;
             return Ok(painted.ready(self));
         }
         let draft = if has_boxes { self.without_place(draft).await? } else { draft };
@@ -325,12 +320,10 @@ impl Uploads {
         if !services.db.write(move |store| store.files().claim(&claimed, most)).await? {
             return Err(NotKept::OverQuota);
         }
-        let blobs = Arc::clone(&self.blobs);
-        let keep = move || files.into_iter().try_for_each(|(draft, name)| blobs.keep(draft, &name));
-        if let Err(error) = self.jobs.run(keep).await {
+        if let Err(why) = self.place.keep(files, &self.jobs).await {
             // Should this fail, too, the claim runs out by itself.
             let _ = services.db.write(move |store| store.files().unclaim(&claim)).await;
-            return Err(error.into());
+            return Err(why);
         }
         self.counters.kept(bytes);
         Ok(kept)
@@ -354,7 +347,7 @@ struct Painted {
 }
 
 impl Painted {
-    fn of(blobs: &dyn BlobStore, raw: &Draft, kind: Kind) -> Result<Self, PictureError> {
+    fn of(blobs: &BlobDirectory, raw: &Draft, kind: Kind) -> Result<Self, PictureError> {
         let (mut out, mut small) = (blobs.draft()?, blobs.draft()?);
         let format = kind.picture().ok_or(PictureError::Broken)?;
         let made = pictures::remake(raw, format, &mut out, &mut small)?;
@@ -363,7 +356,7 @@ impl Painted {
 
     /// The small one alone.
     #[cfg(feature = "legacy")]
-    fn small_of(blobs: &dyn BlobStore, raw: &Draft, kind: Kind) -> Result<Self, PictureError> {
+    fn small_of(blobs: &BlobDirectory, raw: &Draft, kind: Kind) -> Result<Self, PictureError> {
         let (mut out, small) = (blobs.draft()?, blobs.draft()?);
         let format = kind.picture().ok_or(PictureError::Broken)?;
         let made = pictures::remake_small(raw, format, &mut out)?;

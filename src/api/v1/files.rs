@@ -157,6 +157,7 @@ impl From<NotKept> for Refusal {
             NotKept::OverQuota => refusal::OVER_QUOTA,
             NotKept::Store(why) => why.into(),
             NotKept::Disk(_) => refusal::BROKEN,
+            NotKept::Unavailable => refusal::FILES_AWAY,
         }
     }
 }

@@ -52,6 +52,9 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let failure = Failure { error: self.into() };
         let mut response = super::answer(self.status, &failure);
+        if self.code == FILES_AWAY.code {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(FILES_RETRY_SECS));
+        }
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             let seconds = if self.code == TOO_FAST.code { "1" } else { ATTEMPTS_RETRY_SECS };
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
@@ -63,6 +66,9 @@ impl IntoResponse for Refusal {
 /// When to come back after too many attempts (RFC 9110, section 10.2.3): their bounds are per
 /// minute.
 const ATTEMPTS_RETRY_SECS: &str = "60";
+
+/// When to come back while the store of files is away: it is tried every second.
+const FILES_RETRY_SECS: &str = "2";
 
 const fn refusal(status: StatusCode, code: &'static str, msg: &'static str) -> Refusal {
     Refusal { status, code, msg }
@@ -118,6 +124,8 @@ pub(super) const BAD_FILM: Refusal =
     refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_film", "the film is made of more pieces than any camera writes");
 pub(super) const DISK_FULL: Refusal =
     refusal(StatusCode::SERVICE_UNAVAILABLE, "disk_full", "there is no room for files");
+pub(super) const FILES_AWAY: Refusal =
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "files_away", "the store of files does not answer; not done, try again");
 const REGISTRATION_CLOSED: Refusal =
     refusal(StatusCode::FORBIDDEN, "registration_closed", "this gateway's operator makes the accounts");
 const SHORT_PASSWORD: Refusal = bad_field("a password has at least 8 characters");

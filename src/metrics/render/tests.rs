@@ -155,6 +155,9 @@ fn two_shards_as(format: Format) -> String {
         ..StoreNumbers::default()
     };
     let store = StoreNumbers { commit_ns: 500_000_000, ..store };
+    let objects = ObjectCounts::default();
+    objects.asked(ObjectOperation::Get, ObjectOutcome::Late, 8_000_000_000);
+    objects.sent(512);
     render(&Scrape {
         format,
         version: "0.1.0",
@@ -170,6 +173,7 @@ fn two_shards_as(format: Format) -> String {
         tls_not_after_s: Some(5_000_000_000),
         cluster: Some(&CLUSTER),
         files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
+        objects: Some(&objects),
         process: ProcessNumbers {
             cpu_seconds: Some(1.5),
             resident_bytes: Some(1 << 20),
@@ -222,6 +226,10 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_turn_seconds_count{shard=\"1\"}", 2.0),
         ("imgate_turn_max_seconds{shard=\"1\"}", 0.25),
         ("imgate_store_up", 1.0),
+        ("imgate_object_store_up", 0.0),
+        ("imgate_object_store_requests_total{operation=\"get\",outcome=\"late\"}", 1.0),
+        ("imgate_object_store_seconds_count{operation=\"get\"}", 1.0),
+        ("imgate_object_store_bytes_total{direction=\"out\"}", 512.0),
         ("imgate_store_queued{queue=\"reads\"}", 8.0),
         ("imgate_store_lane_queued{lane=\"heavy\"}", 5.0),
         ("imgate_store_late_total{lane=\"heavy\"}", 3.0),
@@ -274,11 +282,13 @@ fn what_is_unknown_is_left_out() {
         tls_not_after_s: Some(5_000_000_000),
         cluster: Some(&CLUSTER),
         files: FileNumbers::default(),
+        objects: None,
         process: ProcessNumbers::default(),
     });
     let series = check(&text).expect("the format is kept");
     assert!(!series.keys().any(|key| key.starts_with("process_")
         || key.starts_with("imgate_thread")
+        || key.starts_with("imgate_object_store")
         || key.starts_with("imgate_store_up")));
     assert_eq!(series.get("imgate_sessions"), Some(&0.0));
 }

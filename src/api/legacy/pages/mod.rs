@@ -25,7 +25,7 @@ use rustix::io::Errno;
 
 use crate::api::app::{Answering, App, SitePages};
 use crate::api::blocking::BlockingJobs;
-use crate::api::delivery::{self, Content};
+use crate::api::delivery::{self, Content, FileSource, Object};
 use crate::api::files::guard;
 use crate::api::uploads::kind::{HEAD_BYTES, Kind};
 use crate::api::{caller, services::accounts};
@@ -117,13 +117,13 @@ impl Pages {
         let kind = Kind::of(&head.start);
         let mime = if uploaded { kind.mime() } else { mime(&path) };
         let content = Content {
-            object: Box::new(file),
+            source: self.source(Box::new(file)),
             len: head.len,
             mime,
             tag: format!("\"{:x}-{:x}\"", head.modified_ms, head.len),
             modified_ms: Some(head.modified_ms),
         };
-        let mut response = delivery::answer(&asked.method, &asked.headers, content, self.jobs.clone());
+        let mut response = delivery::answer(&asked.method, &asked.headers, content);
         if uploaded {
             guard(&mut response, kind);
         }
@@ -131,17 +131,21 @@ impl Pages {
         Some(response)
     }
 
+    fn source(&self, object: Box<dyn Object>) -> Box<FileSource> {
+        Box::new(FileSource { object, jobs: self.jobs.clone() })
+    }
+
     fn page(&self, asked: &Parts, page: &Bytes) -> Response {
         let len = page.len() as u64;
         // Pages are made anew at each start, so they are asked for each time.
         let content = Content {
-            object: Box::new(Cursor::new(page.clone())),
+            source: self.source(Box::new(Cursor::new(page.clone()))),
             len,
             mime: "text/html; charset=utf-8",
             tag: format!("\"{:x}\"", hash(page)),
             modified_ms: None,
         };
-        let mut response = delivery::answer(&asked.method, &asked.headers, content, self.jobs.clone());
+        let mut response = delivery::answer(&asked.method, &asked.headers, content);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
