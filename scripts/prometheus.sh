@@ -102,7 +102,9 @@ nats="$(PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nats-server)"
 nats_port="$(free_port)"
 "$nats" -a 127.0.0.1 -p "$nats_port" >"$dir/nats.log" 2>&1 &
 pids+=($!)
-IMGATE_STORE="$database_url" "$imgate" --data "$dir/second" --node 2 --cluster "nats://127.0.0.1:$nats_port" \
+# With files in an object store that is not there, which is no reason not to start.
+IMGATE_S3_ACCESS_KEY=none IMGATE_S3_SECRET_KEY=none IMGATE_S3_ENDPOINT=http://127.0.0.1:9 IMGATE_FILES=s3://none \
+    IMGATE_STORE="$database_url" "$imgate" --data "$dir/second" --node 2 --cluster "nats://127.0.0.1:$nats_port" \
     --listen 127.0.0.1:0 --admin 127.0.0.1:0 --shards 2 2>"$dir/second.log" &
 pids+=($!)
 second="$(address "$dir/second.log" ' admin')"

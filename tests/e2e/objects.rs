@@ -129,7 +129,8 @@ fn a_store_that_goes_away_costs_files_and_nothing_else_and_comes_back() {
     assert_eq!(other.wait_for(10)["content"], "no pictures today");
     assert!(counted(&gateway, "get", "unreachable") >= 1.0 && gateway.metric("imgate_object_store_up") == 0.0);
     s3.open();
-    wait(PATIENCE, || served().status() == 200);
+    wait(REMOVED, || gateway.metric("imgate_object_store_up") == 1.0);
+    assert_eq!(served().status(), 200, "it was found by itself that the store is back");
     let later = self::url(&upload(&gateway, &token, b"meanwhile"));
     assert_eq!(gateway.metric("imgate_object_store_up"), 1.0);
     // One that takes a request and never answers is given up, and the others hear of it at once.

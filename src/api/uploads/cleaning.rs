@@ -26,6 +26,9 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
     loop {
         tokio::time::sleep(Duration::from_millis(look_ms)).await;
         let Some(uploads) = uploads.upgrade() else { return };
+        if let FilePlace::Bucket(bucket) = &uploads.place {
+            bucket.look_after_failure().await;
+        }
         if uploads.bounds().grace_ms == 0 {
             continue;
         }

@@ -97,6 +97,15 @@ impl BlobBucket {
         Ok(())
     }
 
+    /// Asks the store something if its last request has failed: that an outage has ended is seen
+    /// also where nobody asks for files.
+    pub(super) async fn look_after_failure(&self) {
+        if !self.store.counts().up() {
+            // What comes of it is counted and logged there.
+            let _ = self.store.list("check/", 1).await;
+        }
+    }
+
     /// Removes what nothing holds any more, and what was left of earlier removals.
     pub(super) async fn clean(&self, db: &Db, counters: &FileCounters) {
         if let Err(why) = self.finish_left(db, counters).await {
