@@ -33,6 +33,12 @@ pub(crate) enum ServerMood {
     Tardy,
     /// With another piece of the file than was asked for.
     Wrong,
+    /// Well, but what is put waits until the mood is another one, and is refused then.
+    HoldingPuts,
+    /// The next that is put is held, and the mood is `OneHeld` then.
+    HoldingOne,
+    /// Well, but the one that is held is refused when the mood is another one.
+    OneHeld,
 }
 
 /// An object store in memory.
@@ -108,6 +114,11 @@ impl TestStore {
         self.shared.objects.lock().remove(&format!("x/{name}"));
     }
 
+    /// Whether one that was put is held.
+    pub(crate) fn holds_one(&self) -> bool {
+        *self.shared.mood.lock() == ServerMood::OneHeld
+    }
+
     /// Takes what was asked so far: method and name each.
     pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.shared.asked.lock())
@@ -120,7 +131,7 @@ impl SharedStore {
         let mut writer = stream;
         while let Some(request) = TestRequest::read(&mut reader) {
             self.asked.lock().push(request.shown());
-            let mood = self.settled();
+            let mood = self.settled(request.method == "PUT");
             let (status, more, body) = self.answer(&request, mood);
             let is_head = request.method == "HEAD";
             let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n{more}\r\n", body.len());
@@ -135,8 +146,16 @@ impl SharedStore {
     }
 
     /// The mood, when it is not silent.
-    fn settled(&self) -> ServerMood {
+    fn settled(&self, is_put: bool) -> ServerMood {
         let mut mood = self.mood.lock();
+        if is_put && matches!(*mood, ServerMood::HoldingPuts | ServerMood::HoldingOne) {
+            if *mood == ServerMood::HoldingOne {
+                *mood = ServerMood::OneHeld;
+            }
+            let held = *mood;
+            self.changed.wait_while(&mut mood, |mood| *mood == held);
+            return ServerMood::Refusing("AccessDenied");
+        }
         self.changed.wait_while(&mut mood, |mood| *mood == ServerMood::Silent);
         let now = *mood;
         if let ServerMood::Failing(times) = now {

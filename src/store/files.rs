@@ -80,7 +80,8 @@ pub trait Files {
     /// As the database says.
     fn claim(&mut self, claim: &Claim, most: u64) -> Result<bool, Error>;
 
-    /// Takes back a claim whose file could not be kept.
+    /// Takes back a claim whose file could not be kept. A later claim of the same user and file has
+    /// taken its place, and is another request's: it stays.
     ///
     /// # Errors
     /// As the database says.

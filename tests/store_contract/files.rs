@@ -65,6 +65,9 @@ pub(super) fn an_upload_weighs_once_on_each_who_claims_it(site: &Site) {
     assert_eq!(db.files().claim(&upload(2, 1, 20), 100), Ok(true));
     assert_eq!((db.social().uploaded(uid(1)), db.social().uploaded(uid(2))), (Ok(30), Ok(30)), "each pays for it");
     assert_eq!(db.files().claim(&upload(9, 1, 20), 100), Ok(false), "there is no such user");
+    assert_eq!(db.files().unclaim(&upload(1, 1, 10)), Ok(()), "a later claim of the same has taken its place");
+    let seen = db.files().retire(15, 9, &mut |_| false).map(|step| step.seen);
+    assert_eq!((seen, db.social().uploaded(uid(1))), (Ok(0), Ok(30)), "which stays as it is");
     assert_eq!(db.files().unclaim(&upload(2, 1, 20)), Ok(()));
     assert_eq!((db.social().uploaded(uid(1)), db.social().uploaded(uid(2))), (Ok(30), Ok(0)));
     assert_eq!((db.files().is_known(file(1)), db.files().is_known(file(2))), (Ok(true), Ok(false)));

@@ -5,8 +5,9 @@ use std::io::Read as _;
 use std::thread;
 
 use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 
-use super::files::{files_in, keep, made, photo, send, send_as};
+use super::files::{bearer, claim as claim_of, files_in, keep, made, photo, send, send_as};
 use super::rig::{Answered, Ask, BOUNDS, Rig, UPLOAD_BYTES_MAX};
 use crate::clock;
 use crate::ids::UserId;
@@ -173,8 +174,11 @@ fn no_removal_takes_what_was_uploaded_again_meanwhile() {
     server.mood(ServerMood::Tardy);
     let user = UserId::new(1);
     let name = keep(&rig, b"again and again");
-    let claim = claim(&name, user);
+    let (claim, digest) = (claim(&name, user), Sha256::digest(b"again and again").into());
     for round in 0..20 {
+        // What was claimed is this claim then, which is taken back.
+        let renewed = rig.memory.connect().files().claimed(UserId::new(1).expect("an id"), &digest, claim.until_ms);
+        assert!(matches!(renewed, Ok(Some(_))), "{renewed:?}");
         rig.memory.connect().files().unclaim(&claim).expect("memory");
         // Now before the gateway forgets it, now after.
         if round % 2 == 0 {
@@ -184,6 +188,50 @@ fn no_removal_takes_what_was_uploaded_again_meanwhile() {
         assert_eq!(get(&rig, &name, &[]).status, 200, "round {round}");
         rig.until(|| server.names() == [path(&name)]);
     }
+}
+
+#[test]
+fn an_upload_that_fails_leaves_what_another_request_has_kept() {
+    let server = TestStore::start();
+    let rig = rig(&server);
+    let bearer = bearer(&rig);
+    for (body, then, status) in
+        [(&b"believed"[..], ServerMood::Well, 201), (b"not heard of", ServerMood::Refusing("AccessDenied"), 503)]
+    {
+        server.mood(ServerMood::HoldingOne);
+        let name = thread::scope(|scope| {
+            let first = scope.spawn(|| send_as(&rig, &bearer, "", body));
+            rig.until(|| server.holds_one());
+            // The client tries again while the store does not answer.
+            let name = keep(&rig, body);
+            server.mood(then);
+            assert_eq!(first.join().expect("an upload").status, status);
+            name
+        });
+        server.mood(ServerMood::Well);
+        let due = rig.memory.connect().files().retire(clock::wall_ms(), 9, &mut |_| false);
+        assert_eq!(due.map(|step| step.seen), Ok(0), "nothing is about to go");
+        rig.until(|| get(&rig, &name, &[]).status == 200);
+    }
+    let weighs = rig.memory.connect().social().uploaded(UserId::new(1).expect("an id"));
+    assert_eq!(weighs, Ok(20), "each once");
+}
+
+#[test]
+fn what_is_being_removed_is_not_believed_to_be_there() {
+    let server = TestStore::start();
+    let rig = rig(&server);
+    let name = keep(&rig, b"going");
+    let token = rig.token(UserId::new(1).expect("an id"));
+    let digest = HEXLOWER.encode(&Sha256::digest(b"going"));
+    assert_eq!(claim_of(&rig, &token, &digest).status, 200);
+    // Another gateway is about to remove the object.
+    let mark = mark(&name, clock::wall_ms());
+    server.insert(&mark, b"");
+    let answer = claim_of(&rig, &token, &digest);
+    assert!(answer.status == 404 && answer.body.contains("\"not_stored\""), "{answer:?}");
+    server.remove(&mark);
+    assert_eq!(claim_of(&rig, &token, &digest).status, 200);
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn pictures_keep_what_is_seen_through_and_large_ones_become_smaller() {
 }
 
 /// Asks whether `user` has uploaded what has that digest.
-fn claim(rig: &Rig, token: &str, digest: &str) -> Answered {
+pub(super) fn claim(rig: &Rig, token: &str, digest: &str) -> Answered {
     let bearer = format!("Bearer {token}");
     let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
     let body = format!(r#"{{"sha256":"{digest}","name":"x"}}"#);

@@ -71,12 +71,13 @@ impl BlobBucket {
         put
     }
 
-    /// Whether a file of that name is there.
+    /// Whether a file of that name is there, and no removal of it under way; to be asked when the
+    /// database knows the claim, as [`BlobBucket::await_unmarked`].
     ///
     /// # Errors
     /// The store's.
     pub(super) async fn has(&self, name: &Name) -> Result<bool, ObjectError> {
-        Ok(self.store.length(&name.path()).await?.is_some())
+        Ok(!self.is_marked(name.file()).await? && self.store.length(&name.path()).await?.is_some())
     }
 
     /// The file of that name, and its size. `whole`: all of it is about to be read, so its first

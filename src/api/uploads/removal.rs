@@ -88,7 +88,7 @@ impl BlobBucket {
     /// It takes too long ([`ObjectError::Busy`]), or the store's.
     pub(super) async fn await_unmarked(&self, file: FileId) -> Result<(), ObjectError> {
         let until_ms = self.clock.now().mono_ms + limits::OBJECT_MARK_WAIT_MS_MAX;
-        while !self.store.list(&RemovalMark::names(file), 1).await?.is_empty() {
+        while self.is_marked(file).await? {
             if self.clock.now().mono_ms >= until_ms {
                 return Err(ObjectError::Busy);
             }
@@ -104,6 +104,14 @@ impl BlobBucket {
             // What comes of it is counted and logged there.
             let _ = self.store.list("check/", 1).await;
         }
+    }
+
+    /// Whether a removal of that file is under way.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn is_marked(&self, file: FileId) -> Result<bool, ObjectError> {
+        Ok(!self.store.list(&RemovalMark::names(file), 1).await?.is_empty())
     }
 
     /// Removes what nothing holds any more, and what was left of earlier removals.

@@ -320,7 +320,14 @@ impl Uploads {
         if !services.db.write(move |store| store.files().claim(&claimed, most)).await? {
             return Err(NotKept::OverQuota);
         }
+        let names = files.iter().map(|(_, name)| name.clone()).collect();
         if let Err(why) = self.place.keep(files, &self.jobs).await {
+            // It may have been done although that was not heard, or by another request: a client
+            // that tries again. What a broken disk seems to have is not believed.
+            if !matches!(why, NotKept::Disk(_)) && matches!(self.place.have(names, &self.jobs).await, Ok(true)) {
+                self.counters.kept(bytes);
+                return Ok(kept);
+            }
             // Should this fail, too, the claim runs out by itself.
             let _ = services.db.write(move |store| store.files().unclaim(&claim)).await;
             return Err(why);

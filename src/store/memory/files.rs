@@ -94,18 +94,19 @@ impl Library {
         kept.thumb = thumb.or(kept.thumb);
     }
 
-    /// Removes the claims of a file, of `user` alone if there is one; their users, and what they
-    /// weigh.
-    fn unclaim(&mut self, file: FileId, user: Option<UserId>) -> Vec<(UserId, u64)> {
-        let gone =
-            self.claims.extract_if(.., |(by, _), claim| claim.file == file && user.is_none_or(|user| user == *by));
+    /// Removes the claims of a file, of one user and time alone if that is `only`; their users, and
+    /// what they weigh.
+    fn unclaim(&mut self, file: FileId, only: Option<(UserId, u64)>) -> Vec<(UserId, u64)> {
+        let gone = self.claims.extract_if(.., |(by, _), claim| {
+            claim.file == file && only.is_none_or(|only| only == (*by, claim.until_ms))
+        });
         gone.map(|((by, _), claim)| (by, claim.bytes)).collect()
     }
 }
 
 impl State {
-    fn refund(&mut self, file: FileId, user: Option<UserId>) {
-        for (by, bytes) in self.library.unclaim(file, user) {
+    fn refund(&mut self, file: FileId, only: Option<(UserId, u64)>) {
+        for (by, bytes) in self.library.unclaim(file, only) {
             let weighs = self.uploads.entry(by).or_default();
             *weighs = weighs.saturating_sub(bytes);
         }
@@ -154,10 +155,10 @@ impl Files for Connection {
 
     fn unclaim(&mut self, claim: &Claim) -> Result<(), Error> {
         let mut state = self.state.lock();
-        if claim.user.is_some() {
-            state.refund(claim.file, claim.user);
+        if let Some(user) = claim.user {
+            state.refund(claim.file, Some((user, claim.until_ms)));
         }
-        state.library.due(claim.file, |_| 0);
+        state.library.due(claim.file, |due_ms| if due_ms == claim.until_ms { 0 } else { due_ms });
         Ok(())
     }
 

@@ -171,12 +171,14 @@ impl Files for Mysql {
         Ok(self.transact(|session| {
             lock(session, [claim.file].into_iter())?;
             if let Some(user) = claim.user {
-                let sql = "SELECT user_id, bytes FROM file_claims WHERE file = ? AND user_id = ?";
-                refund(session, sql, vec![bytes(claim.file), int(user.get())])?;
-                let sql = "DELETE FROM file_claims WHERE file = ? AND user_id = ?";
-                session.run(sql, vec![bytes(claim.file), int(user.get())])?;
+                let values = vec![bytes(claim.file), int(user.get()), int(claim.until_ms)];
+                let sql = "SELECT user_id, bytes FROM file_claims WHERE file = ? AND user_id = ? AND until_ms = ?";
+                refund(session, sql, values.clone())?;
+                let sql = "DELETE FROM file_claims WHERE file = ? AND user_id = ? AND until_ms = ?";
+                session.run(sql, values)?;
             }
-            session.run("UPDATE files SET due_ms = 0 WHERE file = ?", vec![bytes(claim.file)])?;
+            let sql = "UPDATE files SET due_ms = 0 WHERE file = ? AND due_ms = ?";
+            session.run(sql, vec![bytes(claim.file), int(claim.until_ms)])?;
             Ok(())
         })?)
     }

@@ -50,10 +50,12 @@ impl Files for Sqlite {
     fn unclaim(&mut self, claim: &Claim) -> Result<(), Error> {
         self.transact(|conn| {
             if let Some(user) = claim.user {
-                let of_user = "WHERE file = ?1 AND user_id = ?2";
-                refund(conn, of_user, &[&claim.file.0, &int(user.get())])?;
+                let of_claim = "WHERE file = ?1 AND user_id = ?2 AND until_ms = ?3";
+                refund(conn, of_claim, &[&claim.file.0, &int(user.get()), &int(claim.until_ms)])?;
             }
-            due(conn, claim.file)
+            let sql = "UPDATE files SET due_ms = 0 WHERE file = ?1 AND due_ms = ?2";
+            conn.prepare_cached(sql)?.execute((claim.file.0, int(claim.until_ms)))?;
+            Ok(())
         })
     }
 
@@ -105,12 +107,6 @@ fn claim_for(conn: &Connection, user: UserId, claim: &Claim, most: u64) -> Resul
 fn hold(conn: &Connection, file: FileId, until_ms: u64) -> Result<(), Error> {
     let sql = "UPDATE files SET due_ms = max(due_ms, ?2) WHERE file = ?1";
     conn.prepare_cached(sql)?.execute((file.0, int(until_ms)))?;
-    Ok(())
-}
-
-/// The file is looked at next time.
-fn due(conn: &Connection, file: FileId) -> Result<(), Error> {
-    conn.prepare_cached("UPDATE files SET due_ms = 0 WHERE file = ?1")?.execute([file.0])?;
     Ok(())
 }
 
