@@ -19,6 +19,9 @@ pub const OBJECT_IDLE_MAX: usize = 8;
 pub const OBJECT_IDLE_MS_MAX: u64 = 4_000;
 /// How long connecting to one address may take, its TLS handshake included, in milliseconds.
 pub const OBJECT_CONNECT_MS_MAX: u64 = 3_000;
+/// How long it may take until there is a connection for a request, in milliseconds: the look-up of
+/// the name, [`OBJECT_ADDRESSES_MAX`] addresses, or one that was kept and is still busy.
+pub const OBJECT_REACH_MS_MAX: u64 = 10_000;
 /// Addresses of the store's name that are tried.
 pub const OBJECT_ADDRESSES_MAX: usize = 3;
 /// How long the store may take to answer, in milliseconds, from the last byte that it was sent.

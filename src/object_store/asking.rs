@@ -86,15 +86,21 @@ impl Asked<'_> {
     }
 }
 
-/// When the last byte was sent.
+/// When the last byte was sent, and how many are left to send.
 struct Progress {
     clock: Clock,
     last_ms: AtomicU64,
+    left: AtomicU64,
 }
 
 impl Progress {
-    fn new(clock: Clock) -> Self {
-        Self { clock, last_ms: AtomicU64::new(clock.now().mono_ms) }
+    fn new(clock: Clock, bytes: u64) -> Self {
+        Self { clock, last_ms: AtomicU64::new(clock.now().mono_ms), left: AtomicU64::new(bytes) }
+    }
+
+    /// Whether the whole body was handed over: a store may answer before.
+    fn is_sent(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
     }
 
     fn moves(&self) {
@@ -121,6 +127,11 @@ impl Body for Watched {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let frame = Pin::new(&mut self.inner).poll_frame(cx);
         self.progress.moves();
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let left = self.progress.left.load(Ordering::Relaxed);
+            self.progress.left.store(left.saturating_sub(bytes), Ordering::Relaxed);
+        }
         frame
     }
 
@@ -194,10 +205,12 @@ impl ObjectStore {
 
     /// One try, and whether it was made by a connection that had been kept.
     async fn attempt(&self, asked: &Asked<'_>) -> (Result<Option<Reply>, ObjectError>, bool) {
-        let progress = Arc::new(Progress::new(self.clock));
-        let mut connection = match self.connections.take().await {
-            Ok(connection) => connection,
-            Err(error) => return (Err(error), false),
+        let progress = Arc::new(Progress::new(self.clock, asked.body.as_ref().map_or(0, |(_, bytes)| *bytes)));
+        let patience = Duration::from_millis(limits::OBJECT_REACH_MS_MAX);
+        let mut connection = match tokio::time::timeout(patience, self.connections.take()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return (Err(error), false),
+            Err(_) => return (Err(ObjectError::Unreachable("no connection in time".to_owned())), false),
         };
         let is_used = connection.is_used;
         progress.moves();
@@ -209,7 +222,10 @@ impl ObjectStore {
             Err(error) => Err(error),
         };
         let outcome = replied.and_then(|reply| {
-            self.connections.keep(connection);
+            // What is still being sent would be in the way of the next request.
+            if progress.is_sent() {
+                self.connections.keep(connection);
+            }
             judge(asked.operation, reply)
         });
         (outcome, is_used)

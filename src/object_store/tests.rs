@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hyper::body::{Body, Frame};
 use parking_lot::{Condvar, Mutex};
 use percent_encoding::percent_decode_str;
 use tokio::runtime::Runtime;
@@ -33,6 +36,8 @@ pub(crate) enum ServerMood {
     Tardy,
     /// With another piece of the file than was asked for.
     Wrong,
+    /// Refuses what is put when its head has come, and reads no more of it.
+    Hasty,
     /// Well, but what is put waits until the mood is another one, and is refused then.
     HoldingPuts,
     /// The next that is put is held, and the mood is `OneHeld` then.
@@ -129,7 +134,15 @@ impl SharedStore {
     fn serve(&self, stream: TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
         let mut writer = stream;
-        while let Some(request) = TestRequest::read(&mut reader) {
+        while let Some(head) = TestRequest::head(&mut reader) {
+            if head.method == "PUT" && *self.mood.lock() == ServerMood::Hasty {
+                let _ = writer.write_all(b"HTTP/1.1 403 x\r\nContent-Length: 0\r\n\r\n");
+                let mut mood = self.mood.lock();
+                // Open, and without a reader, until the test is over.
+                self.changed.wait_while(&mut mood, |_| true);
+                return;
+            }
+            let Some(request) = head.with_body(&mut reader) else { return };
             self.asked.lock().push(request.shown());
             let mood = self.settled(request.method == "PUT");
             let (status, more, body) = self.answer(&request, mood);
@@ -232,7 +245,7 @@ impl TestRequest {
         format!("{} {}{prefix}", self.method, self.path)
     }
 
-    fn read(reader: &mut BufReader<TcpStream>) -> Option<Self> {
+    fn head(reader: &mut BufReader<TcpStream>) -> Option<Self> {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
         let mut words = line.split(' ');
@@ -244,14 +257,18 @@ impl TestRequest {
             let Some((name, value)) = line.trim_end().split_once(": ") else { break };
             headers.insert(name.to_ascii_lowercase(), value.to_owned());
         }
-        let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
         let (path, query) = target.split_once('?')?;
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let query = query.split('&').filter_map(|part| part.split_once('='));
         let query = query.map(|(name, value)| (decoded(name), decoded(value))).collect();
-        Some(Self { method, path: decoded(path), query, headers, body })
+        Some(Self { method, path: decoded(path), query, headers, body: Vec::new() })
+    }
+
+    fn with_body(mut self, reader: &mut BufReader<TcpStream>) -> Option<Self> {
+        let length = self.headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        self.body = vec![0; length];
+        reader.read_exact(&mut self.body).ok()?;
+        Some(self)
     }
 }
 
@@ -345,6 +362,36 @@ fn what_is_sent_is_what_was_promised() {
         assert!(why.to_string().contains("BadDigest"), "{why}");
         assert_eq!(server.names(), [""; 0]);
     });
+}
+
+/// A body of so many zeros, a piece at a time.
+struct Zeros(u64);
+
+impl Body for Zeros {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        static PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
+        let bytes = self.0.min(PIECE.len() as u64);
+        self.0 -= bytes;
+        Poll::Ready((bytes > 0).then(|| Ok(Frame::data(Bytes::from_static(&PIECE[..bytes as usize])))))
+    }
+}
+
+#[test]
+fn a_connection_whose_body_was_answered_too_early_serves_no_other_request() {
+    let server = TestStore::start();
+    let store = server.client();
+    server.mood(ServerMood::Hasty);
+    runtime().block_on(async {
+        // More than fits between two ends that do not read.
+        let content = ObjectContent { len: 64 << 20, sha256: [0; 32], mime: "image/png" };
+        let why = store.put("a", content, &|| Zeros(content.len).boxed_unsync()).await.expect_err("refused");
+        assert!(why.is_refusal(), "{why}");
+        assert_eq!(store.length("a").await.expect("an answer"), None);
+    });
+    assert_eq!(server.shared.connections.load(Ordering::Relaxed), 2);
 }
 
 #[test]
