@@ -6,9 +6,12 @@
 /// Reads (of a piece of a file, of its length) that are asked of the store at once. Each holds a
 /// piece in memory and a connection.
 pub const OBJECT_READS_MAX: usize = 16;
-/// Writes, lists and removals that are asked of it at once. Each upload holds a connection as long
+/// Files that are put at once: twice as many as one user uploads. Each holds a connection as long
 /// as the store takes it.
-pub const OBJECT_WRITES_MAX: usize = 16;
+pub const OBJECT_WRITES_MAX: usize = 2 * super::USER_UPLOADS_MAX;
+/// Lists, removals and marks that are asked of it at once. They are quick, and wait for no file
+/// that is put.
+pub const OBJECT_SMALL_MAX: usize = 8;
 /// Bytes of a file that are read at once. A reader, however slow, holds one piece and no
 /// connection; a store that answers in 10 ms gives each reader 25 MB a second.
 pub const OBJECT_CHUNK_BYTES: usize = 256 * 1024;

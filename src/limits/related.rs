@@ -48,10 +48,8 @@ const _: () = assert!(
     OBJECT_READ_WAIT_MS_MAX + OBJECT_ANSWER_MS_MAX < OBJECT_READ_MS_MAX && OBJECT_READ_MS_MAX < HTTP_REQUEST_MS_MAX,
     "who asks for a file is told that the store does not answer"
 );
-const _: () = assert!(
-    OBJECT_ADDRESSES_MAX as u64 * OBJECT_CONNECT_MS_MAX < OBJECT_REACH_MS_MAX,
-    "each address has its time"
-);
+const _: () =
+    assert!(OBJECT_ADDRESSES_MAX as u64 * OBJECT_CONNECT_MS_MAX < OBJECT_REACH_MS_MAX, "each address has its time");
 const _: () = assert!(
     OBJECT_MARK_GOOD_MS + OBJECT_ANSWER_MS_MAX * 4 < FILES_LEFT_MS,
     "a removal is not taken for one that a crash has left"

@@ -2,8 +2,9 @@
 //!
 //! Owns: the order of these, what is counted and logged of them, and which status means what.
 //! Never: tries again what the store has refused, or what it was too slow for.
-//! Bounds: [`limits::OBJECT_READS_MAX`] and [`limits::OBJECT_WRITES_MAX`] at once, the deadlines of
-//! [`Asked`], [`limits::OBJECT_TRIES_MAX`] tries.
+//! Bounds: [`limits::OBJECT_READS_MAX`], [`limits::OBJECT_WRITES_MAX`] and
+//! [`limits::OBJECT_SMALL_MAX`] at once, the deadlines of [`Asked`], [`limits::OBJECT_TRIES_MAX`]
+//! tries.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -36,6 +37,8 @@ pub(super) struct Asked<'a> {
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Makes the body anew for each try, and says how long it is.
     pub(super) body: Option<(&'a (dyn Fn() -> ObjectBody + Send + Sync), u64)>,
+    /// It carries next to nothing: what waits for it does not wait for files on their way in.
+    pub(super) is_small: bool,
     /// Bytes of the answer, if it is a success.
     pub(super) bytes_max: usize,
 }
@@ -156,7 +159,8 @@ impl ObjectStore {
             let work = self.in_turn(&asked, &self.reads, self.deadlines.read_wait_ms);
             tokio::time::timeout(most, work).await.unwrap_or(Err(ObjectError::Late))
         } else {
-            self.in_turn(&asked, &self.writes, self.deadlines.write_wait_ms).await
+            let permits = if asked.is_small { &self.small } else { &self.writes };
+            self.in_turn(&asked, permits, self.deadlines.write_wait_ms).await
         };
         match &outcome {
             Ok(_) | Err(ObjectError::Refused(_)) => self.health.worked(),

@@ -53,6 +53,7 @@ pub struct ObjectStore {
     connections: Connections,
     reads: Semaphore,
     writes: Semaphore,
+    small: Semaphore,
     deadlines: ObjectDeadlines,
     health: Health,
     outage: Outage,
@@ -139,6 +140,7 @@ impl ObjectStore {
             connections: Connections::new(bucket.base_url(), clock)?,
             reads: Semaphore::new(limits::OBJECT_READS_MAX),
             writes: Semaphore::new(limits::OBJECT_WRITES_MAX),
+            small: Semaphore::new(limits::OBJECT_SMALL_MAX),
             deadlines,
             health: Health::default(),
             outage: Outage::default(),
@@ -179,7 +181,7 @@ impl ObjectStore {
         let key = self.target.key(name);
         let url = self.bucket.get_object(Some(&self.credentials), &key).sign(SIGNED);
         let headers = vec![(RANGE, value(&format!("bytes={first}-{last}"))?)];
-        let asked = Asked { operation: ObjectOperation::Get, url, headers, body: None, bytes_max };
+        let asked = Asked { operation: ObjectOperation::Get, is_small: false, url, headers, body: None, bytes_max };
         let Some(reply) = self.ask(asked).await? else { return Ok(None) };
         let piece = piece(reply, first, bytes_max)?;
         self.counts.came(piece.bytes.len() as u64);
@@ -193,7 +195,14 @@ impl ObjectStore {
     pub async fn length(&self, name: &str) -> Result<Option<u64>, ObjectError> {
         let key = self.target.key(name);
         let url = self.bucket.head_object(Some(&self.credentials), &key).sign(SIGNED);
-        let asked = Asked { operation: ObjectOperation::Head, url, headers: Vec::new(), body: None, bytes_max: 0 };
+        let asked = Asked {
+            operation: ObjectOperation::Head,
+            is_small: false,
+            url,
+            headers: Vec::new(),
+            body: None,
+            bytes_max: 0,
+        };
         let Some(reply) = self.ask(asked).await? else { return Ok(None) };
         let bytes = reply.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         bytes.map(Some).ok_or(ObjectError::Nonsense("an object without a length"))
@@ -210,6 +219,16 @@ impl ObjectStore {
         content: ObjectContent,
         body: &(dyn Fn() -> ObjectBody + Send + Sync),
     ) -> Result<(), ObjectError> {
+        self.put_in_turn(name, content, body, false).await
+    }
+
+    async fn put_in_turn(
+        &self,
+        name: &str,
+        content: ObjectContent,
+        body: &(dyn Fn() -> ObjectBody + Send + Sync),
+        is_small: bool,
+    ) -> Result<(), ObjectError> {
         let key = self.target.key(name);
         let checksum = STANDARD.encode(content.sha256);
         let mut put = self.bucket.put_object(Some(&self.credentials), &key);
@@ -221,7 +240,7 @@ impl ObjectStore {
             (HeaderName::from_static(CHECKSUM), value(&checksum)?),
         ];
         let body = Some((body, content.len));
-        self.ask(Asked { operation: ObjectOperation::Put, url, headers, body, bytes_max: 0 }).await?;
+        self.ask(Asked { operation: ObjectOperation::Put, is_small, url, headers, body, bytes_max: 0 }).await?;
         self.counts.sent(content.len);
         Ok(())
     }
@@ -234,7 +253,7 @@ impl ObjectStore {
         let sha256 = Sha256::digest(bytes).into();
         let content = ObjectContent { len: bytes.len() as u64, sha256, mime: "application/octet-stream" };
         let body = || Full::new(Bytes::from_static(bytes)).map_err(|never| match never {}).boxed_unsync();
-        self.put(name, content, &body).await
+        self.put_in_turn(name, content, &body, true).await
     }
 
     /// Removes an object; one that is not there is removed already.
@@ -244,7 +263,14 @@ impl ObjectStore {
     pub async fn remove(&self, name: &str) -> Result<(), ObjectError> {
         let key = self.target.key(name);
         let url = self.bucket.delete_object(Some(&self.credentials), &key).sign(SIGNED);
-        let asked = Asked { operation: ObjectOperation::Delete, url, headers: Vec::new(), body: None, bytes_max: 0 };
+        let asked = Asked {
+            operation: ObjectOperation::Delete,
+            is_small: true,
+            url,
+            headers: Vec::new(),
+            body: None,
+            bytes_max: 0,
+        };
         self.ask(asked).await.map(drop)
     }
 
@@ -260,7 +286,8 @@ impl ObjectStore {
         list.with_max_keys(most);
         let url = list.sign(SIGNED);
         let bytes_max = limits::OBJECT_ANSWER_BYTES_MAX;
-        let asked = Asked { operation: ObjectOperation::List, url, headers: Vec::new(), body: None, bytes_max };
+        let asked =
+            Asked { operation: ObjectOperation::List, is_small: true, url, headers: Vec::new(), body: None, bytes_max };
         let reply = self.ask(asked).await?.ok_or(ObjectError::Nonsense("no list"))?;
         let text = std::str::from_utf8(&reply.body).map_err(|_| ObjectError::Nonsense("a list that is no text"))?;
         let listed = ListObjectsV2::parse_response(text).map_err(|_| ObjectError::Nonsense("a list that is none"))?;

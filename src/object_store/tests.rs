@@ -444,6 +444,29 @@ fn more_requests_than_may_be_under_way_are_refused_and_disturb_none() {
 }
 
 #[test]
+fn lists_and_removals_do_not_wait_for_files_on_their_way_in() {
+    let server = TestStore::start();
+    let quick = ObjectDeadlines { write_wait_ms: 50, ..ObjectDeadlines::default() };
+    let store = Arc::new(ObjectStore::with(server.target(), quick).expect("a client"));
+    server.mood(ServerMood::HoldingPuts);
+    runtime().block_on(async {
+        let ask = || {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { put(&store, "a", &Bytes::from_static(b"abc")).await })
+        };
+        let under_way: Vec<_> = (0..limits::OBJECT_WRITES_MAX).map(|_| ask()).collect();
+        let why = ask().await.expect("a task").expect_err("too many");
+        assert!(matches!(why, ObjectError::Busy), "{why}");
+        assert_eq!(store.list("", 1).await.expect("a list"), []);
+        store.remove("b").await.expect("it is gone");
+        server.mood(ServerMood::Well);
+        for one in under_way {
+            assert!(one.await.expect("a task").expect_err("refused").is_refusal());
+        }
+    });
+}
+
+#[test]
 fn a_check_says_which_step_does_not_work_and_leaves_nothing() {
     let server = TestStore::start();
     ObjectStore::check_blocking(server.target()).expect("all is well");

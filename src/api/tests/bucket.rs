@@ -1,6 +1,6 @@
 //! Uploads, downloads and removals with files in an object store.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::Read as _;
 use std::thread;
 
@@ -215,6 +215,29 @@ fn an_upload_that_fails_leaves_what_another_request_has_kept() {
     }
     let weighs = rig.memory.connect().social().uploaded(UserId::new(1).expect("an id"));
     assert_eq!(weighs, Ok(20), "each once");
+}
+
+#[test]
+fn one_user_has_so_many_files_on_their_way_into_the_store() {
+    let server = TestStore::start();
+    let rig = rig(&server);
+    let bearer = bearer(&rig);
+    server.mood(ServerMood::HoldingPuts);
+    thread::scope(|scope| {
+        let (rig, bearer) = (&rig, bearer.as_str());
+        let upload = |n: usize| scope.spawn(move || send_as(rig, bearer, "", format!("file {n}").as_bytes()).status);
+        let held: Vec<_> = (0..limits::USER_UPLOADS_MAX).map(upload).collect();
+        let puts = Cell::new(0);
+        rig.until(|| {
+            puts.set(puts.get() + server.asked().iter().filter(|asked| asked.starts_with("PUT")).count());
+            puts.get() == limits::USER_UPLOADS_MAX
+        });
+        assert_eq!(send_as(rig, bearer, "", b"one more").status, 429);
+        server.mood(ServerMood::Well);
+        held.into_iter().for_each(|one| assert_eq!(one.join().expect("an upload"), 503));
+    });
+    assert_eq!(rig.file_counters.numbers().places, 0);
+    keep(&rig, b"one more");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::boxes;
 use super::disk_space::Reservation;
 use super::intake::Incoming;
 use super::kind::{HEAD_BYTES, Kind, Sort};
+use super::place::FilePlace;
 use super::upload_slots::UploadSlot;
 use super::{NotKept, Uploads};
 use crate::api::services::Services;
@@ -58,7 +59,7 @@ impl Uploads {
                 return Err(NotKept::OverQuota);
             }
             self.place.ready().await?;
-            let received = self.unless_given_way(place, intake, self.bounds().bytes_max).await?;
+            let (received, _held) = self.unless_given_way(place, intake, self.bounds().bytes_max).await?;
             let sent = received.draft.digest();
             if announced.is_some_and(|announced| announced != sent) {
                 return Err(NotKept::Other);
@@ -75,6 +76,8 @@ impl Uploads {
 
     /// Counts what was refused, and notes how the disk does.
     fn judged(&self, taken: Result<Kept, NotKept>) -> Result<Kept, NotKept> {
+        // A place that was held is free now.
+        self.counters.under_way(self.places.taken());
         match &taken {
             Ok(_) => self.note(None),
             Err(NotKept::Disk(error)) => self.note(Some(error)),
@@ -99,7 +102,8 @@ impl Uploads {
         let taken = async {
             let place = self.begin(intake, None, address, bytes_max)?;
             self.place.ready().await?;
-            let Received { draft, kind, .. } = self.unless_given_way(place, intake, bytes_max).await?;
+            let (received, _held) = self.unless_given_way(place, intake, bytes_max).await?;
+            let Received { draft, kind, .. } = received;
             if kind.sort() != Sort::Image {
                 return Err(NotKept::Guest);
             }
@@ -159,21 +163,23 @@ impl Uploads {
         Ok(place)
     }
 
-    /// Writes the body to a draft, for as long as nobody else has the place, which is given back
-    /// then.
+    /// Writes the body to a draft, for as long as nobody else has the place. It is given back then,
+    /// unless the file goes on to an object store, whose turns are few: then it is answered with,
+    /// to be held until the file is kept.
     async fn unless_given_way(
         &self,
         place: UploadSlot,
         intake: &mut (impl Incoming + Send),
         bytes_max: u64,
-    ) -> Result<Received, NotKept> {
+    ) -> Result<(Received, Option<UploadSlot>), NotKept> {
         let received = tokio::select! {
             received = self.receive(&place, intake, bytes_max) => received,
             () = place.given_way() => Err(NotKept::Busy),
         };
-        drop(place);
+        let goes_on = received.is_ok() && matches!(self.place, FilePlace::Bucket(_));
+        let held = Some(place).filter(|_| goes_on);
         self.counters.under_way(self.places.taken());
-        received
+        Ok((received?, held))
     }
 
     /// Writes the body to a draft. Answers with its format.
