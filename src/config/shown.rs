@@ -53,7 +53,7 @@ fn is_secret(key: &str, values: &[String]) -> bool {
     matches!(key, "secret" | "webhook_secret" | "s3_access_key" | "s3_secret_key")
         // A path may be the secret of an endpoint.
         || (key == "webhook_url" && !values.is_empty())
-        || (["store", "cluster"].contains(&key) && values.iter().any(|url| url.contains('@')))
+        || (["store", "cluster", "s3_endpoint"].contains(&key) && values.iter().any(|url| url.contains('@')))
 }
 
 fn toml_of(text: &str) -> String {
@@ -160,8 +160,10 @@ mod tests {
     #[test]
     fn no_secret_is_ever_shown() {
         let word = "open-sesame-open-sesame";
-        let layers =
-            layers(&format!("secret = \"{word}\"\nstore = \"mysql://u:{word}@h/d\""), &[("IMGATE_DATA", "/x")]);
+        let layers = layers(
+            &format!("secret = \"{word}\"\nstore = \"mysql://u:{word}@h/d\"\ns3_endpoint = \"http://u:{word}@h\""),
+            &[("IMGATE_DATA", "/x")],
+        );
         let all: String = shown(&layers).iter().map(Shown::line).collect();
         let explained: String = ["secret", "store"].iter().filter_map(|key| explain(&layers, key)).collect();
         assert!(!all.contains("sesame") && !explained.contains("sesame"), "{all}{explained}");

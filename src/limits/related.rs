@@ -51,6 +51,6 @@ const _: () = assert!(
 const _: () =
     assert!(OBJECT_ADDRESSES_MAX as u64 * OBJECT_CONNECT_MS_MAX < OBJECT_REACH_MS_MAX, "each address has its time");
 const _: () = assert!(
-    OBJECT_MARK_GOOD_MS + OBJECT_ANSWER_MS_MAX * 4 < FILES_LEFT_MS,
+    OBJECT_MARK_GOOD_MS + OBJECT_WRITE_WAIT_MS_MAX + OBJECT_REACH_MS_MAX + OBJECT_ANSWER_MS_MAX < FILES_LEFT_MS,
     "a removal is not taken for one that a crash has left"
 );

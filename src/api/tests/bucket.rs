@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::{bearer, claim as claim_of, files_in, keep, made, photo, send, send_as};
 use super::rig::{Answered, Ask, BOUNDS, Rig, UPLOAD_BYTES_MAX};
+use crate::api::UploadBounds;
 use crate::clock;
 use crate::ids::UserId;
 use crate::limits;
@@ -307,4 +308,14 @@ fn a_removal_that_a_crash_has_left_is_finished() {
     // This database knows the first one, too.
     assert_eq!(rig.memory.connect().files().claim(&claim(&known, None), 0), Ok(true));
     rig.until(|| server.names() == [path(&known), young.clone()]);
+}
+
+#[test]
+fn marks_are_finished_also_where_nothing_is_removed_any_more() {
+    let server = TestStore::start();
+    let unknown = format!("{}.bin", "ab".repeat(32));
+    server.insert(&path(&unknown), b"forgotten");
+    server.insert(&mark(&unknown, 0), b"");
+    let rig = Rig::with_objects(UploadBounds { grace_ms: 0, ..BOUNDS }, server.client());
+    rig.until(|| server.names().is_empty());
 }

@@ -29,15 +29,19 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
         if let FilePlace::Bucket(bucket) = &uploads.place {
             bucket.look_after_failure().await;
         }
-        if uploads.bounds().grace_ms == 0 {
-            continue;
-        }
-        let blobs = Arc::clone(&uploads.blobs);
-        if let Err(error) = uploads.jobs.run(move || blobs.tidy()).await {
-            tracing::warn!(%error, "what a crash has left of files cannot be tidied");
+        let removes = uploads.bounds().grace_ms > 0;
+        if removes {
+            let blobs = Arc::clone(&uploads.blobs);
+            if let Err(error) = uploads.jobs.run(move || blobs.tidy()).await {
+                tracing::warn!(%error, "what a crash has left of files cannot be tidied");
+            }
         }
         if let FilePlace::Bucket(bucket) = &uploads.place {
-            bucket.clean(&db, &uploads.counters).await;
+            // A mark that was left holds up uploads, whether files are removed or not.
+            bucket.clean(&db, &uploads.counters, removes).await;
+            continue;
+        }
+        if !removes {
             continue;
         }
         // What fails is tried again at the next look.

@@ -114,11 +114,15 @@ impl BlobBucket {
         Ok(!self.store.list(&RemovalMark::names(file), 1).await?.is_empty())
     }
 
-    /// Removes what nothing holds any more, and what was left of earlier removals.
-    pub(super) async fn clean(&self, db: &Db, counters: &FileCounters) {
+    /// Finishes what was left of earlier removals, and, if `begins`, removes what nothing holds any
+    /// more.
+    pub(super) async fn clean(&self, db: &Db, counters: &FileCounters, begins: bool) {
         if let Err(why) = self.finish_left(db, counters).await {
             self.is_left.store(true, Ordering::Relaxed);
             tracing::debug!(%why, "removals of files are not finished");
+            return;
+        }
+        if !begins {
             return;
         }
         loop {
@@ -173,13 +177,13 @@ impl BlobBucket {
         let known = db.read(move |store| known(store, &files)).await?;
         for (OwnMark { mark, good_until_ms }, known) in marks.into_iter().zip(known) {
             if !known {
-                let mut bytes = 0;
+                let mut bytes = 0_u64;
                 for object in self.store.list(&Name::path_of(mark.file), limits::OBJECT_LIST_MAX).await? {
                     if self.clock.now().mono_ms >= good_until_ms {
                         return Err(NotRemoved::Stale);
                     }
                     self.store.remove(&object.name).await?;
-                    bytes += object.bytes;
+                    bytes = bytes.saturating_add(object.bytes);
                 }
                 counters.removed(1, bytes);
             }
