@@ -1,7 +1,7 @@
 //! One request to an object store, from its turn to its answer: the wait, the deadline, the tries.
 //!
 //! Owns: the order of these, what is counted and logged of them, and which status means what.
-//! Never: tries again what the store has refused, or what it was too slow for.
+//! Never: tries again what the store has refused, or what it was too slow for, nor a removal.
 //! Bounds: [`limits::OBJECT_READS_MAX`], [`limits::OBJECT_WRITES_MAX`] and
 //! [`limits::OBJECT_SMALL_MAX`] at once, the deadlines of [`Asked`], [`limits::OBJECT_TRIES_MAX`]
 //! tries.
@@ -192,6 +192,10 @@ impl ObjectStore {
     }
 
     async fn tries(&self, asked: &Asked<'_>) -> Result<Option<Reply>, ObjectError> {
+        if asked.operation == ObjectOperation::Delete {
+            // An earlier try may arrive when the name is in use again: see `uploads::removal`.
+            return self.attempt(asked).await.0;
+        }
         let mut pause_ms = limits::OBJECT_RETRY_MS;
         for _ in 1..limits::OBJECT_TRIES_MAX {
             match self.attempt(asked).await {

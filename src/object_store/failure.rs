@@ -13,6 +13,10 @@ const SAID_CHARS_MAX: usize = 200;
 /// Bytes of an answer in which its code is looked for: it stands first.
 const LOOKED_BYTES_MAX: usize = 4 * 1024;
 
+/// What a server says of a signature in a query that is too old, or not good yet.
+const TIMES: [&str; 2] = ["Request has expired", "Request is not valid yet"];
+const CLOCK: &str = "; the clock of this machine is not the store's";
+
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
@@ -83,6 +87,8 @@ impl Told {
     /// Which setting is wrong then, as far as the code tells.
     fn hint(&self) -> &'static str {
         match self.code.as_str() {
+            // Of a signature in the query: `SIGNED` ago, or ahead of the store's clock.
+            "AccessDenied" if TIMES.iter().any(|said| self.said.contains(said)) => CLOCK,
             "InvalidAccessKeyId" => "; s3_access_key is not known there",
             "SignatureDoesNotMatch" => "; s3_secret_key is not the one of s3_access_key",
             "NoSuchBucket" => "; there is no such bucket: see `files`",
@@ -94,7 +100,7 @@ impl Told {
             | "AuthorizationQueryParametersError"
             | "IllegalLocationConstraintException" => "; s3_region is not the bucket's",
             "PermanentRedirect" | "TemporaryRedirect" => "; s3_endpoint or s3_region is not the bucket's",
-            "RequestTimeTooSkewed" => "; the clock of this machine is not the store's",
+            "RequestTimeTooSkewed" => CLOCK,
             "" if self.status / 100 == 3 => "; s3_endpoint leads elsewhere",
             "" if self.status == 403 => "; s3_access_key or s3_secret_key is wrong, or may not do this",
             "" => "; is s3_endpoint that of an S3 server, and s3_path_style as it wants it?",
@@ -151,6 +157,19 @@ mod tests {
         assert_eq!(text, "it refuses: 404 NoSuchBucket (The bucketis not here); there is no such bucket: see `files`");
         let text = ObjectError::Refused(Told::read(403, b"")).to_string();
         assert_eq!(text, "it refuses: 403; s3_access_key or s3_secret_key is wrong, or may not do this");
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_from_a_key_that_may_not() {
+        for (said, hint) in [
+            ("Request has expired", "the clock"),
+            ("Request is not valid yet", "the clock"),
+            ("Access Denied", "s3_access_key may not"),
+        ] {
+            let xml = format!("<Error><Code>AccessDenied</Code><Message>{said}</Message></Error>");
+            let text = ObjectError::Refused(Told::read(403, xml.as_bytes())).to_string();
+            assert!(text.contains(&format!("; {hint}")), "{text}");
+        }
     }
 
     #[test]

@@ -365,6 +365,6 @@ fn piece(reply: Reply, first: u64, bytes_max: usize) -> Result<ObjectPiece, Obje
     };
     let (from, to, total) = range.and_then(parse).ok_or(WRONG)?;
     let wanted = (bytes_max as u64).min(total.saturating_sub(first));
-    let is_it = from == first && to.checked_sub(from).map(|more| more + 1) == Some(wanted);
+    let is_it = from == first && to.checked_sub(from).and_then(|more| more.checked_add(1)) == Some(wanted);
     if is_it && bytes.len() as u64 == wanted { Ok(ObjectPiece { bytes, total }) } else { Err(WRONG) }
 }

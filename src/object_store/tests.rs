@@ -339,6 +339,9 @@ fn what_passes_is_tried_again_and_what_is_refused_is_not() {
         server.mood(ServerMood::Failing(2));
         put(&store, "a", &Bytes::from_static(b"abc")).await.expect("the third try");
         assert_eq!(server.asked().len(), 3);
+        server.mood(ServerMood::Failing(1));
+        store.remove("b").await.expect_err("a removal is tried once");
+        assert_eq!(server.asked().len(), 1);
         server.mood(ServerMood::Refusing("SignatureDoesNotMatch"));
         let why = put(&store, "a", &Bytes::from_static(b"abc")).await.expect_err("refused");
         assert!(why.is_refusal() && why.to_string().contains("s3_secret_key"), "{why}");
@@ -483,4 +486,11 @@ fn a_check_says_which_step_does_not_work_and_leaves_nothing() {
     let target = ObjectTarget::new("s3://chat", Some(&format!("http://{gone}")), "x", true, ("key", "sesame"));
     let failed = ObjectStore::check_blocking(target.expect("a target")).expect_err("nothing listens");
     assert!(!failed.why.is_refusal() && !failed.to_string().contains("sesame"), "{failed}");
+}
+
+#[test]
+fn a_range_that_no_number_holds_is_another_piece() {
+    let headers = [(CONTENT_RANGE, HeaderValue::from_static("bytes 0-18446744073709551615/5"))].into_iter().collect();
+    let reply = Reply { status: 206, headers, body: Bytes::from_static(b"abcde") };
+    assert!(matches!(piece(reply, 0, 5), Err(ObjectError::Nonsense(_))));
 }
