@@ -51,8 +51,8 @@ pub enum FarIn {
     /// *Deliver*: everything that was stored up to a moment ago has been told. Only such time
     /// counts for what a home remembers. Lost: the next one says it two seconds later.
     Covered,
-    /// *Deliver*: the most advanced clock of all gateways is so far ahead of this one's. Lost: it is
-    /// said again with each [`FarIn::Covered`].
+    /// *Deliver*: the most advanced clock of all gateways is so far ahead of this one's. Lost: it
+    /// is said again with each [`FarIn::Covered`].
     Ahead { ms: u64 },
 }
 
