@@ -104,6 +104,9 @@ pub(in crate::shard) struct Conversation {
     /// The lowest number that the digest has told a fresh conversation: all from there on is to be
     /// handed on.
     pub told_from: Option<Seq>,
+    /// Of a fresh conversation whose newest pages are read: up to where they were asked for. What
+    /// was revealed since lies beyond them.
+    pub base_upto: Seq,
     /// Of a fresh conversation whose newest pages are read one by one: what the pages so far say
     /// of where its order begins.
     pub base_so_far: Option<Seq>,
@@ -132,6 +135,7 @@ impl Conversation {
             began_ms: 0,
             doubt: false,
             told_from: None,
+            base_upto: Seq::ZERO,
             base_so_far: None,
             patience: None,
             lost: false,

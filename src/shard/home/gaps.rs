@@ -60,14 +60,15 @@ impl Home {
             return;
         }
         let before = first.unwrap_or_else(|| state.revealed.next());
-        state.reading = true;
+        (state.reading, state.base_upto) = (true, before.prev());
         self.read_page(io, conv, PageStart::Before(before));
     }
 
     /// The store has read the newest messages of a fresh conversation.
     pub(in crate::shard) fn base_settled(&mut self, io: &mut Io, conv: ConvId, page: Page) {
         let Some(state) = self.conversations.get_mut(conv) else { return };
-        let upto = state.ready.first_key_value().map_or(state.revealed, |(&seq, _)| seq.prev());
+        let first = state.ready.first_key_value();
+        let upto = first.map_or(state.revealed, |(&seq, _)| seq.prev()).min(state.base_upto);
         // The first one that is not older: behind it may stand one of a gateway with a late clock.
         let (began_ms, told_from) = (state.began_ms, state.told_from);
         let is_fresh = |row: &Row| row.ts_ms >= began_ms || told_from.is_some_and(|from| row.seq >= from);
