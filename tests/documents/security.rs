@@ -119,7 +119,7 @@ fn value(name: &str) -> Option<u64> {
             let left = left.trim().trim_end_matches("_u64").trim_end_matches("_usize");
             return Some(left.parse::<u64>().ok()? << right.trim().parse::<u32>().ok()?);
         }
-        text.replace('_', "").parse().ok().or_else(|| value(text))
+        text.replace('_', "").parse().ok().or_else(|| value(text.rsplit("::").next()?))
     };
     let product = |text: &str| text.split('*').map(factor).try_fold(1_u64, |all, one| Some(all * one?));
     expression.split('+').map(product).try_fold(0_u64, |all, one| Some(all + one?))
