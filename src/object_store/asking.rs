@@ -262,7 +262,7 @@ impl ObjectStore {
     }
 }
 
-/// The outcome of `exchange`, unless nothing was sent or came for `ms_max`.
+/// The outcome of `exchange`, unless nothing of its body left for `ms_max`.
 async fn in_time(
     progress: &Progress,
     ms_max: u64,
@@ -274,7 +274,7 @@ async fn in_time(
         if left.is_zero() {
             return Err(ObjectError::Late);
         }
-        // Bytes may have moved meanwhile: then there is more.
+        // Bytes may have left meanwhile: then there is more.
         if let Ok(outcome) = tokio::time::timeout(left, exchange.as_mut()).await {
             return outcome;
         }

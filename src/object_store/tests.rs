@@ -19,6 +19,9 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::metrics::objects::ObjectOutcome;
 
+/// Until a test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How the server answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ServerMood {
@@ -415,9 +418,12 @@ fn a_store_that_stalls_is_given_up_in_time_and_comes_back() {
         assert_eq!((asked, server.asked().len()), (3, 0));
         server.mood(ServerMood::Well);
         // It is tried again after a pause.
-        while store.length("a").await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let tried = async {
+            while store.length("a").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, tried).await.expect("it is tried again");
         assert!(!store.is_away() && store.counts().up());
     });
 }

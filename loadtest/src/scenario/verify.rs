@@ -151,6 +151,10 @@ impl Flags {
     }
 
     fn habits(&self) -> Result<Habits> {
+        let lag_ms_max = |text: &String| {
+            let ms = duration_ns(text)? / 1_000_000;
+            u32::try_from(ms).context("--lag-max: at most 49 days")
+        };
         let devices = u64::from(self.users) * u64::from(self.devices);
         ensure!(devices <= DEVICES_MAX as u64, "at most {DEVICES_MAX} devices, {devices} asked for");
         Ok(Habits {
@@ -161,7 +165,7 @@ impl Flags {
             intrusion_permille: self.intrusions,
             payload: self.payload as usize,
             devices: self.devices,
-            lag_ms_max: self.lag_max.as_deref().map(duration_ns).transpose()?.map(|ns| (ns / 1_000_000) as u32),
+            lag_ms_max: self.lag_max.as_ref().map(lag_ms_max).transpose()?,
         })
     }
 }

@@ -54,14 +54,7 @@ impl BlobBucket {
     /// # Errors
     /// The store's, or the disk's that the draft is on.
     pub(super) async fn keep(&self, draft: Draft, name: &Name, jobs: &BlockingJobs) -> Result<(), ObjectError> {
-        self.await_unmarked(name.file()).await?;
-        let content = ObjectContent { len: draft.len(), sha256: draft.digest().0, mime: name.kind().mime() };
-        let file = Arc::new(draft.file().map_err(ObjectError::Disk)?);
-        let body = || {
-            let source = DraftSource { file: Arc::clone(&file), jobs: jobs.clone() };
-            Reading::new(Box::new(source), 0, content.len).boxed_unsync()
-        };
-        let put = self.store.put(&name.path(), content, &body).await;
+        let put = self.put(&draft, name, jobs).await;
         // Removes it from the disk.
         let gone = move || {
             drop(draft);
@@ -69,6 +62,17 @@ impl BlobBucket {
         };
         jobs.run(gone).await.map_err(ObjectError::Disk)?;
         put
+    }
+
+    async fn put(&self, draft: &Draft, name: &Name, jobs: &BlockingJobs) -> Result<(), ObjectError> {
+        self.await_unmarked(name.file()).await?;
+        let content = ObjectContent { len: draft.len(), sha256: draft.digest().0, mime: name.kind().mime() };
+        let file = Arc::new(draft.file().map_err(ObjectError::Disk)?);
+        let body = || {
+            let source = DraftSource { file: Arc::clone(&file), jobs: jobs.clone() };
+            Reading::new(Box::new(source), 0, content.len).boxed_unsync()
+        };
+        self.store.put(&name.path(), content, &body).await
     }
 
     /// Whether a file of that name is there, and no removal of it under way; to be asked when the

@@ -9,7 +9,8 @@
 //! later than whatever was known of its user when it came.
 //! Never: exists without other gateways.
 //! Bounds: one entry for each session, [`limits::DEVICE_ROUNDS_MAX`] users of whom something is
-//! known, for [`limits::DEVICES_AGAIN_MS`]; beyond it nothing is kept, and said once only.
+//! known, each for three times [`limits::DEVICES_AGAIN_MS`] at most; beyond it nothing is kept, and
+//! said once only.
 
 use std::collections::{BTreeMap, VecDeque};
 
