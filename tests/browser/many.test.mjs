@@ -7,6 +7,8 @@ import { Person, launch } from "./people.mjs";
 
 const CONVERSATIONS = 500;
 const MESSAGES = 5000;
+/** How often a line is sent to see what sending costs. */
+const SENDS = 9;
 /** As `SPAN_MOST` of span.js and `ROWS_STEP` of sidebar.js. */
 const LINES_MOST = 120;
 const ROWS_STEP = 60;
@@ -137,13 +139,19 @@ describe("a real life", () => {
     // The first page of history is here.
     await page.waitForFunction(() => document.querySelectorAll(".line").length >= 40);
     await page.fill("#input", "x");
+    // Each several times: what one costs is mostly the chance of what else the page just did.
     const send = async (text) => {
-      const cpu = await person.cpuMs();
-      const count = await drawn(page, ".lines", ".line", async () => {
-        await person.say(text);
-        await page.locator('.line[data-state]:not([data-state="sending"])', { hasText: text }).waitFor();
-      });
-      return { count, cpu: Math.round(await person.cpuMs() - cpu) };
+      const seen = { most: 0, costs: [] };
+      for (let time = 1; time <= SENDS; time += 1) {
+        const cpu = await person.cpuMs();
+        const count = await drawn(page, ".lines", ".line", async () => {
+          await person.say(`${text} ${time}`);
+          await page.locator('.line[data-state]:not([data-state="sending"])', { hasText: `${text} ${time}` }).waitFor();
+        });
+        seen.most = Math.max(seen.most, count);
+        seen.costs.push(await person.cpuMs() - cpu);
+      }
+      return { most: seen.most, median: Math.round(seen.costs.sort((one, two) => one - two)[SENDS >> 1]) };
     };
     const early = await send("after one page");
     await person.longTasks();
@@ -171,12 +179,12 @@ describe("a real life", () => {
     // What one reads stays in its place while something is loaded above it or let go.
     const jump = page.locator(".jump");
     await jump.click();
-    await person.sees("after one page");
+    await person.sees(`after one page ${SENDS}`);
     assert.ok(await page.locator(".line").count() <= LINES_MOST);
     const late = await send("after all pages");
-    t.diagnostic(`sending: ${early.cpu} ms of the main thread after one page of history, ${late.cpu} ms after ${MESSAGES} lines`);
+    t.diagnostic(`sending, the median of ${SENDS}: ${early.median} ms of the main thread after one page of history, ${late.median} ms after ${MESSAGES} lines`);
     // Its own line, and at most that of before, whose state has changed meanwhile.
-    assert.ok(early.count <= 3 && late.count <= 3, `${early.count} and ${late.count} lines were drawn`);
+    assert.ok(early.most <= 3 && late.most <= 3, `${early.most} and ${late.most} lines were drawn`);
     person.noComplaints();
   });
 
@@ -184,7 +192,7 @@ describe("a real life", () => {
     const [, ann, bob] = users;
     const person = await enter(t, bob, `#/c/10/${ann[0]}`);
     const { page } = person;
-    await person.sees("after all pages");
+    await person.sees(`after all pages ${SENDS}`);
     const middle = async () => page.evaluate(() => {
       const box = document.querySelector(".scroller").getBoundingClientRect();
       const line = document.elementFromPoint(box.left + 60, box.top + box.height / 2).closest(".lines > *") ?? document.querySelector(".line");
