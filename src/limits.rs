@@ -447,16 +447,27 @@ pub const READ_ASKS_MAX: usize = 2_048;
 /// Of these, messages beyond which posts wait at their home, in turn by sender: two transactions,
 /// so that the writers never wait for more.
 pub const APPENDS_UNDER_WAY_MAX: usize = 2 * COMMIT_WRITES_MAX;
+/// Of these, places of users of whom nothing else waits: one that writes now and then waits for no
+/// commit to make room.
+pub const FRESH_APPENDS_RESERVED: usize = 256;
 /// CPU time that a writing worker may take for one commit while more waits than that, in
 /// microseconds: so long a message waits for those that came before. The time of the disk is not in
 /// it, because many share that.
 pub const COMMIT_CPU_US_MAX: u64 = 4_000;
+/// The same while users that write now and then have written lately: they wait for the rest of a
+/// commit of others, which on a core that is busy takes twice its CPU time. What a commit costs
+/// whatever is in it, a tenth of a millisecond, is a tenth of this.
+pub const COMMIT_CPU_SHARED_US: u64 = 1_000;
+/// For so long after they have.
+pub const COMMIT_SHARED_MS: u64 = 250;
 /// A writing worker looks so often whether a busy time is over.
 pub const STORE_REST_MS: u64 = 15_000;
 /// It is over when no more was written meanwhile: a hundred messages a second.
 pub const STORE_REST_WRITES_MAX: u64 = 1_500;
-/// Writes of a commit that are not cut for it.
+/// Writes of a commit that are not cut for [`COMMIT_CPU_US_MAX`].
 pub const COMMIT_WRITES_MIN: usize = 64;
+/// Writes of a commit that are not cut for [`COMMIT_CPU_SHARED_US`].
+pub const COMMIT_WRITES_SHARED_MIN: usize = 16;
 /// Bytes of the appends of one shard that the store has not answered.
 pub const STORE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Requests of the control plane (joined, left, logged out, …) outstanding at one shard.
@@ -621,11 +632,11 @@ pub const TURN_CALM_US: u64 = 3_000;
 pub const TURN_PRESSED_MS: u64 = 50;
 /// [`TURN_PART_US`] then: a heartbeat that comes in the middle of a turn waits for the rest of it,
 /// and for the mail of the next one. Reading the light ones has a longer one.
-pub const TURN_PART_PRESSED_US: u64 = 400;
+pub const TURN_PART_PRESSED_US: u64 = 300;
 /// Time for the light ones then.
-pub const TURN_LIGHT_PRESSED_US: u64 = 1_500;
+pub const TURN_LIGHT_PRESSED_US: u64 = 700;
 /// Time for connections that used up their quantum, in one turn: what they may hold up all others.
-pub const TURN_HEAVY_US: u64 = 500;
+pub const TURN_HEAVY_US: u64 = 300;
 /// Connections accepted in one turn: a backlog of [`LISTEN_BACKLOG`] is worked off within a second.
 pub const TURN_ACCEPTS_MAX: u32 = 256;
 /// Connections taken over from other threads in one turn: each costs as much as an accepted one.

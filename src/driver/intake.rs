@@ -186,7 +186,7 @@ impl Driver {
         } else if left.quantum != quantum {
             if open.profile == Profile::Room && left.events > 0 {
                 // What a guest says goes to all guests.
-                open.recent.add_hasty(self.now.mono_ms, work);
+                open.recent.add_for_all(self.now.mono_ms);
             } else {
                 open.recent.add(self.now.mono_ms, work);
             }

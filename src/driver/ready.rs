@@ -72,6 +72,13 @@ impl Recent {
         self.add(now_ms, units.max(HASTY_UNITS));
     }
 
+    /// The connection has said something that goes to everybody: it stands behind all that did not
+    /// use up their quantum. Its share of visits says little of its share of the work, which one
+    /// message makes for hundreds of others.
+    pub(super) fn add_for_all(&mut self, now_ms: u64) {
+        self.add(now_ms, u64::MAX);
+    }
+
     /// The connection has used up its quantum.
     pub(super) const fn use_up(&mut self, now_ms: u64) {
         self.set(now_ms, USED_UP);
@@ -495,6 +502,15 @@ mod tests {
         assert!(least.bytes == QUANTUM_BYTES_MIN && least.frames > 1, "{least:?}");
         (0..100).for_each(|_| ready.end_light(true));
         assert_eq!(ready.quantum(), whole);
+    }
+
+    #[test]
+    fn whoever_speaks_to_all_is_behind_those_who_speak_often() {
+        let (mut often, mut to_all) = (Recent::default(), Recent::default());
+        (0..10).for_each(|_| often.add(0, UNITS));
+        to_all.add_for_all(0);
+        assert!(often.level(0) < to_all.level(0) && to_all.level(0) == LAST_LEVEL && !to_all.is_heavy());
+        assert_eq!(to_all.level(8 * RECENT_MS - 1), 0, "it is forgotten within a second");
     }
 
     #[test]

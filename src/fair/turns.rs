@@ -72,7 +72,12 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
             return Some(fresh);
         }
         self.run = 0;
-        self.pop_in_turn().or_else(|| self.pop_fresh())
+        let item = self.pop_in_turn().or_else(|| self.pop_fresh());
+        if item.is_none() && self.waiting.capacity() > 0 {
+            // After a flood the memory goes back.
+            *self = Self::default();
+        }
+        item
     }
 
     /// Takes the item of the next fresh key that has no more than one. Fresh keys are in the
@@ -106,11 +111,6 @@ impl<K: Copy + Eq + Hash, T> Turns<K, T> {
 
     /// An item of `key` was taken.
     fn took(&mut self, key: K) {
-        if self.len == 1 {
-            // After a flood the memory goes back.
-            *self = Self::default();
-            return;
-        }
         self.len -= 1;
         self.keys -= usize::from(self.waiting.get(&key).is_none_or(VecDeque::is_empty));
     }
@@ -168,6 +168,19 @@ mod tests {
         (0..302).for_each(|_| assert!(turns.pop().is_some()));
         turns.push(1000, 2);
         assert_eq!(turns.pop_fresh(), Some((1000, 2)));
+    }
+
+    #[test]
+    fn whoever_was_served_as_a_fresh_one_is_none_until_a_round_has_passed() {
+        let mut turns = Turns::new();
+        turns.push("often", 0);
+        assert_eq!(turns.pop_fresh(), Some(("often", 0)));
+        turns.push("often", 1);
+        assert_eq!((turns.pop_fresh(), turns.len()), (None, 1), "although nothing else waits");
+        assert_eq!(turns.pop(), Some(("often", 1)));
+        assert_eq!((turns.pop(), turns.waiting.capacity()), (None, 0));
+        turns.push("often", 2);
+        assert_eq!(turns.pop_fresh(), Some(("often", 2)));
     }
 
     #[test]

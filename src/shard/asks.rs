@@ -111,10 +111,12 @@ impl Asks {
     }
 
     /// Whether a further post may go to the store now: more than the next transactions take
-    /// only wait there, and better wait here, in turn by user.
-    pub(in crate::shard) fn has_place_for_post(&self) -> bool {
+    /// only wait there, and better wait here, in turn by user. `fresh`: of a user of whom nothing
+    /// else waits.
+    pub(in crate::shard) fn has_place_for_post(&self, fresh: bool) -> bool {
         let [_, _, posting, _] = self.counts;
-        posting < limits::APPENDS_UNDER_WAY_MAX
+        let reserved = if fresh { 0 } else { limits::FRESH_APPENDS_RESERVED };
+        posting < limits::APPENDS_UNDER_WAY_MAX - reserved
             && self.append_bytes < limits::STORE_BYTES_MAX / 2
             && self.has_place(Sort::Posting)
     }

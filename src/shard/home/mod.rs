@@ -194,7 +194,7 @@ impl Home {
         let home_post = self.conversations.post(number);
         let (sender, conv) = (home_post.post.sender, home_post.post.conv);
         self.conversations.busy(conv).in_store += 1;
-        if self.conversations.turns.is_empty() && io.asks.has_place_for_post() {
+        if self.conversations.turns.is_empty() && io.asks.has_place_for_post(false) {
             return self.append_now(io, number);
         }
         self.conversations.turns.push(sender, number);
@@ -203,8 +203,13 @@ impl Home {
 
     /// Asks the store for those in line, as far as there are places.
     pub(in crate::shard) fn append_in_turn(&mut self, io: &mut Io) {
-        while io.asks.has_place_for_post()
+        while io.asks.has_place_for_post(false)
             && let Some((_, number)) = self.conversations.turns.pop()
+        {
+            self.append_now(io, number);
+        }
+        while io.asks.has_place_for_post(true)
+            && let Some((_, number)) = self.conversations.turns.pop_fresh()
         {
             self.append_now(io, number);
         }

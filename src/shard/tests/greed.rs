@@ -3,7 +3,10 @@
 
 use super::*;
 use crate::fair::Flow;
-use crate::limits::{ANSWERS_PENDING_MAX, APPENDS_UNDER_WAY_MAX, GREED_MS_MAX, OPEN_ASKS_RESERVED, STORE_ASKS_MAX};
+use crate::limits::{
+    ANSWERS_PENDING_MAX, APPENDS_UNDER_WAY_MAX, FRESH_APPENDS_RESERVED, GREED_MS_MAX, OPEN_ASKS_RESERVED,
+    STORE_ASKS_MAX,
+};
 use crate::metrics::tally::Merged;
 
 const OFF: Flow = Flow { per_second: 0, burst: 0 };
@@ -360,6 +363,30 @@ fn posts_that_find_the_store_full_wait_in_turn_by_author() {
         ["2 b b1", "4 a a1", "5 a a2", "6 a a3"],
         "whoever has one is before whoever has three; c's own is the third"
     );
+    world.shards.iter().for_each(Shard::check_invariants);
+}
+
+#[test]
+fn whoever_writes_now_and_then_finds_a_place_in_a_store_that_is_full_for_others() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let conv = ConvId::Group(GroupId::new(9).expect("small"));
+    let home = usize::from(home_of(conv, SHARDS).0);
+    for name in ["a", "b"] {
+        world.db.members.insert((GroupId::new(9).expect("small"), user_of(name)), Seq::ZERO);
+        world.lines(&format!("{name}: open"));
+    }
+    world.lines("a -> #9: first\nhold store");
+    let asks = &mut world.shards[home].io.asks;
+    let taken: Vec<u32> = (0..APPENDS_UNDER_WAY_MAX - FRESH_APPENDS_RESERVED)
+        .map(|_| asks.take(Purpose::Append { post: u32::MAX, bytes: 1 }).expect("there is room"))
+        .collect();
+    world.trace.clear();
+    world.lines("a -> #9: a1\na -> #9: a2\na -> #9: a3\nb -> #9: b1");
+    assert_eq!(world.store.len(), 2, "each has one place there, and a's further ones wait");
+    taken.into_iter().for_each(|ask| assert!(world.shards[home].io.asks.settle(ask).is_some()));
+    world.lines("release store");
+    let texts: Vec<&str> = world.trace.lines().filter_map(|line| line.strip_prefix("b: push #")).collect();
+    assert_eq!(texts, ["2 a a1", "4 a a2", "5 a a3"], "b's own is the third");
     world.shards.iter().for_each(Shard::check_invariants);
 }
 

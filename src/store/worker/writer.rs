@@ -20,12 +20,12 @@ use rustix::time::{ClockId, clock_gettime};
 use super::backlog::Backlog;
 use super::gathered::{Gathered, isolate};
 use super::trimming::Trimming;
-use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply};
+use super::{Complaint, Counters, Job, Outbox, Queue, Replies, Reply, Ticket};
 use crate::clock::Clock;
 use crate::limits::{
-    COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_CPU_US_MAX, COMMIT_RETRY_MS_MAX, COMMIT_RETRY_MS_MIN,
-    COMMIT_WRITES_FIRST, COMMIT_WRITES_MAX, COMMIT_WRITES_MIN, CONTENDED_RETRY_MS_MAX, STORE_PROBE_MS, STORE_REST_MS,
-    STORE_REST_WRITES_MAX,
+    COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_CPU_SHARED_US, COMMIT_CPU_US_MAX, COMMIT_RETRY_MS_MAX,
+    COMMIT_RETRY_MS_MIN, COMMIT_SHARED_MS, COMMIT_WRITES_FIRST, COMMIT_WRITES_MAX, COMMIT_WRITES_MIN,
+    COMMIT_WRITES_SHARED_MIN, CONTENDED_RETRY_MS_MAX, STORE_PROBE_MS, STORE_REST_MS, STORE_REST_WRITES_MAX,
 };
 use crate::store::{Backend, Error, Write, Written};
 
@@ -46,8 +46,8 @@ impl Health {
     }
 }
 
-/// What a write costs this thread, learned from the commits, and so how many of them fit into
-/// [`COMMIT_CPU_US_MAX`].
+/// What a write costs this thread, learned from the commits, and so how many of them fit into a
+/// commit.
 #[derive(Default)]
 struct Cost {
     /// Nanoseconds of CPU time, a mean over some commits; 0: not known.
@@ -55,18 +55,27 @@ struct Cost {
 }
 
 impl Cost {
-    /// So many writes took so long. How many the next commit may have.
-    fn learn(&mut self, writes: usize, cpu_ns: u64) -> usize {
+    /// So many writes took so long.
+    fn learn(&mut self, writes: usize, cpu_ns: u64) {
         // What a commit costs whatever is in it would be taken for the cost of a few writes.
-        if writes >= COMMIT_WRITES_MIN {
+        if writes >= COMMIT_WRITES_SHARED_MIN {
             let now_ns = cpu_ns / writes as u64;
             self.of_write_ns = if self.of_write_ns == 0 { now_ns } else { (self.of_write_ns * 7 + now_ns) / 8 };
         }
+    }
+
+    /// How many writes the next commit may have; `shared`: users that write now and then wait for
+    /// its end.
+    fn writes_max(&self, shared: bool) -> usize {
         if self.of_write_ns == 0 {
             return COMMIT_WRITES_FIRST;
         }
-        let fits = COMMIT_CPU_US_MAX * 1000 / self.of_write_ns;
-        usize::try_from(fits).unwrap_or(usize::MAX).clamp(COMMIT_WRITES_MIN, COMMIT_WRITES_MAX)
+        let (cpu_us, least) = match shared {
+            true => (COMMIT_CPU_SHARED_US, COMMIT_WRITES_SHARED_MIN),
+            false => (COMMIT_CPU_US_MAX, COMMIT_WRITES_MIN),
+        };
+        let fits = cpu_us * 1000 / self.of_write_ns;
+        usize::try_from(fits).unwrap_or(usize::MAX).clamp(least, COMMIT_WRITES_MAX)
     }
 }
 
@@ -128,6 +137,8 @@ pub(super) struct Writer {
     backlog: Backlog,
     /// Its users and its length as the counters know them.
     backlog_told: (usize, usize),
+    /// Until then (monotonic milliseconds) a batch of what waits in turn is short.
+    shared_until_ms: u64,
     complaint: Complaint,
 }
 
@@ -154,6 +165,7 @@ impl Writer {
             busy: Busy::default(),
             backlog: Backlog::default(),
             backlog_told: (0, 0),
+            shared_until_ms: 0,
             complaint: Complaint::default(),
         }
     }
@@ -193,20 +205,17 @@ impl Writer {
     }
 
     /// A batch of users that write now and then, a batch of what waits in turn, then a few of the
-    /// calls. The first one is small as a rule and so is soon committed: they do not wait for the
-    /// long commits of users that always write.
+    /// calls. The first one is small as a rule and so is soon committed, and while there are such
+    /// users the second one is short: they do not wait for long commits of users that always write.
     fn serve_backlog(&mut self) {
         self.tell_backlog();
-        for pop in [Backlog::pop_fresh_write, Backlog::pop_write] {
-            let Self { backlog, batch, .. } = self;
-            batch.fill(|| pop(backlog));
-            if !batch.asks().is_empty() {
-                self.commit();
-            }
-            // What has come meanwhile stands in its turn before the next batch is filled.
-            let Self { backlog, jobs, .. } = self;
-            jobs.try_iter().for_each(|job| backlog.push(job));
+        if self.commit_some(Backlog::pop_fresh_write) {
+            self.shared_until_ms = self.clock.now().mono_ms + COMMIT_SHARED_MS;
         }
+        let shared = self.clock.now().mono_ms < self.shared_until_ms;
+        self.batch.limit(self.cost.writes_max(shared));
+        self.commit_some(Backlog::pop_write);
+        self.batch.limit(self.cost.writes_max(false));
         for _ in 0..COMMIT_CALLS_MAX {
             let Some(call) = self.backlog.pop_call() else { break };
             call.run(&mut *self.backend);
@@ -215,6 +224,20 @@ impl Writer {
             self.trim();
         }
         self.tell_backlog();
+    }
+
+    /// Commits a batch of what `pop` gives, if it gives anything. What has come meanwhile stands in
+    /// its turn before the next batch is filled.
+    fn commit_some(&mut self, pop: fn(&mut Backlog) -> Option<(Ticket, Write)>) -> bool {
+        let Self { backlog, batch, .. } = self;
+        batch.fill(|| pop(backlog));
+        let some = !batch.asks().is_empty();
+        if some {
+            self.commit();
+        }
+        let Self { backlog, jobs, .. } = self;
+        jobs.try_iter().for_each(|job| backlog.push(job));
+        some
     }
 
     fn tell_backlog(&mut self) {
@@ -283,7 +306,8 @@ impl Writer {
     fn commit(&mut self) {
         let (writes, before_ns) = (self.batch.asks().len(), thread_cpu_ns());
         self.commit_all();
-        self.batch.limit(self.cost.learn(writes, thread_cpu_ns().saturating_sub(before_ns)));
+        self.cost.learn(writes, thread_cpu_ns().saturating_sub(before_ns));
+        self.batch.limit(self.cost.writes_max(false));
         self.busy.note(writes, self.clock.now().mono_ms);
         self.rest();
     }
@@ -442,13 +466,17 @@ mod tests {
     #[test]
     fn a_commit_takes_what_fits_into_its_time() {
         let mut cost = Cost::default();
-        assert_eq!(cost.learn(1, 1_000_000), COMMIT_WRITES_FIRST, "a flood may begin");
-        assert_eq!(cost.learn(100, 100 * 40_000), 100, "40 microseconds each");
-        let dear = (0..100).map(|_| cost.learn(100, 100 * 1_000_000)).last();
-        assert_eq!(dear, Some(COMMIT_WRITES_MIN));
-        let cheap = (0..100).map(|_| cost.learn(100, 100)).last();
-        assert_eq!(cheap, Some(COMMIT_WRITES_MAX), "a database elsewhere does the work");
-        assert_eq!(cost.learn(1, 1_000_000), COMMIT_WRITES_MAX, "a small commit says nothing");
+        let after = |cost: &mut Cost, times: u32, cpu_ns: u64| {
+            (0..times).for_each(|_| cost.learn(100, cpu_ns));
+            [false, true].map(|shared| cost.writes_max(shared))
+        };
+        cost.learn(1, 1_000_000);
+        assert_eq!(cost.writes_max(false), COMMIT_WRITES_FIRST, "a flood may begin");
+        assert_eq!(after(&mut cost, 1, 100 * 40_000), [100, 25], "40 microseconds each");
+        assert_eq!(after(&mut cost, 100, 100 * 1_000_000), [COMMIT_WRITES_MIN, COMMIT_WRITES_SHARED_MIN]);
+        assert_eq!(after(&mut cost, 100, 100), [COMMIT_WRITES_MAX; 2], "a database elsewhere does the work");
+        cost.learn(1, 1_000_000);
+        assert_eq!(cost.writes_max(false), COMMIT_WRITES_MAX, "a small commit says nothing");
     }
 
     #[test]
