@@ -1,4 +1,5 @@
-//! Micro-benchmarks of the hot path, a file for each noun: frames, commands, packets, one message through a shard, the mesh, sweeps, the store.
+//! Micro-benchmarks of the hot path, a file for each noun: frames, commands, packets, one message through a shard, the mesh, sweeps, the store,
+//! what recording costs.
 //!
 //! `cargo bench -p bench`, or one of them: `cargo bench -p bench -- mesh`. A result says little without the machine and the commit beside it, and absolute
 //! times not much even then: compare two commits in one sitting.
@@ -7,6 +8,7 @@ mod commands;
 mod frames;
 mod mesh;
 mod packets;
+mod recording;
 mod steps;
 mod store;
 mod sweeps;
@@ -30,6 +32,7 @@ criterion_group!(
     steps::checks,
     mesh::hop,
     sweeps::group,
-    store::batch
+    store::batch,
+    recording::recording
 );
 criterion_main!(hot_path);
