@@ -122,7 +122,7 @@ run_all() {
     mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done | grep -vx "$waiting_targets" | sed 's/^/--test=/')
     # Unoptimised: optimising these tests takes longer than they run. The others run the gateway, and simulate it.
     say "cargo test, unit tests"
-    cargo test --config 'profile.test.package.imgate.opt-level=0' --workspace --locked --lib
+    cargo test "${unoptimised[@]}" --workspace --locked --lib
     say "cargo test, all others"
     cargo test --workspace --locked --bins "${chosen[@]}"
     say "cargo test, those that mostly wait"
@@ -133,15 +133,37 @@ run_all() {
 # The routes of the old systems can be left out. Every target is checked for that, without a warning; and the API that is left
 # keeps its tests. Unoptimised: this build serves nothing else. Of the whole workspace: of one package alone the features of
 # dependencies would be others, and each of them would be built anew.
-run_without_legacy() {
-    say "imgate without the feature legacy"
+without_legacy=(--locked --workspace --no-default-features)
+unoptimised=(--config "profile.test.package.imgate.opt-level=0")
+
+build_without_legacy() {
     local told
-    told="$(cargo check --locked --workspace --no-default-features --all-targets 2>&1)" || { echo "$told" >&2; return 1; }
+    told="$(cargo check "${without_legacy[@]}" --all-targets 2>&1)" || { echo "$told" >&2; return 1; }
     if grep -q '^warning' <<<"$told"; then
         echo "$told" >&2
         return 1
     fi
-    cargo test --config 'profile.test.package.imgate.opt-level=0' --locked --workspace --no-default-features --lib api::
+    cargo test "${unoptimised[@]}" "${without_legacy[@]}" --lib --no-run
+}
+
+# The browser mostly waits, so this is compiled beside it, as far as it leaves the processors free. It is run when nothing is
+# beside it: its tests have deadlines.
+run_browser_and_without_legacy() {
+    local log="$scratch/without-legacy.log" build
+    # A process group of its own, by which all of it can be ended.
+    set -m
+    (renice -n 19 -p "$BASHPID" >/dev/null; build_without_legacy) >"$log" 2>&1 &
+    build=$!
+    set +m
+    beside="$build"
+    run_browser
+    say "imgate without the feature legacy"
+    if ! wait "$build"; then
+        cat "$log" >&2
+        return 1
+    fi
+    beside=""
+    cargo test "${unoptimised[@]}" "${without_legacy[@]}" --lib api::
 }
 
 # The SDK of the web client; needs no package and no browser.
@@ -235,7 +257,10 @@ scratch_place() {
 }
 
 scratch="$(mktemp -d "$(scratch_place)/imgate-test.XXXXXX")"
+# The process group of what runs beside the others.
+beside=""
 clean_up() {
+    [[ -z "$beside" ]] || kill -- "-$beside" 2>/dev/null || true
     local left
     left="$(jobs -p)"
     # Word splitting is wanted: one number per job.
@@ -254,9 +279,8 @@ if $quick; then
     run_sdk
 else
     run_all
-    run_without_legacy
     run_sdk
-    run_browser
+    run_browser_and_without_legacy
     run_prometheus
     run_packages
 fi
