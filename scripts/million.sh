@@ -3,6 +3,7 @@
 #
 #   scripts/million.sh                        a million; exit code 2 and the name of the limit where the machine forbids it
 #   scripts/million.sh --connections 19000    as many as 20,000 descriptors a process allow: slope over 5,000, 10,000 and 19,000
+#   scripts/million.sh --guest [N]            whatever the machine allows: N (100000) connections in a guest with a kernel of its own; see scripts/guest/host.sh
 #
 #   --connections N   how many (default 1000000)
 #   --steps A,B,C     where memory is looked at (default: about a quarter, a half and all; 5000,10000,19000 for 19000)
@@ -18,7 +19,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 connections=1000000 steps="" rate=5000 seconds=10 workers="" keep=false binaries=""
-usage() { sed -n '2,17p' "scripts/million.sh" | sed 's/^# \{0,1\}//' >&2; exit 1; }
+[[ "${1:-}" != --guest ]] || exec scripts/guest/host.sh "${@:2}"
+usage() { sed -n '2,18p' "scripts/million.sh" | sed 's/^# \{0,1\}//' >&2; exit 1; }
 while [[ $# -gt 0 ]]; do
     case "$1" in
         --connections) connections="${2:?}"; shift ;;

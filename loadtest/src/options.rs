@@ -275,6 +275,11 @@ impl Options {
         }
     }
 
+    /// The server's process, if it was named.
+    pub(crate) const fn server_pid(&self) -> Option<u32> {
+        self.server_pid
+    }
+
     /// Where the server's figures come from.
     pub(crate) fn probe(&self) -> Result<Option<Probe>> {
         if let Some(pid) = self.server_pid {

@@ -9,7 +9,8 @@ mod split;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
 use fake::{Conduct, Fake, Fault};
 use serde_json::Value;
@@ -76,7 +77,7 @@ fn direct(fault: Fault, stored: bool, more: &str) -> (i32, Value) {
 
 /// Checks all cases at the same time: each is mostly waiting.
 fn each<C: Send>(cases: impl IntoIterator<Item = C>, check: impl Fn(C) + Sync) {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for case in cases {
             scope.spawn(|| check(case));
         }
@@ -731,6 +732,51 @@ fn idle_connections_answer_or_are_found() {
 
     assert_eq!(idle(Fault::None, "--connections 20 --legacy").0, 0);
     failed_by(idle(Fault::Deaf, "--connections 20"), "unanswered", 20);
+}
+
+/// A process that stands for the server's; killed at the end of a test.
+struct Stand(Child);
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_server_that_is_stopped_has_closed_everything_and_is_gone_in_time_or_has_failed() {
+    let line = |server: &Fake, process: &Stand, within: u64| {
+        let (pid, target) = (process.0.id(), server.address);
+        format!(
+            "idle --connections 20 --seconds 0 --settle 0 --server-pid {pid} --stop-within {within} --target {target}"
+        )
+    };
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let mut process = Stand(Command::new("sleep").arg("600").spawn().expect("a process"));
+    let line_ = line(&server, &process, 60);
+    let (code, report) = thread::scope(|scope| {
+        scope.spawn(|| {
+            process.0.wait().expect("a child");
+            server.send_away(None);
+        });
+        verdict(&place.autoclient(&line_))
+    });
+    assert_eq!((code, report["dropped"].as_u64(), report["still_open"].as_u64()), (0, Some(0), Some(0)), "{report}");
+    assert!(report["all_closed_after"].is_number() && report["stopped_after"].is_number(), "{report}");
+
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let mut deaf = Command::new("sh");
+    deaf.args(["-c", "trap '' TERM; echo ready; read -r never"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut deaf = Stand(deaf.spawn().expect("a process"));
+    let told = BufReader::new(deaf.0.stdout.take().expect("a pipe")).lines().next();
+    assert_eq!(told.expect("a line").expect("a line"), "ready");
+    let (code, report) = verdict(&place.autoclient(&line(&server, &deaf, 1)));
+    assert_eq!((code, report["still_open"].as_u64()), (1, Some(20)), "{report}");
+    assert!(report["stopped_after"].is_null(), "{report}");
 }
 
 /// Short, with room for a slow machine: what goes wrong in these tests goes wrong by seconds.

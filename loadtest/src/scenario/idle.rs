@@ -1,8 +1,10 @@
 //! `idle`: thousands of connections that do nothing. What does one cost in user space, and do they
 //! all still answer at the end?
 //!
-//! Owns: the steps, the memory slope and the roll call (a heartbeat on every connection, answered
-//! within a deadline).
+//! Owns: the steps, the memory slope, the roll call (a heartbeat on every connection, answered
+//! within a deadline), and the server's stop with all of them (`stop`).
+
+mod stop;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use self::stop::{Server, Stop};
 use crate::clock::Clock;
 use crate::conduct::Conductor;
 use crate::engine::Actor;
@@ -52,6 +55,10 @@ pub(crate) struct Flags {
     /// How long the answers to the heartbeats at the end may take.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     answer_seconds: u64,
+    /// At the end, send SIGTERM to the process of --server-pid, and fail unless it has closed all
+    /// connections and is gone within so many seconds.
+    #[arg(long, value_name = "SECONDS", requires = "server_pid", value_parser = clap::value_parser!(u64).range(1..=600))]
+    stop_within: Option<u64>,
     #[command(flatten)]
     goals: Goals,
 }
@@ -121,6 +128,16 @@ struct Step {
 struct Seen {
     steps: Vec<Step>,
     dropped: u64,
+    troubles: Vec<String>,
+    stop: Option<Stop>,
+}
+
+impl Seen {
+    /// What was seen until now: what goes when the server is stopped is no trouble.
+    fn now(steps: Vec<Step>, conductor: &Conductor<'_>) -> Self {
+        let board = conductor.board();
+        Self { steps, dropped: board.sum(|l| &l.dropped), troubles: board.troubles(), stop: None }
+    }
 }
 
 /// How long members took to answer.
@@ -197,10 +214,13 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     report.figure("anonymous_bytes_per_connection", slope(&seen.steps, |s| s.anonymous_bytes), "bytes, anonymous");
     report.figure("cpu_us_per_connect", cpu_us_per_connect(&seen.steps), "us of the server");
     report.must_be_zero("dropped", seen.dropped);
+    if let (Some(stop), Some(within)) = (&seen.stop, flags.stop_within) {
+        stop.tell(&mut report, within);
+    }
     flags.goals.tell(&mut report, "answer_latency", &answer_ns, &Generator::default());
     report.must_be_zero_at_the_end("unanswered", (total as u64).saturating_sub(plan.board.sum(|l| &l.answered)));
     flags.options.wire(&mut report, &plan);
-    report.troubles(&plan.board.troubles());
+    report.troubles(&seen.troubles);
     Ok(report)
 }
 
@@ -222,11 +242,15 @@ fn conduct(flags: &Flags, steps: &[usize], conductor: &Conductor<'_>) -> Result<
     conductor.wait("holding", flags.seconds);
     let all = steps.last().copied().unwrap_or_default() as u64;
     if conductor.interrupted() {
-        return Ok(Seen { steps: seen, dropped: conductor.board().sum(|l| &l.dropped) });
+        return Ok(Seen::now(seen, conductor));
     }
     conductor.board().call_the_roll();
     conductor.wait_for("roll call", flags.answer_seconds, |board| board.sum(|l| &l.answered) == all);
-    Ok(Seen { steps: seen, dropped: conductor.board().sum(|l| &l.dropped) })
+    let all = Seen::now(seen, conductor);
+    let server = flags.stop_within.zip(flags.options.server_pid());
+    let stop =
+        server.filter(|_| !conductor.interrupted()).map(|(within, pid)| Server::of(pid)?.stop(conductor, within));
+    Ok(Seen { stop: stop.transpose()?, ..all })
 }
 
 /// Growth per connection between the first and the last step; with one step, between none and it.
