@@ -183,8 +183,8 @@ describe("a real life", () => {
     assert.ok(await page.locator(".line").count() <= LINES_MOST);
     const late = await send("after all pages");
     t.diagnostic(`sending, the median of ${SENDS}: ${early.median} ms of the main thread after one page of history, ${late.median} ms after ${MESSAGES} lines`);
-    // Its own line, and at most that of before, whose state has changed meanwhile.
-    assert.ok(early.most <= 3 && late.most <= 3, `${early.most} and ${late.most} lines were drawn`);
+    // Its own line, those of before whose state has changed meanwhile, and the first one, of which what stood above it was let go.
+    assert.ok(early.most <= 5 && late.most <= 5, `${early.most} and ${late.most} lines were drawn`);
     person.noComplaints();
   });
 
