@@ -294,6 +294,7 @@ impl Config {
     pub fn from_layers(layers: &Layers) -> Result<Self, Error> {
         let ping_after_ms = duration(layers, "ping_after", PING_RANGE_MS, limits::PING_AFTER_MS)?;
         let idle_range = (ping_after_ms * 2 + 1, limits::IDLE_MS_MAX);
+        let idle_ms = limits::IDLE_MS.max(ping_after_ms * 2 + (limits::IDLE_MS - 2 * limits::PING_AFTER_MS));
         let [listen, listen_proxy, listen_tls] = listen(layers)?;
         let (uploads, guests) = (limits::UPLOADS_PER_MINUTE_DEFAULT, limits::GUESTS_PER_ADDRESS_DEFAULT);
         Ok(Self {
@@ -323,7 +324,7 @@ impl Config {
             compression: compression(layers)?,
             compression_min_bytes: compression_min(layers)?,
             ping_after_ms,
-            idle_after_ms: duration(layers, "idle_after", idle_range, limits::IDLE_MS_MAX)?,
+            idle_after_ms: duration(layers, "idle_after", idle_range, idle_ms)?,
             drain: drain(layers)?,
             devices: parse(layers, "devices", DevicePolicy::default(), parse_devices)?,
             pace: pace::read(layers)?,

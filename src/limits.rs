@@ -182,13 +182,20 @@ pub const INBOUND_BUDGET_DEFAULT: usize = 64 * 1024 * 1024;
 pub const INBOUND_BUDGET_MIN: usize = 4 * 1024 * 1024;
 /// The most that may be chosen for it: a machine's memory is less.
 pub const INBOUND_BUDGET_MAX: usize = 1 << 40;
-/// Silence after which the server pings, before jitter. Below the 60 s at which common proxies give
-/// up.
+/// Silence after which the server pings, before jitter, unless the configuration says otherwise.
+/// Below the 60 s at which common proxies give up.
 pub const PING_AFTER_MS: u64 = 55_000;
+/// The longest that may be chosen for it, where no proxy or phone network stands in between: a
+/// million sessions are some 600 pings a second then.
+pub const PING_AFTER_MS_MAX: u64 = 30 * 60_000;
 /// How far the ping is spread (earlier only), so that a million sessions do not ping in one second.
 pub const PING_JITTER_MS: u64 = 10_000;
-/// Silence after which a connection is dead: two pings have gone unanswered.
-pub const IDLE_MS_MAX: u64 = 130_000;
+/// Silence after which a connection is dead: two pings have gone unanswered. Unless the
+/// configuration says otherwise; and how long a session may take to open.
+pub const IDLE_MS: u64 = 130_000;
+/// The longest that may be chosen for it: two of the longest silences before a ping, and some time
+/// for the answer.
+pub const IDLE_MS_MAX: u64 = 2 * PING_AFTER_MS_MAX + 5 * 60_000;
 /// How long a closing connection waits for the peer's close frame before the socket goes.
 pub const CLOSE_MS_MAX: u64 = 5_000;
 

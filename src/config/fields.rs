@@ -272,18 +272,19 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "ping_after",
         value: "TIME",
-        doc: "Silence of a client after which it is pinged; up to 10 s earlier, so that they do not all come at once.",
+        doc: "Silence of a client after which it is pinged; up to two elevenths of it earlier, so that they do not all come at once. Proxies and phone networks mostly \
+              end a connection of which nothing is heard for a minute.",
         default: r#""55s""#,
-        range: "11s to 55s",
+        range: "11s to 30m",
         reach: Reach::Everywhere,
         change: TakesEffect::Reload,
     },
     Field {
         key: "idle_after",
         value: "TIME",
-        doc: "Silence of a client, pongs included, after which its connection is closed.",
+        doc: "Silence of a client, pongs included, after which its connection is closed. Without it, twice `ping_after` and 20 s, and not less than the default.",
         default: r#""130s""#,
-        range: "more than twice ping_after, up to 130s",
+        range: "more than twice ping_after, up to 65m",
         reach: Reach::Everywhere,
         change: TakesEffect::Reload,
     },

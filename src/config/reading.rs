@@ -164,7 +164,7 @@ pub(super) const KEEP_AGE_RANGE_MS: RangeInclusive<u64> = 60 * MINUTE_MS..=36_50
 /// Fewer than one page, and a legacy page would not get what it missed.
 pub(super) const KEEP_COUNT_RANGE: RangeInclusive<u64> = limits::REPLAY_MAX..=1_000_000_000;
 /// A ping comes up to the jitter earlier, and never at once.
-pub(super) const PING_RANGE_MS: (u64, u64) = (limits::PING_JITTER_MS + 1000, limits::PING_AFTER_MS);
+pub(super) const PING_RANGE_MS: (u64, u64) = (limits::PING_JITTER_MS + 1000, limits::PING_AFTER_MS_MAX);
 pub(super) const CONNECTIONS_DEFAULT: usize = 1_000_000;
 pub(super) const MINUTE_MS: u64 = 60_000;
 pub(super) const DAY_MS: u64 = 24 * 60 * MINUTE_MS;

@@ -49,7 +49,7 @@ fn zero_is_a_time_and_a_refused_value_names_units_and_range() {
         assert_eq!(with_flags(&[("keep_age", &[zero])]).expect("zero").keep.age_ms, 0, "{zero}");
     }
     let error = with_flags(&[("ping_after", &["5"])]).expect_err("no unit").to_string();
-    assert!(error.contains("11s to 55s") && error.contains("250ms"), "{error}");
+    assert!(error.contains("11s to 30m") && error.contains("250ms"), "{error}");
     let error = with_flags(&[("outbox", &["1 parsec"])]).expect_err("no unit").to_string();
     assert!(error.contains("128KiB to 256KiB") && error.contains("64KiB"), "{error}");
     let error = with_flags(&[("log", &["verbose"])]).expect_err("no level").to_string();
@@ -124,10 +124,10 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("devices", "8,fridge=1"),
         ("devices", "8,=1"),
         ("devices", "8,phone=1,pad=2,phone=2"),
-        ("ping_after", "56s"),
+        ("ping_after", "31m"),
         ("ping_after", "30"),
         ("idle_after", "110s"),
-        ("idle_after", "131s"),
+        ("idle_after", "66m"),
         ("token_ttl", "59s"),
         ("token_ttl", "99999d"),
         ("durability", "maybe"),
@@ -164,6 +164,9 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
     }
     assert!(with_flags(&[("ping_after", &["20s"]), ("idle_after", &["41s"])]).is_ok());
     assert!(with_flags(&[("ping_after", &["20s"]), ("idle_after", &["40s"])]).is_err(), "two pings must fit");
+    let patient = with_flags(&[("ping_after", &["30m"])]).expect("where nothing stands in between");
+    assert_eq!(patient.idle_after_ms, 60 * 60_000 + 20_000, "two pings fit, as by default");
+    assert_eq!(with_flags(&[]).expect("the defaults").idle_after_ms, limits::IDLE_MS);
 }
 
 #[test]

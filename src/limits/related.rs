@@ -24,7 +24,8 @@ const _: () = assert!(HEADS_ASKS_MAX < OPEN_ASKS_RESERVED, "those who have opene
 const _: () = assert!(FREE_READ_BYTES < MESSAGE_BYTES_MAX, "a large message is charged for its bytes");
 const _: () = assert!(COMMIT_WRITES_MAX <= SQLITE_CONVS_KNOWN_MAX / 2, "a batch finds room among what is known");
 const _: () = assert!(COMMIT_WRITES_MAX as u64 <= ID_BLOCK, "one block of ids is enough for a commit");
-const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS_MAX, "two pings fit into the idle deadline");
+const _: () = assert!(PING_AFTER_MS * 2 < IDLE_MS, "two pings fit into the idle deadline");
+const _: () = assert!(PING_AFTER_MS_MAX * 2 < IDLE_MS_MAX, "two of the longest pauses fit into the longest one");
 const _: () = assert!(PING_JITTER_MS < PING_AFTER_MS, "jitter only makes a ping earlier, never immediate");
 const _: () = assert!(CONTROL_BYTES_MAX < READ_SCRATCH_BYTES, "a control frame fits one read");
 const _: () = assert!(OUTBOX_BYTES_MIN <= OUTBOX_BYTES_MAX, "there is something to choose");

@@ -33,7 +33,8 @@ pub struct Setup {
     pub coalesce_ms: u32,
     /// Bytes of a message from which on sessions that agreed upon it get it compressed.
     pub compression_min_bytes: usize,
-    /// Silence in milliseconds after which the server pings; at most [`limits::PING_AFTER_MS`].
+    /// Silence in milliseconds after which the server pings; at most
+    /// [`limits::PING_AFTER_MS_MAX`].
     pub ping_after_ms: u64,
     /// Silence in milliseconds after which a connection is dead; at most [`limits::IDLE_MS_MAX`],
     /// and more than twice `ping_after_ms`.

@@ -257,7 +257,7 @@ impl World {
                 coalesce_ms: 0,
                 compression_min_bytes: limits::COMPRESSION_MIN_BYTES_DEFAULT,
                 ping_after_ms: limits::PING_AFTER_MS,
-                idle_after_ms: limits::IDLE_MS_MAX,
+                idle_after_ms: limits::IDLE_MS,
                 response_ms_max: limits::WELCOME_MS_MAX,
                 devices: DevicePolicy { total: 4, of_class: [1, 4, 4, 4] },
                 pace,

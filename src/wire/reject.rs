@@ -134,7 +134,7 @@ pub enum CloseCode {
     Slow = 4001,
     /// The store could not look the user up; try again.
     Unavailable = 4002,
-    /// Nothing heard for [`crate::limits::IDLE_MS_MAX`].
+    /// Nothing heard for [`crate::limits::IDLE_MS`].
     Idle = 4003,
     /// Over the pace for [`crate::limits::GREED_MS_MAX`].
     TooFast = 4429,

@@ -48,7 +48,7 @@ pub(in crate::shard) const NO_SLOT: u32 = u32::MAX;
 pub(in crate::shard) enum Phase {
     /// Registered, so that nothing falls between; the store has not answered yet for its user.
     /// Nothing is delivered or read. After [`limits::PARK_MS_MAX`] of it the client is asked to
-    /// come back as soon as the store fails; after [`limits::IDLE_MS_MAX`] in any case.
+    /// come back as soon as the store fails; after [`limits::IDLE_MS`] in any case.
     Opening,
     /// In full use.
     Open,

@@ -59,7 +59,7 @@ impl Sessions {
     fn look_at(&mut self, io: &mut Io, slot: u32) -> bool {
         let (seed, ping_after_ms, idle_after_ms) = (io.setup.boot, io.setup.ping_after_ms, io.setup.idle_after_ms);
         let Some(session) = self.table.at_mut(slot) else { return false };
-        if session.phase == Phase::Opening && session.silent_ms(io.now_ms()) >= limits::IDLE_MS_MAX {
+        if session.phase == Phase::Opening && session.silent_ms(io.now_ms()) >= limits::IDLE_MS {
             // The store answers nothing, not even that it fails.
             let conn = ConnId { slot, generation: session.generation };
             self.close(io, conn, CloseCode::Unavailable);

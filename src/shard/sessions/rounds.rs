@@ -11,7 +11,8 @@ use crate::limits;
 
 /// Ticks of a round: in each of them so many parts of the sessions are looked at.
 const TICKS: u32 = 2;
-/// Milliseconds of a tick, for the longest patience; shorter in proportion to a shorter one.
+/// Milliseconds of a tick, for the usual patience and longer ones; shorter in proportion to a shorter
+/// one.
 const TICK_MS: u64 = 1000;
 
 const _: () = assert!(
@@ -34,7 +35,7 @@ pub(in crate::shard) struct Rounds {
 impl Rounds {
     /// For sessions that are pinged after `ping_after_ms`.
     pub(in crate::shard) fn new(ping_after_ms: u64) -> Self {
-        let tick_ms = (TICK_MS * ping_after_ms / limits::PING_AFTER_MS).max(1);
+        let tick_ms = (TICK_MS * ping_after_ms / limits::PING_AFTER_MS).clamp(1, TICK_MS);
         Self { tick_ms, ..Self::default() }
     }
 
@@ -73,7 +74,7 @@ impl Rounds {
 /// The silence after which a session is pinged that has been pinged `pings` times since it was
 /// heard. Shorter by a jitter that differs from session to session, so that sessions that came
 /// together do not stay together; at most [`limits::PING_JITTER_MS`] of [`limits::PING_AFTER_MS`],
-/// and less in proportion of a shorter `after_ms`.
+/// in proportion of another `after_ms`.
 pub(in crate::shard) fn ping_after(pings: u8, conn: ConnId, seed: u64, after_ms: u64) -> u64 {
     let mixed = (u64::from(conn.slot) << 32 | u64::from(conn.generation))
         .wrapping_add(seed)
@@ -143,6 +144,6 @@ mod tests {
         assert!(
             times.iter().all(|&t| t <= limits::PING_AFTER_MS && t > limits::PING_AFTER_MS - limits::PING_JITTER_MS)
         );
-        assert!(ping_after(1, conn(1), 7, limits::PING_AFTER_MS) < limits::IDLE_MS_MAX);
+        assert!(ping_after(1, conn(1), 7, limits::PING_AFTER_MS) < limits::IDLE_MS);
     }
 }

@@ -10,7 +10,7 @@ fn a_store_that_never_answers_holds_nobody_for_ever() {
         world.held = true;
         world.line(&format!("a: open{profile}"));
         world.settle();
-        world.line(&format!("wait {}", limits::IDLE_MS_MAX - 1));
+        world.line(&format!("wait {}", limits::IDLE_MS - 1));
         world.settle();
         assert_eq!(world.trace, "", "she waits");
         // Each slot is looked at once a round, a part of them each second.
