@@ -5,11 +5,11 @@
 use axum::http::{Extensions, HeaderMap, header};
 
 use crate::caller::{Headers, Peer, Place};
+use crate::http::value::trimmed;
 
 impl Headers for HeaderMap {
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        let texts = self.get_all(name).iter().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok());
-        texts.map(|text| text.trim_matches([' ', '\t']))
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+        self.get_all(name).iter().map(|value| trimmed(value.as_bytes()))
     }
 }
 

@@ -14,6 +14,7 @@ use axum::http::{HeaderValue, Uri, header};
 use super::services::Services;
 use super::services::jwt::{Jwt, NotTaken};
 use crate::caller::{bearer, is_jwt};
+use crate::http::value::elements;
 
 /// What stands before a token in an offered subprotocol.
 const TOKEN_OFFER: &str = "token.";
@@ -60,9 +61,9 @@ fn shown(parts: &Parts) -> Option<String> {
         url::form_urlencoded::parse(query.as_bytes()).find(|(name, token)| name == "token" && !token.is_empty());
     let asked = asked.map(|(_, token)| token.into_owned());
     let offered = || {
-        let offers = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-        let mut offers = offers.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-        offers.find_map(|offer| offer.trim().strip_prefix(TOKEN_OFFER)).map(str::to_owned)
+        let lines = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let mut offers = lines.flat_map(|line| elements(line.as_bytes()));
+        offers.find_map(|offer| offer.strip_prefix(TOKEN_OFFER)).map(str::to_owned)
     };
     let token = asked.or_else(|| bearer(&parts.headers).map(str::to_owned)).or_else(offered)?;
     is_jwt(&token).then_some(token)
@@ -117,6 +118,10 @@ mod tests {
             assert_eq!(parts.uri.to_string(), "/chat?a=1&device=web");
             assert_eq!(parts.headers.get("authorization").map(HeaderValue::as_bytes), Some(&b"Bearer own"[..]));
         }
+        let mut beside = parts("/chat", &[]);
+        let offers = [b"\xff, ", offer.as_bytes()].concat();
+        beside.headers.insert("sec-websocket-protocol", HeaderValue::from_bytes(&offers).expect("a value"));
+        assert_eq!(shown(&beside).as_deref(), Some(JWT), "a bad offer beside it");
         assert_eq!(shown(&parts("/chat?token=AQAAAAAAAAA", &[])), None, "our own");
         let both = parts("/chat?token=ours", &[("authorization", bearer.as_str())]);
         assert_eq!(shown(&both), None, "the first place counts");

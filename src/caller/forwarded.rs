@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Headers;
 use super::headers::list;
 use crate::fair::Networks;
+use crate::http::value::{UNREADABLE, text};
 
 /// What trusted proxies say.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -67,7 +68,7 @@ fn walk(clients: &[&str], trusted: &Networks) -> (Option<IpAddr>, usize) {
 /// `Forwarded`: each proxy appends an element with everything that it says.
 fn standard<'a>(head: &'a impl Headers, trusted: &Networks) -> Told<'a> {
     let mut told = Told::default();
-    let lines: Vec<&str> = head.values("forwarded").collect();
+    let lines: Vec<&[u8]> = head.values("forwarded").collect();
     for element in lines.into_iter().rev().flat_map(Elements) {
         let Some(element) = Element::parse(element) else { break };
         let is_proxied = element.client.is_some() || element.https.is_some();
@@ -84,21 +85,21 @@ fn standard<'a>(head: &'a impl Headers, trusted: &Networks) -> Told<'a> {
 
 /// The elements of a line, the last one first. So a quotation mark that is never closed, which
 /// a client sent to swallow what proxies append to it, spoils only what stands to its left.
-struct Elements<'a>(&'a str);
+struct Elements<'a>(&'a [u8]);
 
 impl<'a> Iterator for Elements<'a> {
-    type Item = &'a str;
+    type Item = &'a [u8];
 
-    fn next(&mut self) -> Option<&'a str> {
+    fn next(&mut self) -> Option<&'a [u8]> {
         let line = self.0;
         if line.is_empty() {
             return None;
         }
-        let commas = line.match_indices(',').map(|(at, _)| at).rev();
-        let whole = |at: &usize| line.get(at + 1..).is_some_and(|rest| !rest.contains('"') || has_pairs(rest));
-        let (rest, element) = match commas.into_iter().find(whole) {
+        let mut commas = memchr::memchr_iter(b',', line).rev();
+        let whole = |at: &usize| line.get(at + 1..).is_some_and(|rest| !rest.contains(&b'"') || has_pairs(rest));
+        let (rest, element) = match commas.find(whole) {
             Some(at) => (line.get(..at)?, line.get(at + 1..)?),
-            None => ("", line),
+            None => (&b""[..], line),
         };
         self.0 = rest;
         Some(element)
@@ -106,9 +107,9 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// Whether every quotation mark has its other one.
-fn has_pairs(text: &str) -> bool {
+fn has_pairs(octets: &[u8]) -> bool {
     let (mut open, mut escaped) = (false, false);
-    for byte in text.bytes() {
+    for &byte in octets {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if open => escaped = true,
@@ -122,27 +123,29 @@ fn has_pairs(text: &str) -> bool {
 /// One element of `Forwarded`.
 #[derive(Default)]
 struct Element<'a> {
-    /// `for`; inside: `None` for `unknown` and for a name that hides the address.
+    /// `for`; inside: `None` for `unknown`, for a name that hides the address, and for what cannot
+    /// be read.
     client: Option<Option<IpAddr>>,
     https: Option<bool>,
     host: Option<&'a str>,
 }
 
 impl<'a> Element<'a> {
-    /// `None`: it is broken.
-    fn parse(text: &'a str) -> Option<Self> {
-        if !has_pairs(text) {
+    /// `None`: it is broken. A value that cannot be read is as good as none, and spoils no other
+    /// pair: the host is what the client has asked for.
+    fn parse(octets: &'a [u8]) -> Option<Self> {
+        if !has_pairs(octets) {
             return None;
         }
         let mut element = Self::default();
-        for pair in pairs(text).map(str::trim).filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=')?;
-            let value = unquoted(value)?;
-            if name.eq_ignore_ascii_case("for") {
+        for pair in pairs(octets).map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
+            let value = unquoted(value.get(1..)?).map_or(UNREADABLE, text);
+            if name.eq_ignore_ascii_case(b"for") {
                 element.client = Some(address(value));
-            } else if name.eq_ignore_ascii_case("proto") {
+            } else if name.eq_ignore_ascii_case(b"proto") {
                 element.https = is_https(value);
-            } else if name.eq_ignore_ascii_case("host") {
+            } else if name.eq_ignore_ascii_case(b"host") {
                 element.host = Some(value);
             }
         }
@@ -151,14 +154,14 @@ impl<'a> Element<'a> {
 }
 
 /// The pairs of an element: semicolons inside quotation marks separate nothing.
-fn pairs(text: &str) -> impl Iterator<Item = &str> {
+fn pairs(octets: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut open, mut escaped) = (false, false);
-    text.split(move |c| {
-        match c {
+    octets.split(move |byte| {
+        match byte {
             _ if escaped => escaped = false,
-            '\\' if open => escaped = true,
-            '"' => open = !open,
-            _ => return c == ';' && !open,
+            b'\\' if open => escaped = true,
+            b'"' => open = !open,
+            _ => return *byte == b';' && !open,
         }
         false
     })
@@ -166,10 +169,10 @@ fn pairs(text: &str) -> impl Iterator<Item = &str> {
 
 /// A value without its quotation marks; `None` for one with escapes, which no address, scheme or
 /// host needs.
-fn unquoted(value: &str) -> Option<&str> {
-    match value.strip_prefix('"') {
-        Some(rest) => rest.strip_suffix('"').filter(|inside| !inside.contains(['"', '\\'])),
-        None => Some(value).filter(|value| !value.contains('"')),
+fn unquoted(value: &[u8]) -> Option<&[u8]> {
+    match value.strip_prefix(b"\"") {
+        Some(rest) => rest.strip_suffix(b"\"").filter(|inside| !inside.iter().any(|byte| b"\"\\".contains(byte))),
+        None => Some(value).filter(|value| !value.contains(&b'"')),
     }
 }
 
@@ -214,11 +217,11 @@ mod tests {
     use super::*;
 
     /// Header lines of a test.
-    pub(super) struct Lines<'a>(pub(super) &'a [(&'a str, &'a str)]);
+    pub(super) struct Lines<'a, T>(pub(super) &'a [(&'a str, T)]);
 
-    impl Headers for Lines<'_> {
-        fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
-            self.0.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    impl<T: AsRef<[u8]>> Headers for Lines<'_, T> {
+        fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+            self.0.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_ref())
         }
     }
 
@@ -226,7 +229,7 @@ mod tests {
         Networks::parse(["127.0.0.0/8", "10.0.0.0/8", "2001:db8:ff::/48"]).expect("networks")
     }
 
-    fn client(lines: &[(&str, &str)]) -> Option<String> {
+    fn client(lines: &[(&str, impl AsRef<[u8]>)]) -> Option<String> {
         told(&Lines(lines), &networks()).client.map(|address| address.to_string())
     }
 
@@ -334,5 +337,30 @@ mod tests {
         let lines = [("Forwarded", "for=198.51.100.1;proto=https"), ("X-Forwarded-For", "203.0.113.5")];
         assert_eq!(client(&lines).as_deref(), Some("203.0.113.5"));
         assert_eq!(told(&Lines(&lines), &networks()).https, None);
+    }
+
+    #[test]
+    fn what_a_client_writes_that_is_no_text_hides_nothing_that_a_proxy_appends() {
+        let (listed, element) = ("x-forwarded-for", "forwarded");
+        for (lines, seen) in [
+            (&[(listed, &b"\xff, 203.0.113.5"[..])][..], Some("203.0.113.5")),
+            (&[(listed, b"caf\xe9, 203.0.113.5, 10.0.0.1")], Some("203.0.113.5")),
+            (&[(listed, b"\xff, 203.0.113.5"), (element, b"for=198.51.100.9")], Some("203.0.113.5")),
+            (&[(listed, b"198.51.100.1, \xff, 10.0.0.1")], Some("10.0.0.1")),
+            (&[(listed, b"198.51.100.1, 203.0.113.5\xff")], None),
+            (&[(listed, b"\xff"), (element, b"for=198.51.100.9")], None),
+            (&[(listed, b"\xff"), (listed, b"203.0.113.5")], Some("203.0.113.5")),
+            (&[(element, b"for=\"\xff\", for=203.0.113.5")], Some("203.0.113.5")),
+            (&[(element, b"\xff, for=203.0.113.5;host=\"\xff\";\xff=\xff")], Some("203.0.113.5")),
+            (&[(element, b"for=203.0.113.5;host=\"a\\\"b\"")], Some("203.0.113.5")),
+            (&[(element, b"for=198.51.100.1, for=\"\xff\", for=10.0.0.1")], Some("10.0.0.1")),
+        ] {
+            assert_eq!(client(lines).as_deref(), seen, "{lines:?}");
+        }
+        let lines =
+            [(listed, &b"203.0.113.5"[..]), ("x-forwarded-host", b"\xff"), ("x-forwarded-proto", b"\xff, https")];
+        let lines = Lines(&lines);
+        let told = told(&lines, &networks());
+        assert_eq!((told.https, told.host), (Some(true), Some(UNREADABLE)), "a host that is none of ours");
     }
 }

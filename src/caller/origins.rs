@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::Headers;
+use crate::http::value::text;
 use crate::limits::ORIGINS_MAX;
 
 /// Origins of pages (RFC 6454) beside our own that may use cookies. Cheap to clone.
@@ -69,9 +70,10 @@ impl Origins {
     ) -> bool {
         // No page can write this header. Without it, `none` is an address that was typed.
         let is_site = |site: &str| matches!(site, "same-origin" | "none");
-        let is_near = head.values("sec-fetch-site").all(is_site);
-        let is_same = is_near && head.values("sec-fetch-site").any(|site| site == "same-origin");
-        let mut pages = head.values("origin").peekable();
+        let sites = || head.values("sec-fetch-site").map(text);
+        let is_near = sites().all(is_site);
+        let is_same = is_near && sites().any(|site| site == "same-origin");
+        let mut pages = head.values("origin").map(text).peekable();
         if pages.peek().is_none() {
             return !is_near;
         }
@@ -164,8 +166,8 @@ mod tests {
     struct Lines<'a>(Vec<(&'a str, &'a str)>);
 
     impl Headers for Lines<'_> {
-        fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
-            self.0.iter().filter(move |(key, _)| *key == name).map(|(_, value)| *value)
+        fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+            self.0.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value.as_bytes())
         }
     }
 

@@ -7,6 +7,7 @@
 
 use super::{Headers, Judge, Place};
 use crate::auth::Identity;
+use crate::http::value::text;
 use crate::ids::UserId;
 use crate::limits::COOKIES_TRIED_MAX;
 
@@ -115,9 +116,11 @@ pub fn is_jwt(token: &str) -> bool {
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110,
-/// section 11.1).
+/// section 11.1), and blanks may stand before the token. One that is not UTF-8 is a token, too, a
+/// bad one.
 #[must_use]
 pub fn bearer(head: &impl Headers) -> Option<&str> {
-    let (scheme, token) = head.values("authorization").next()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let line = head.values("authorization").next()?;
+    let (scheme, token) = line.split_at_checked(memchr::memchr(b' ', line)?)?;
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| text(token.trim_ascii()))
 }

@@ -79,8 +79,8 @@ mod tests {
     struct Lines<'a>(Vec<&'a str>);
 
     impl Headers for Lines<'_> {
-        fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
-            self.0.iter().copied().filter(move |_| name == "origin")
+        fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+            self.0.iter().filter(move |_| name == "origin").map(|line| line.as_bytes())
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::auth::{Identity, Issuer};
 use crate::http::Head;
+use crate::http::value::UNREADABLE;
 use crate::ids::UserId;
 use crate::limits::{COOKIES_REMOVED_MAX, HEAD_BYTES_MAX, LOGIN_COOKIES_MAX};
 
@@ -248,4 +249,45 @@ fn two_gateways_on_one_host_do_not_overwrite_each_others_cookies() {
     let cookies = format!("{}={}; {}=theirs", name(&mine), token(1), name(&theirs));
     assert_eq!(acting(&[("Cookie", &cookies)], None, ClaimedIdentity::Any), Ok(1));
     assert!(!with_head(&[("Cookie", &format!("{}=x", name(&theirs)))], |head| judge().has_cookie(head)));
+}
+
+#[test]
+fn bearer_is_a_scheme() {
+    for (value, token) in [
+        (&b"Bearer abc"[..], Some("abc")),
+        (b"bearer  abc ", Some("abc")),
+        (b"BEARER abc", Some("abc")),
+        (b"Basic abc", None),
+        (b"Bearer", None),
+        (b"Bearer \xff", Some(UNREADABLE)),
+        (b"Bearer\xff abc", None),
+    ] {
+        let text = [b"GET / HTTP/1.1\r\nAuthorization: ", value, b"\r\n\r\n"].concat();
+        let head = Head::parse(&text).expect("a good head").expect("a whole head");
+        assert_eq!(bearer(&head), token, "{value:?}");
+    }
+}
+
+#[test]
+fn a_neighbours_cookie_that_is_no_text_does_not_hide_ours() {
+    let ours = format!("imgate_{}_7={}", key().tag(), token(7));
+    for (before, behind) in [(&b"name=Zo\xeb; "[..], &b""[..]), (b"", b"; nick=\xc4\xe3\xba\xc3"), (b"\xff;", b";\xff")]
+    {
+        let text = [b"GET / HTTP/1.1\r\nCookie: ", before, ours.as_bytes(), behind, b"\r\n\r\n"].concat();
+        let head = Head::parse(&text).expect("a good head").expect("a whole head");
+        let found = judge().acting(&head, || OWN, None, ClaimedIdentity::Any, NOW_MS);
+        assert_eq!(found.map(|identity| identity.user().get()), Ok(7), "{before:?} {behind:?}");
+    }
+}
+
+#[test]
+fn an_origin_that_is_no_text_is_of_no_page_of_ours() {
+    let seen = |line: &[u8]| {
+        let text = [b"GET / HTTP/1.1\r\nHost: im.example\r\n", line, b"\r\n\r\n"].concat();
+        let head = Head::parse(&text).expect("a good head").expect("a whole head");
+        judge().place(&head, Peer::plain([192, 0, 2, 1].into())).foreign
+    };
+    assert!(!seen(b"Origin: http://im.example"));
+    assert!(seen(b"Origin: \xff") && seen(b"Origin: http://im.example\r\nOrigin: \xff"));
+    assert!(seen(b"Sec-Fetch-Site: \xff"));
 }

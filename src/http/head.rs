@@ -11,6 +11,7 @@ use url::form_urlencoded;
 use super::Response;
 use super::cookie::{self, Cookie};
 use super::host;
+use super::value::{elements, text, trimmed};
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 
 /// A whole request head.
@@ -120,28 +121,24 @@ impl<'a> Head<'a> {
         form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The values of every header line called `name`, in order, without surrounding blanks. Values
-    /// that are not UTF-8 are left out: no header that the gate asks for has any.
-    pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+    /// The values of every header line called `name`, in order, without surrounding blanks, whatever
+    /// their bytes are.
+    pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let used = self.headers.iter().take(self.header_count);
-        used.filter(move |header| header.name.eq_ignore_ascii_case(name))
-            .filter_map(|header| std::str::from_utf8(header.value).ok())
-            .map(|value| value.trim_matches([' ', '\t']))
+        used.filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| trimmed(header.value))
     }
 
-    /// The value of the first header line called `name`.
+    /// The value of the first header line called `name`; one that is not UTF-8 reads as
+    /// [`UNREADABLE`](super::value::UNREADABLE).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.header_values(name).next()
+        self.header_values(name).next().map(text)
     }
 
-    /// The elements of a header that is a comma-separated list, over all its lines, without empty
-    /// ones (RFC 9110, section 5.6.1).
+    /// The elements of a header that is a comma-separated list, over all its lines, as
+    /// [`elements`] reads them.
     pub fn header_list(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.header_values(name)
-            .flat_map(|value| value.split(','))
-            .map(|item| item.trim_matches([' ', '\t']))
-            .filter(|item| !item.is_empty())
+        self.header_values(name).flat_map(elements)
     }
 
     /// Whether the request says for which host it is, as [`host::is_right`] wants it.
@@ -167,14 +164,6 @@ impl<'a> Head<'a> {
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.header("host")
-    }
-
-    /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110,
-    /// section 11.1).
-    #[must_use]
-    pub fn bearer(&self) -> Option<&'a str> {
-        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
     }
 
     /// All cookies, in order (RFC 6265, section 5.4).
@@ -217,6 +206,7 @@ fn without_authority(target: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::value::UNREADABLE;
 
     fn parse(text: &str) -> Head<'_> {
         Head::parse(text.as_bytes()).expect("a good head").expect("a whole head")
@@ -289,16 +279,6 @@ mod tests {
     }
 
     #[test]
-    fn bearer_is_a_scheme() {
-        for (value, token) in
-            [("Bearer abc", Some("abc")), ("bearer  abc ", Some("abc")), ("Basic abc", None), ("Bearer", None)]
-        {
-            let text = format!("GET / HTTP/1.1\r\nAuthorization: {value}\r\n\r\n");
-            assert_eq!(parse(&text).bearer(), token, "{value}");
-        }
-    }
-
-    #[test]
     fn a_cut_head_wants_more() {
         let text = "GET /chat HTTP/1.1\r\nHost: x\r\nCookie: a=b\r\n\r\n";
         for cut in 0..text.len() {
@@ -341,9 +321,12 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_utf8_are_not_there() {
-        let head = Head::parse(b"GET / HTTP/1.1\r\nHost: \xff\r\nHost: b\r\nCookie: a=\xff\r\n\r\n");
-        let head = head.expect("a good head").expect("a whole head");
-        assert_eq!((head.host(), head.cookie("a")), (Some("b"), None));
+    fn a_line_that_is_not_utf8_is_there() {
+        let lines = b"GET / HTTP/1.1\r\nHost: \xff\r\nHost: b\r\nConnection: \xe9, upgrade\r\nUpgrade: websocket\r\n\
+                      Cookie: a=\xff; b=c\r\n\r\n";
+        let head = Head::parse(lines).expect("a good head").expect("a whole head");
+        assert_eq!((head.host(), head.header_values("host").count()), (Some(UNREADABLE), 2));
+        assert_eq!((head.cookie("a"), head.cookie("b")), (None, Some("c")));
+        assert!(head.is_upgrade(), "a bad element is alone in being bad");
     }
 }

@@ -1,8 +1,8 @@
 //! HTTP as far as the gate needs it: one bounded request head, and the answers to connections that
 //! do not get further.
 //!
-//! Owns: the request head (`head`), its cookies (`cookie`), the rule of its `Host` (`host`), the
-//! gate's fixed responses (`response`); whom to believe where the gateway is the client itself
+//! Owns: the request head (`head`), the values of its lines (`value`), its cookies (`cookie`), the
+//! rule of its `Host` (`host`), the gate's fixed responses (`response`); whom to believe where the gateway is the client itself
 //! (`authorities`).
 //! Never: reads a socket or a body, judges a request that is no upgrade (that goes to the control
 //! plane with its bytes), or panics on what a stranger sends.
@@ -16,6 +16,7 @@ pub mod cookie;
 pub mod head;
 pub mod host;
 pub mod response;
+pub mod value;
 
 pub use head::{BadHead, Head};
 pub use response::Response;

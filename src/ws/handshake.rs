@@ -7,6 +7,7 @@
 use tungstenite::handshake::derive_accept_key;
 
 use super::deflate::{self, Agreed};
+use crate::http::value::text;
 use crate::http::{Head, Response};
 
 /// Why a request is not upgraded.
@@ -109,7 +110,8 @@ impl<'a, 'b> Upgrade<'a, 'b> {
         if !on {
             return Ok(None);
         }
-        deflate::agree(self.head.header_values("sec-websocket-extensions")).map_err(|_| UpgradeRefused::Extensions)
+        deflate::agree(self.head.header_values("sec-websocket-extensions").map(text))
+            .map_err(|_| UpgradeRefused::Extensions)
     }
 
     /// Judges the key, the last thing to be judged.
@@ -122,8 +124,8 @@ impl<'a, 'b> Upgrade<'a, 'b> {
         if !is_nonce(key) {
             return Err(UpgradeRefused::Key);
         }
-        let text = derive_accept_key(key.as_bytes());
-        Ok(Accept { key: text.as_bytes().try_into().map_err(|_| UpgradeRefused::Key)? })
+        let answer = derive_accept_key(key);
+        Ok(Accept { key: answer.as_bytes().try_into().map_err(|_| UpgradeRefused::Key)? })
     }
 }
 
@@ -158,10 +160,10 @@ impl Accept {
 /// Whether `key` is the base64 of 16 bytes (RFC 6455, section 4.2.1): 22 digits and two signs of
 /// padding. That the last digit's unused bits are zero is not asked: no peer is worse off for it,
 /// and the RFC's grammar allows them.
-fn is_nonce(key: &str) -> bool {
+fn is_nonce(key: &[u8]) -> bool {
     const DIGITS: usize = 22;
     key.split_at_checked(DIGITS).is_some_and(|(digits, padding)| {
-        padding == "==" && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+        padding == b"==" && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
     })
 }
 

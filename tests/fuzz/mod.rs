@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use imgate::api::{Jwt, JwtSettings};
 use imgate::auth::Key;
 use imgate::caller::preamble;
-use imgate::caller::{Headers, Judge, Origins, Peer};
+use imgate::caller::{Headers, Judge, Origins, Peer, bearer};
 use imgate::config::{parse_duration_ms, parse_size};
 use imgate::fair::Networks;
 use imgate::http::Head;
@@ -58,11 +58,11 @@ static JUDGE: LazyLock<Judge> = LazyLock::new(|| {
 });
 
 /// Header lines, in order.
-struct Lines<'a>(Vec<(&'static str, &'a str)>);
+struct Lines<'a>(Vec<(&'static str, &'a [u8])>);
 
 impl Headers for Lines<'_> {
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.trim_matches([' ', '\t']))
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter(move |(known, _)| *known == name).map(|(_, value)| value.trim_ascii())
     }
 }
 
@@ -71,7 +71,7 @@ impl Headers for Lines<'_> {
 pub(crate) fn forwarded(input: &[u8]) {
     let lines = input.split(|byte| *byte == b'\n').filter_map(|line| {
         let (name, value) = line.split_first()?;
-        Some((NAMES[usize::from(*name) % NAMES.len()], std::str::from_utf8(value).ok()?))
+        Some((NAMES[usize::from(*name) % NAMES.len()], value))
     });
     let lines = Lines(lines.collect());
     let stranger = Peer::plain(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)));
@@ -91,7 +91,7 @@ pub(crate) fn http_head(bytes: &[u8]) {
     assert!(matches!(alone, Ok(Some(again)) if again.path() == head.path() && again.query() == head.query()));
     let _ = (
         head.host(),
-        head.bearer(),
+        bearer(&head),
         head.cookie("token"),
         head.query_param("token"),
         head.cookies_with_prefix("im_").count(),
