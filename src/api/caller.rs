@@ -2,7 +2,7 @@
 //!
 //! Never: judges anything itself: the gate and this room give the same answer for the same head.
 
-use axum::http::{Extensions, HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, header};
 
 use crate::caller::{Headers, Peer, Place};
 use crate::http::value::trimmed;
@@ -20,7 +20,8 @@ pub(super) fn place(extensions: &Extensions) -> Place {
     extensions.get::<Place>().copied().unwrap_or(nowhere)
 }
 
-/// What the program calls itself that asks; empty where it does not say.
-pub(super) fn agent(headers: &HeaderMap) -> &str {
-    headers.get(header::USER_AGENT).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).unwrap_or_default()
+/// What the program calls itself that asks; empty where it does not say. It may have the name of a
+/// device in it, in whatever bytes.
+pub(super) fn agent(headers: &HeaderMap) -> &[u8] {
+    headers.get(header::USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default()
 }

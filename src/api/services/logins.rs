@@ -18,8 +18,8 @@ use crate::store::{LoginInfo, NewLogin, User};
 pub struct LoginDevice<'a> {
     /// The address.
     pub from: IpAddr,
-    /// What the program calls itself (`User-Agent`); may be empty.
-    pub agent: &'a str,
+    /// What the program calls itself (`User-Agent`), as it was sent; may be empty.
+    pub agent: &'a [u8],
 }
 
 /// `user` with a token made now. `None`: the tokens of the user were made void since `user` was
@@ -51,9 +51,10 @@ pub(super) async fn enter(
     Ok(Some(Account { user, token }))
 }
 
-/// What of a program's name for itself is kept: what can be seen of it, to a length.
-fn shown(agent: &str) -> String {
-    agent.chars().filter(|c| !c.is_control()).take(limits::AGENT_CHARS_MAX).collect()
+/// What of a program's name for itself is kept: what can be seen of it, to a length. What is not
+/// UTF-8 is U+FFFD: the rest of the name still tells its owner which device it is.
+fn shown(agent: &[u8]) -> String {
+    String::from_utf8_lossy(agent).chars().filter(|c| !c.is_control()).take(limits::AGENT_CHARS_MAX).collect()
 }
 
 /// The living logins of a user, the one used last first.

@@ -105,6 +105,32 @@ fn a_device_is_listed_and_logged_out_from_another_one() {
 }
 
 #[test]
+fn a_login_keeps_the_name_of_a_program_whatever_its_bytes_are() {
+    let rig = Rig::start();
+    let wish = json!({ "mobile": "13800000001", "password": "pw-of-Ann", "nickname": "Ann" });
+    ask(&rig, "", "", "POST", "/api/v1/register", &wish);
+    let long = [b'x'; limits::AGENT_CHARS_MAX + 100];
+    for (agent, kept) in [
+        (&b"Lo\xefc's iPad"[..], "Lo\u{fffd}c's iPad".to_owned()),
+        ("Lo\u{ef}c\u{2019}s \u{5e73}\u{677f}".as_bytes(), "Lo\u{ef}c\u{2019}s \u{5e73}\u{677f}".to_owned()),
+        (b"\xc0\xee iPad", "\u{fffd}\u{fffd} iPad".to_owned()),
+        (&long, "x".repeat(limits::AGENT_CHARS_MAX)),
+    ] {
+        let body = wish.to_string();
+        let head = format!(
+            "POST /api/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nUser-Agent: ",
+            body.len()
+        );
+        let mut client = rig.client();
+        client.send(&[head.as_bytes(), agent, b"\r\n\r\n", body.as_bytes()].concat());
+        let token = token_of(&client.answer());
+        let rows = logins(&rig, &token);
+        let own = rows.iter().find(|row| row["current"] == true).expect("the login that asks");
+        assert_eq!(own["agent"], json!(kept), "{agent:?}");
+    }
+}
+
+#[test]
 fn a_new_password_leaves_one_login() {
     let rig = Rig::start();
     let [desk, phone, old] = three_devices(&rig);
