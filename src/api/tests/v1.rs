@@ -49,6 +49,29 @@ fn refused(status: u16, code: &str) -> (u16, String) {
 }
 
 #[test]
+fn every_401_has_a_challenge() {
+    let rig = Rig::start();
+    assert_eq!(
+        open_call(&rig, "/api/v1/register", r#"{"mobile":"1380000","password":"pw-of-Ann","nickname":"A"}"#).status,
+        201
+    );
+    let login = r#"{"mobile":"1380000","password":"another password"}"#;
+    let bad = [("Authorization", "Bearer nonsense")];
+    for (ask, code) in [
+        (Ask::get("/api/v1/me", &[]), "not_logged_in"),
+        (Ask::get("/api/v1/me", &bad), "not_logged_in"),
+        (Ask { method: "POST", target: "/api/v1/files?name=a", headers: &[], body: "x" }, "not_logged_in"),
+        (Ask { method: "POST", target: "/api/v1/login", headers: &[JSON], body: login }, "wrong_login"),
+        (Ask::get("/api/v1/server/stats", &[]), "no_key"),
+    ] {
+        let answer = rig.ask(ask);
+        assert!(answer.status == 401 && answer.body.contains(code), "{answer:?}");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{answer:?}");
+    }
+    assert_eq!(rig.ask(Ask::get("/api/v1/none", &[])).header("www-authenticate"), None);
+}
+
+#[test]
 fn a_user_registers_logs_in_and_is_herself() {
     let rig = Rig::start();
     let wish = r#"{"mobile":"13800000001","password":"pw-of-Ann","nickname":"Ann <&>","sex":"W"}"#;

@@ -59,9 +59,16 @@ impl IntoResponse for Refusal {
             let seconds = if self.code == TOO_FAST.code { "1" } else { ATTEMPTS_RETRY_SECS };
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
         response
     }
 }
+
+/// What every 401 carries (RFC 9110, section 15.5.2): without it the clients of some platforms fail
+/// instead of showing the answer. Browsers ask nobody for a password for the sake of this scheme.
+const CHALLENGE: &str = "Bearer";
 
 /// When to come back after too many attempts (RFC 9110, section 10.2.3): their bounds are per
 /// minute.
