@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::{Insight, text};
 use crate::api::trails::Acting;
+use crate::caller::bearer;
 use crate::limits::RELOAD_MS_MAX;
 use crate::metrics::Board;
 
@@ -53,9 +54,7 @@ pub type Degraded = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 /// Lets pass who shows the operator's token.
 pub(super) async fn is_operator(State(insight): State<Insight>, request: Request, next: Next) -> Response {
-    let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = shown.and_then(|value| value.strip_prefix("Bearer "));
-    if token.is_some_and(|token| insight.key.is_admin_token(token)) {
+    if bearer(request.headers()).is_some_and(|token| insight.key.is_admin_token(token)) {
         if let Some(acting) = request.extensions().get::<Arc<Acting>>() {
             acting.operator();
         }

@@ -92,5 +92,8 @@ fn only_the_operators_token_drains() {
     let proof = format!("Bearer {}", rig.key.admin_token());
     assert_eq!(ask(&proof), 202);
     assert_eq!(ask(&proof), 202, "twice is once");
+    for scheme in ["bearer ", "BEARER ", "Bearer  "] {
+        assert_eq!(ask(&format!("{scheme}{}", rig.key.admin_token())), 202, "{scheme:?}: as at every other door");
+    }
     assert_eq!((rig.drained.try_recv(), rig.drained.try_recv().is_err()), (Ok(()), true));
 }
