@@ -1,7 +1,8 @@
 //! The only reader of the operating system's clocks.
 //!
-//! Owns: [`Now`], one reading of both clocks, taken once per turn and passed on as a value.
-//! Never: is called from inside `shard/`, `wire/`, `ws/` or `http/`; they are given a `Now`.
+//! Owns: [`Now`], one reading of both clocks, taken once per turn and passed on as a value; how a
+//! time is written ([`http_date`]).
+//! Never: is read from inside `shard/`, `wire/`, `ws/` or `http/`; they are given a `Now`.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -54,6 +55,27 @@ pub fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }
 
+/// Unix milliseconds as HTTP writes them (RFC 9110, section 5.6.7): in `Date` and `Last-Modified`.
+/// What lies beyond the four digits of a year is their last second.
+#[must_use]
+pub fn http_date(unix_ms: u64) -> String {
+    const LAST_SECOND: u64 = 253_370_764_799;
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs((unix_ms / 1000).min(LAST_SECOND)))
+}
+
 fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_http_has_them() {
+        assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(http_date(951_782_400_999), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(http_date(u64::MAX), "Thu, 31 Dec 9998 23:59:59 GMT");
+    }
 }

@@ -40,9 +40,9 @@ impl HandoverQueue {
 }
 
 impl ControlPlane for HandoverQueue {
-    fn serve(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire> {
+    fn serve(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), (Wire, Vec<u8>)> {
         self.queue.try_send((wire, read, peer)).map_err(|refused| match refused {
-            TrySendError::Full((wire, ..)) | TrySendError::Closed((wire, ..)) => wire,
+            TrySendError::Full((wire, read, _)) | TrySendError::Closed((wire, read, _)) => (wire, read),
         })
     }
 
@@ -61,7 +61,7 @@ async fn slot(context: &ConnectionContext, mut stream: Stream, ahead: Bytes, pee
     };
     match slot {
         Some(slot) => drop(tokio::spawn(connection::serve(stream, ahead, peer, slot, context.clone()))),
-        None => stream.tell(connection::BUSY),
+        None => stream.tell(&connection::busy()),
     }
     true
 }
@@ -138,7 +138,8 @@ mod tests {
         for _ in 0..limits::HTTP_HANDOVERS_MAX {
             assert!(queue.serve(wire(), vec![1], Peer::GONE).is_ok());
         }
-        let back = queue.serve(wire(), vec![1], Peer::GONE).expect_err("the queue is full");
+        let (back, read) = queue.serve(wire(), vec![1], Peer::GONE).expect_err("the queue is full");
+        assert_eq!(read, [1], "what it has asked for comes back, too");
         assert_eq!(queue.connections(), limits::HTTP_HANDOVERS_MAX, "those in the queue hold descriptors, too");
         assert_eq!(back.socket.peer_addr().ok(), Some(address), "the gate can tell it 503");
         drop(handovers);

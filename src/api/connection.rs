@@ -41,7 +41,7 @@ use super::trails::{Asked, Name};
 use super::uploads::intake::Intake;
 use super::{cors, delivery, limiter};
 use crate::caller::{Peer, Place};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::http::host;
 use crate::limits;
 use crate::log::trail::Trails;
@@ -299,11 +299,11 @@ impl Requests {
             Outcome::Upgrade(head) => return Next::Gate(stream, rewritten(&head, read)),
             Outcome::Late => {
                 slot.slots().counts().refused(Refused::HeadTooSlow);
-                stream.tell(TOO_LATE);
+                stream.tell(&too_late());
             }
             Outcome::Evicted => match at {
-                (Phase::Head, _) | (Phase::Working, BodyState::Open) => stream.tell(TOO_LATE),
-                (Phase::Working, BodyState::Ended | BodyState::Left) => stream.tell(BUSY),
+                (Phase::Head, _) | (Phase::Working, BodyState::Open) => stream.tell(&too_late()),
+                (Phase::Working, BodyState::Ended | BodyState::Left) => stream.tell(&busy()),
                 // A part of an answer has left.
                 (Phase::Answering | Phase::Answered, _) => {}
             },
@@ -583,14 +583,24 @@ fn give_back(stream: Stream, mut read: Vec<u8>, peer: Peer, gate: &dyn Gate) {
     let Err(refused) = gate.admit(wire, read, peer) else { return };
     // Best effort: the socket's buffer is empty, so the few bytes fit.
     if let Ok(mut stream) = Stream::new(refused) {
-        stream.tell(BUSY);
+        stream.tell(&busy());
     }
 }
 
 /// For whoever finds no place.
-pub(super) const BUSY: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n";
-const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+pub(super) fn busy() -> Vec<u8> {
+    bare("503 Service Unavailable", "Retry-After: 1\r\n")
+}
+
+fn too_late() -> Vec<u8> {
+    bare("408 Request Timeout", "")
+}
+
+/// The last answer of a connection, without content: it may be one to HEAD.
+fn bare(status: &str, headers: &str) -> Vec<u8> {
+    let date = clock::http_date(clock::wall_ms());
+    format!("HTTP/1.1 {status}\r\nDate: {date}\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n").into_bytes()
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,6 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -18,6 +17,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
 use super::blocking::BlockingJobs;
+use crate::clock::http_date;
 use crate::limits;
 
 /// An opened file, as far as it is served.
@@ -146,13 +146,6 @@ fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
-}
-
-/// As in `Last-Modified` (RFC 9110, section 5.6.7); what lies beyond its four digits of a year is
-/// their last second.
-fn http_date(unix_ms: u64) -> String {
-    const LAST_SECOND: u64 = 253_370_764_799;
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs((unix_ms / 1000).min(LAST_SECOND)))
 }
 
 fn text(asked: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -290,14 +283,6 @@ mod tests {
 
     fn of(text: &'static str, len: u64) -> Wanted {
         range(&asked(&[(header::RANGE, text)]), "\"t\"", None, len)
-    }
-
-    #[test]
-    fn a_file_of_any_time_has_a_date() {
-        assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(http_date(951_782_400_999), "Tue, 29 Feb 2000 00:00:00 GMT");
-        assert_eq!(http_date(u64::MAX), "Thu, 31 Dec 9998 23:59:59 GMT");
     }
 
     #[test]

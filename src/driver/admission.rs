@@ -27,7 +27,7 @@ pub(super) enum Verdict {
     /// The head is not whole.
     Incomplete,
     /// It is told no, and closed.
-    Refused(GateRefusal, &'static [u8]),
+    Refused(GateRefusal, Response),
     /// Not ours: the control plane's, with all its bytes.
     Http,
     /// A session. `head_len` bytes are used up; `response` is the 101.
@@ -69,11 +69,11 @@ pub(super) fn judge(bytes: &[u8], bench: Bench<'_>, peer: impl FnOnce() -> Optio
 }
 
 fn bad_head(bad: BadHead) -> Verdict {
-    Verdict::Refused(GateRefusal::BadRequest, bad.response().bytes())
+    Verdict::Refused(GateRefusal::BadRequest, bad.response())
 }
 
 fn refused(refused: UpgradeRefused) -> Verdict {
-    Verdict::Refused(GateRefusal::BadRequest, refused.response().bytes())
+    Verdict::Refused(GateRefusal::BadRequest, refused.response())
 }
 
 fn echo(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, UpgradeRefused> {
@@ -106,7 +106,7 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) 
     }
     let proven = identify(head, &upgrade, v2, bench, peer);
     if !v2 && let Err(why) = proven {
-        return Ok(Verdict::Refused(refusal(why), Response::Forbidden.bytes()));
+        return Ok(Verdict::Refused(refusal(why), Response::Forbidden));
     }
     let mut response = Vec::new();
     let agreed = upgrade.compression(bench.compression)?;

@@ -21,7 +21,7 @@ use super::listener::{Accepted, Kind};
 use super::pressure::Shedding;
 use super::ready::Share;
 use super::table::Table;
-use super::transport::{Took, Transport};
+use super::transport::{Got, Took, Transport};
 use super::{Driver, HandOver, Stage};
 use crate::caller::Peer;
 use crate::fair::Holding;
@@ -148,11 +148,15 @@ impl Driver {
         let mut transport = Transport::from_socket(wire.socket);
         // What it has sent is read, because the kernel answers unread bytes with a reset, which
         // takes the answer along.
-        let _ = transport.read(&mut self.read_scratch);
-        let words = Response::Unavailable.bytes();
+        let read = match transport.read(&mut self.read_scratch) {
+            Got::Bytes { n, .. } => n,
+            Got::Nothing | Got::End | Got::Broken => 0,
+        };
+        let asked = self.read_scratch.get(..read).unwrap_or_default();
+        let words = Response::Unavailable.to(asked, self.now.wall_ms);
         match (wire.tls, &mut self.tls) {
-            (Some(mut session), Some(tls)) => tls.tell(&mut transport, &mut session, words),
-            (None, _) if !speaks_tls => drop(transport.write(words)),
+            (Some(mut session), Some(tls)) => tls.tell(&mut transport, &mut session, &words),
+            (None, _) if !speaks_tls => drop(transport.write(&words)),
             _ => {}
         }
         transport.finish();
@@ -234,9 +238,9 @@ impl Driver {
         };
         match judge(bytes, bench, peer) {
             Verdict::Incomplete => return false,
-            Verdict::Refused(why, words) => {
+            Verdict::Refused(why, response) => {
                 self.say_refused(id, why, self.client_of(bytes, peer));
-                self.refuse(id, why, words.to_vec());
+                self.refuse(id, why, response.to(bytes, self.now.wall_ms));
             }
             Verdict::BadToken { why, words } => {
                 self.say_refused(id, why, self.client_of(bytes, peer));
@@ -266,7 +270,7 @@ impl Driver {
         resize(&wire, self.send_buffer, HTTP_SEND_BUFFER);
         match self.http.serve(wire, read, peer) {
             Ok(()) => self.tally.http += 1,
-            Err(wire) => self.turn_away(wire),
+            Err((wire, read)) => self.turn_away(wire, &read),
         }
     }
 
@@ -275,12 +279,12 @@ impl Driver {
         if unread.len() > UNREAD_BYTES_MAX {
             // Only a connection that the control plane gives back could have as much; what a
             // session may leave unread is less.
-            self.refuse(id, GateRefusal::BadRequest, Response::BadRequest.bytes().to_vec());
+            self.refuse(id, GateRefusal::BadRequest, Response::BadRequest.to(UPGRADE, self.now.wall_ms));
             return;
         }
         let Some(origin) = self.table.get(id).map(|conn| conn.origin) else { return };
         if hello.profile == Profile::Room && !self.addresses.takes_guest(origin) {
-            self.refuse(id, GateRefusal::Guests, Response::Unavailable.bytes().to_vec());
+            self.refuse(id, GateRefusal::Guests, Response::Unavailable.to(UPGRADE, self.now.wall_ms));
             return;
         }
         let owner = shard_of(hello.identity.user(), self.seat.shards());
@@ -293,14 +297,14 @@ impl Driver {
         let handed = Box::new(HandOver::Proven { wire, origin, unread: unread.to_vec(), from, hello, response });
         match self.seat.hand_over(owner, handed) {
             Ok(()) => self.tally.handed_over += 1,
-            Err(handed) => self.turn_away(handed.into_wire()),
+            Err(handed) => self.turn_away(handed.into_wire(), UPGRADE),
         }
     }
 
-    /// Tells a connection that was not taken: 503.
-    fn turn_away(&mut self, wire: Wire) {
+    /// Tells a connection that was not taken: 503. It has sent `asked`.
+    fn turn_away(&mut self, wire: Wire, asked: &[u8]) {
         self.tally.gate_refuse(GateRefusal::Busy);
-        let words = Response::Unavailable.bytes().to_vec();
+        let words = Response::Unavailable.to(asked, self.now.wall_ms);
         let id =
             self.admit(wire, NetworkCounter::NONE, State::Parting(Box::new(Parting { words, ..Parting::default() })));
         self.begin_parting(id);
@@ -342,6 +346,9 @@ impl Driver {
         self.list(id);
     }
 }
+
+/// What a connection has sent that asks for a session.
+const UPGRADE: &[u8] = b"GET ";
 
 /// Sets what the kernel may hold of what is sent, if a bound was asked for at all: a socket whose
 /// buffer the kernel sizes itself is left alone.

@@ -125,11 +125,14 @@ impl Driver {
     pub(super) fn evict_head(&mut self, id: ConnId) {
         self.heads.leave(&id);
         let Some(conn) = self.table.get(id) else { return };
-        if matches!(&conn.state, State::Head(Some(head)) if head.is_begun()) {
-            // A fresh socket takes so little, or it is broken.
-            let _ = self.push(id, Response::RequestTimeout.bytes());
-        } else if matches!(&conn.state, State::Handshake(_)) {
-            self.tally.handshake(HandshakeEnd::Unfinished);
+        match &conn.state {
+            State::Head(Some(head)) if head.is_begun() => {
+                let words = Response::RequestTimeout.to(&head.stash, self.now.wall_ms);
+                // A fresh socket takes so little, or it is broken.
+                let _ = self.push(id, &words);
+            }
+            State::Handshake(_) => self.tally.handshake(HandshakeEnd::Unfinished),
+            _ => {}
         }
         self.tally.gate_refuse(GateRefusal::Evicted);
         self.doom(id);
@@ -144,13 +147,14 @@ impl Driver {
             return self.doom(id);
         }
         let State::Head(head) = &conn.state else { return };
-        if !head.as_ref().is_some_and(|head| head.is_begun()) {
+        if let Some(head) = head.as_ref().filter(|head| head.is_begun()) {
+            let words = Response::RequestTimeout.to(&head.stash, self.now.wall_ms);
+            self.refuse(id, GateRefusal::Timeout, words);
+        } else {
             // A connection that never said anything, or only half for whom it asks, is not told
             // anything.
             self.tally.gate_refuse(GateRefusal::Timeout);
             self.doom(id);
-        } else {
-            self.refuse(id, GateRefusal::Timeout, Response::RequestTimeout.bytes().to_vec());
         }
     }
 }

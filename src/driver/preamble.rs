@@ -50,8 +50,9 @@ impl Driver {
             Ok(None) => self.keep_head(id, *kept),
             Ok(Some(Preamble { len, client })) => {
                 self.keep_head(id, Head { peer: client, ..Head::default() });
-                if client.is_none_or(|client| self.comes_from(id, client)) && kept.stash.len() > len {
-                    self.hear_head(id, kept.stash.get(len..).unwrap_or_default());
+                let rest = kept.stash.get(len..).unwrap_or_default();
+                if client.is_none_or(|client| self.comes_from(id, client, rest)) && !rest.is_empty() {
+                    self.hear_head(id, rest);
                 }
             }
             Err(BadPreamble) => {
@@ -67,9 +68,9 @@ impl Driver {
         head.peer.map(|peer| self.addresses.visitor(Some(peer.address)))
     }
 
-    /// From now on the connection is the client's, and takes the share of its address. Answers
-    /// whether it may stay.
-    fn comes_from(&mut self, id: ConnId, client: Peer) -> bool {
+    /// From now on the connection is the client's, which has sent `asked`, and takes the share of
+    /// its address. Answers whether it may stay.
+    fn comes_from(&mut self, id: ConnId, client: Peer, asked: &[u8]) -> bool {
         let visitor = self.addresses.visitor(Some(client.address));
         if !self.addresses.may_connect(visitor, self.now.mono_ms) {
             self.tally.gate_refuse(GateRefusal::ConnectRate);
@@ -77,7 +78,7 @@ impl Driver {
             return false;
         }
         if self.addresses.is_full(visitor.origin) {
-            self.refuse(id, GateRefusal::Address, Response::Unavailable.bytes().to_vec());
+            self.refuse(id, GateRefusal::Address, Response::Unavailable.to(asked, self.now.wall_ms));
             return false;
         }
         if let Some(conn) = self.table.get_mut(id) {

@@ -411,16 +411,16 @@ impl Driver {
 
     fn fail_handshake(&mut self, id: ConnId, failure: Failure) {
         let (end, words) = match failure {
-            Failure::NotTls(true) => (HandshakeEnd::NotTls, Response::NotTls.bytes()),
-            Failure::NotTls(false) => (HandshakeEnd::NotTls, &[][..]),
-            Failure::Incompatible => (HandshakeEnd::Incompatible, &[][..]),
-            Failure::Peer => (HandshakeEnd::Peer, &[][..]),
-            Failure::Misbehaved | Failure::TooLong => (HandshakeEnd::Misbehaved, &[][..]),
-            Failure::Internal => (HandshakeEnd::Failed, &[][..]),
+            Failure::NotTls(true) => (HandshakeEnd::NotTls, Response::NotTls.to(&[], self.now.wall_ms)),
+            Failure::NotTls(false) => (HandshakeEnd::NotTls, Vec::new()),
+            Failure::Incompatible => (HandshakeEnd::Incompatible, Vec::new()),
+            Failure::Peer => (HandshakeEnd::Peer, Vec::new()),
+            Failure::Misbehaved | Failure::TooLong => (HandshakeEnd::Misbehaved, Vec::new()),
+            Failure::Internal => (HandshakeEnd::Failed, Vec::new()),
         };
         self.tally.handshake(end);
         // Not at once: bytes that it has sent and are not read would take the alert along.
-        self.refuse(id, GateRefusal::Handshake, words.to_vec());
+        self.refuse(id, GateRefusal::Handshake, words);
     }
 }
 

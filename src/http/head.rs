@@ -121,8 +121,8 @@ impl<'a> Head<'a> {
         form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The values of every header line called `name`, in order, without surrounding blanks, whatever
-    /// their bytes are.
+    /// The values of every header line called `name`, in order, without surrounding blanks,
+    /// whatever their bytes are.
     pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let used = self.headers.iter().take(self.header_count);
         used.filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| trimmed(header.value))

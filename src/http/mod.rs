@@ -2,8 +2,8 @@
 //! do not get further.
 //!
 //! Owns: the request head (`head`), the values of its lines (`value`), its cookies (`cookie`), the
-//! rule of its `Host` (`host`), the gate's fixed responses (`response`); whom to believe where the gateway is the client itself
-//! (`authorities`).
+//! rule of its `Host` (`host`), the gate's own responses (`response`); whom to believe where the
+//! gateway is the client itself (`authorities`).
 //! Never: reads a socket or a body, judges a request that is no upgrade (that goes to the control
 //! plane with its bytes), or panics on what a stranger sends.
 //! Bounds: [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX),

@@ -1,8 +1,8 @@
 //! The value of a header line, as the octets that it is (RFC 9110, section 5.5).
 //!
-//! Owns: how what is no text is read: as a text that is nobody's address, host, scheme or token. A
-//! line is split first and read afterwards, so that one bad element, which a client may have
-//! written, spoils none of those that proxies and browsers have put beside it.
+//! Owns: how what is no text is read: as a text that is no address, host, scheme or token. A line
+//! is split first and read afterwards, so that one bad element, which a client may have written,
+//! spoils none of those that proxies and browsers have put beside it.
 //! Never: drops anything that is there.
 //! Bounds: the request head's.
 

@@ -97,8 +97,8 @@ pub trait ControlPlane: Send + Sync {
     /// Takes over a non-blocking connection of `peer` with the bytes already read from it.
     ///
     /// # Errors
-    /// [`Full`]: too many; the connection comes back, so that it can be told 503.
-    fn serve(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire>;
+    /// Too many; the connection comes back with its bytes, so that it can be told 503.
+    fn serve(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), (Wire, Vec<u8>)>;
 
     /// How many connections it holds: they are the process's like those of the shards. May be a
     /// little old.

@@ -35,6 +35,37 @@ fn refusals_are_those_of_the_contract() {
 }
 
 #[test]
+fn what_the_gate_answers_to_head_has_no_content_and_everything_has_a_date() {
+    let gateway = Gateway::start(2, 1);
+    let large = format!("X: {}\r\n", "y".repeat(20_000));
+    let upgrade = UPGRADE.to_owned();
+    for (target, headers) in [("/chat", "Host: x\r\n"), ("/", large.as_str()), ("/chat", upgrade.as_str()), ("/", "")] {
+        let ask = |method: &str| {
+            exchange(
+                gateway.address(),
+                format!("{method} {target} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").as_bytes(),
+            )
+        };
+        for method in ["GET", "HEAD"] {
+            let answer = ask(method);
+            let (head, content) = answer.split_once("\r\n\r\n").expect("a head");
+            let value = |name: &str| {
+                let lines = head.lines().filter_map(|line| line.split_once(": "));
+                lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+            };
+            assert!(head.starts_with("HTTP/1.1 4"), "{answer}");
+            assert!(value("date").is_some_and(|date| date.ends_with(" GMT")), "{method} {target}: {answer}");
+            let length = value("content-length").and_then(|text| text.parse::<usize>().ok());
+            if method == "HEAD" {
+                assert_eq!(content, "", "{target}: {answer}");
+            } else {
+                assert_eq!(length, Some(content.len()), "{target}: {answer}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_v2_client_with_a_bad_token_is_closed_with_4501() {
     let gateway = Gateway::start(2, 1);
     let url = format!("ws://{}/chat?token=wrong", gateway.address());

@@ -288,7 +288,7 @@ fn hand_over(front: &TcpListener, plane: &dyn ControlPlane, closing: &AtomicBool
         let Ok(n) = stream.read(&mut first) else { continue };
         stream.set_nonblocking(true).expect("a socket");
         let wire = Wire { socket: stream, tls: None };
-        if let Err(mut refused) = plane.serve(wire, first[..n].to_vec(), Peer::plain(peer.ip())) {
+        if let Err((mut refused, _)) = plane.serve(wire, first[..n].to_vec(), Peer::plain(peer.ip())) {
             let _ = refused.socket.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
     }

@@ -45,7 +45,7 @@ fn verdict_on(target: &str, headers: &[(&str, &str)], peer: Option<Peer>) -> Ver
 fn outcome(target: &str, headers: &[(&str, &str)]) -> Result<(u64, Profile), u16> {
     match verdict(target, headers) {
         Verdict::Session { hello, .. } => Ok((hello.identity.user().get(), hello.profile)),
-        Verdict::Refused(_, words) => Err(status(words)),
+        Verdict::Refused(_, response) => Err(response.status()),
         Verdict::BadToken { words, .. } => {
             let close = push::close(CloseCode::BadToken);
             assert!(words.starts_with(b"HTTP/1.1 101 ") && words.ends_with(&close));
@@ -53,11 +53,6 @@ fn outcome(target: &str, headers: &[(&str, &str)]) -> Result<(u64, Profile), u16
         }
         other => panic!("{target}: {other:?}"),
     }
-}
-
-fn status(words: &[u8]) -> u16 {
-    let text = std::str::from_utf8(words).expect("responses are ASCII");
-    text.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line")
 }
 
 #[test]
@@ -161,7 +156,7 @@ fn the_checks_come_in_the_order_of_the_contract() {
         bench,
         stranger,
     ) {
-        Verdict::Refused(_, words) => status(words),
+        Verdict::Refused(_, response) => response.status(),
         other => panic!("{start}: {other:?}"),
     };
     let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n";
