@@ -43,6 +43,7 @@ use super::{cors, delivery, limiter};
 use crate::caller::{Peer, Place};
 use crate::clock::{self, Clock};
 use crate::http::host;
+use crate::http::value::elements;
 use crate::limits;
 use crate::log::trail::Trails;
 use crate::mesh::Gate;
@@ -417,6 +418,11 @@ impl Requests {
             counts.refused(Refused::Coding);
             return Err(refused(StatusCode::NOT_IMPLEMENTED, "Not Implemented: only `chunked` is understood\n"));
         }
+        if is_encoded(&parts.headers) && !coming.is_end_stream() {
+            counts.refused(Refused::Coding);
+            Intake::new(&parts.headers, coming).linger();
+            return Err(limiter::encoded(parts.uri.path()));
+        }
         let too_large = declared(&parts.headers).filter(|bytes| *bytes > limits::HTTP_BODY_BYTES_MAX as u64);
         if let Some(bytes) = too_large.filter(|_| !is_upload) {
             counts.refused(Refused::TooLarge);
@@ -525,6 +531,13 @@ fn is_plainly_chunked(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::TRANSFER_ENCODING).iter();
     let only = values.next().is_none_or(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
     only && values.next().is_none()
+}
+
+/// Whether a body is in a content coding (RFC 9110, section 8.4). None is undone here: the coded
+/// bytes would be kept, or read, as the thing itself.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    lines.flat_map(|line| elements(line.as_bytes())).any(|coding| !coding.eq_ignore_ascii_case("identity"))
 }
 
 fn declared(headers: &HeaderMap) -> Option<u64> {

@@ -13,6 +13,9 @@ use crate::limits;
 /// Memory of one read of rows of a list: [`limits::HTTP_LIST_ROWS_MAX`] of 2 KiB.
 pub(super) const ROWS_BYTES: usize = limits::HTTP_LIST_ROWS_MAX as usize * 2048;
 
+/// What is said of a body in a content coding where there is no JSON to say it in.
+pub(super) const ENCODED: &str = "Unsupported Media Type: no Content-Encoding is understood\n";
+
 /// A family of routes. A path that no family owns is a page or a file.
 pub(super) trait Family: Sync {
     /// Whether `path` is one of its routes, or would be.
@@ -40,4 +43,7 @@ pub(super) trait Family: Sync {
 
     /// The answer to a body of `bytes`, which is not read.
     fn too_large(&self, bytes: u64) -> Response;
+
+    /// The answer to a body in a content coding, which is not read: 415.
+    fn encoded(&self) -> Response;
 }

@@ -17,7 +17,7 @@ use axum::response::Response;
 use super::app::App;
 use super::caller;
 use super::exchange::Exchange;
-use super::family::Family;
+use super::family::{ENCODED, Family};
 #[cfg(feature = "legacy")]
 use super::legacy;
 use super::slots::RequestClass;
@@ -84,6 +84,17 @@ pub(super) fn too_large(path: &str, bytes: u64) -> Response {
     let page = || json::text(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large\n");
     let mut response = family(path).map_or_else(page, |family| family.too_large(bytes));
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A body in a content coding is not even read. What would be accepted stands in the answer (RFC
+/// 9110, section 15.5.16).
+pub(super) fn encoded(path: &str) -> Response {
+    let page = || json::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, ENCODED);
+    let mut response = family(path).map_or_else(page, |family| family.encoded());
+    let headers = response.headers_mut();
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -41,7 +41,7 @@ labels! {
         TooLarge = "too_large",
         /// No `Host`, or two.
         Host = "host",
-        /// A transfer coding that is not `chunked` alone.
+        /// A transfer coding that is not `chunked` alone, or a content coding.
         Coding = "coding",
         /// Its head did not come in time.
         HeadTooSlow = "head_too_slow",

@@ -26,7 +26,7 @@ use axum::response::Response;
 use axum::routing::{any, get};
 
 use super::app::App;
-use super::family::{Family, ROWS_BYTES};
+use super::family::{ENCODED, Family, ROWS_BYTES};
 use super::services::StoreFailure;
 use super::services::accounts::OverlongField;
 use super::slots::RequestClass;
@@ -97,6 +97,10 @@ impl Family for Calls {
         } else {
             json::text(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large\n")
         }
+    }
+
+    fn encoded(&self) -> Response {
+        json::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, ENCODED)
     }
 }
 

@@ -476,6 +476,43 @@ fn a_transfer_coding_that_is_not_understood_is_a_501() {
 }
 
 #[test]
+fn a_body_in_a_content_coding_is_a_415() {
+    let rig = Rig::start();
+    let (_, token) = rig.user("1");
+    let bearer = format!("Bearer {token}");
+    let post = |target: &str, kind: &str, codings: &[&str]| {
+        let mut headers = vec![("Authorization", bearer.as_str()), ("Content-Type", kind)];
+        headers.extend(codings.iter().map(|coding| ("Content-Encoding", *coding)));
+        let (method, body) = ("POST", "\x1f\x08 no such thing");
+        let mut client = rig.client();
+        let answer = client.ask(Ask { method, target, headers: &headers, body });
+        if answer.status == 415 {
+            assert_eq!(
+                (answer.header("accept-encoding"), answer.header("connection")),
+                (Some("identity"), Some("close"))
+            );
+            assert!(client.is_ended(), "{target}");
+        }
+        answer
+    };
+    for (target, kind) in [("/api/v1/login", "application/json"), ("/api/v1/files?name=a.png", "image/png")] {
+        for codings in [&["gzip"][..], &["br"], &["identity, Deflate"], &["identity", "x"], &["\u{e9}"]] {
+            let answer = post(target, kind, codings);
+            assert!(answer.status == 415 && answer.body.contains(r#""code":"encoded""#), "{codings:?}: {answer:?}");
+        }
+        for codings in [&[][..], &["identity"], &["Identity", ""], &["identity, ,identity"]] {
+            assert_ne!(post(target, kind, codings).status, 415, "{target} {codings:?}");
+        }
+    }
+    for target in ["/user/login", "/attach/upload", "/none"] {
+        assert_eq!(post(target, FORM.1, &["gzip"]).status, 415, "{target}");
+    }
+    let empty = Ask::get("/", &[("Content-Encoding", "gzip")]);
+    assert_eq!(rig.ask(empty).status, 200, "there is nothing to undo");
+    assert_eq!(rig.http.refusals()[Refused::Coding as usize], 13);
+}
+
+#[test]
 fn an_old_page_is_told_of_a_body_that_is_too_large() {
     let rig = Rig::start();
     let large = "x".repeat(limits::HTTP_BODY_BYTES_MAX + 1);

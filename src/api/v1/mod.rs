@@ -156,6 +156,10 @@ impl Family for Calls {
     fn too_large(&self, _: u64) -> Response {
         refusal::TOO_LARGE.into_response()
     }
+
+    fn encoded(&self) -> Response {
+        refusal::ENCODED.into_response()
+    }
 }
 
 /// Whether a path with a number in it is that of a list.

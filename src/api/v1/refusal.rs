@@ -67,7 +67,7 @@ impl IntoResponse for Refusal {
 }
 
 /// What every 401 carries (RFC 9110, section 15.5.2): without it the clients of some platforms fail
-/// instead of showing the answer. Browsers ask nobody for a password for the sake of this scheme.
+/// instead of showing the answer. For this scheme browsers open no dialog.
 const CHALLENGE: &str = "Bearer";
 
 /// When to come back after too many attempts (RFC 9110, section 10.2.3): their bounds are per
@@ -107,6 +107,11 @@ pub(super) const METHOD_NOT_ALLOWED: Refusal =
 pub(super) const TOO_LARGE: Refusal = refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large");
 pub(super) const NOT_JSON: Refusal =
     refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "the Content-Type of a body is application/json");
+pub(super) const ENCODED: Refusal = refusal(
+    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    "encoded",
+    "the body is compressed; send it without a Content-Encoding",
+);
 pub(super) const BAD_DIGEST: Refusal =
     refusal(StatusCode::BAD_REQUEST, "bad_digest", "a SHA-256 has 64 hexadecimal digits");
 pub(super) const EMPTY_FILE: Refusal = refusal(StatusCode::BAD_REQUEST, "empty_file", "the body is empty");
