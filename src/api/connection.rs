@@ -143,6 +143,7 @@ pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot
     let mut patience = deadlines.head;
     loop {
         if ahead.is_empty() && !requests.more(&mut stream, patience, &mut evicted, stop.clone()).await {
+            stream.end();
             break;
         }
         match requests.drive(stream, ahead, &mut evicted, stop.clone()).await {

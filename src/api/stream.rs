@@ -116,6 +116,20 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Ends our side if the socket takes that at once; it is not waited for. Over TLS it is a
+    /// close_notify: without one the peer cannot tell an end from a cut (RFC 8446, section 6.1).
+    pub(super) fn end(&mut self) {
+        let Some(secure) = &mut self.tls else { return };
+        let socket = socket2::SockRef::from(&self.socket);
+        let (session, out) = secure.out();
+        session.close();
+        let sealed = session.seal(&[], out);
+        let sent = socket.send(sealed.bytes()).unwrap_or(0);
+        sealed.sent(sent);
+    }
+}
+
 impl Secure {
     fn out(&mut self) -> (&mut Session, &mut Outgoing) {
         let out = self.out.get_or_insert_with(|| Outgoing::new(limits::WRITE_SCRATCH_BYTES, KeyLife::default()));

@@ -217,7 +217,11 @@ impl Driver {
     pub(super) fn bury(&mut self) {
         while let Some(id) = self.doomed.pop() {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
-            let Some((conn, _)) = self.remove(id) else { continue };
+            let Some((mut conn, session)) = self.remove(id) else { continue };
+            if let (State::Head(_), Some(mut session), Some(tls)) = (&conn.state, session, &mut self.tls) {
+                // Nothing was begun that could be taken for cut.
+                tls.tell(&mut conn.transport, &mut session, &[]);
+            }
             if conn.is_session() {
                 if let Some(place) = Self::transport_of(&conn) {
                     self.count_transport(place, false);

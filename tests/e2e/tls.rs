@@ -256,6 +256,53 @@ fn a_kept_alive_connection_becomes_a_session() {
     session.wait_for(|message| message["cmd"] == 0);
 }
 
+/// An end without a close_notify is an error to the client (`read_to_end`).
+#[test]
+fn a_kept_alive_connection_ends_with_a_close_notify() {
+    let dial = |secure: &Secure, version| {
+        let mut roots = RootCertStore::empty();
+        roots.add(secure.certificate.clone()).expect("a certificate");
+        let config = ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
+        encrypt(connect(secure.address()), &Arc::new(config.with_no_client_auth()), "localhost")
+    };
+    let one = |secure: &Secure, version| {
+        let mut stream = dial(secure, version);
+        stream.write_all(b"GET /api/v1/config HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the request is taken");
+        stream.read_exact(&mut [0]).expect("an answer");
+        stream
+    };
+    for records in ["own", "rustls"] {
+        let settings = [("tls_records", records), ("http_idle", "1s")];
+        let mut secure = Secure::start(2, 0, &settings);
+        let versions = [&rustls::version::TLS12, &rustls::version::TLS13];
+        for mut stream in versions.map(|version| one(&secure, version)) {
+            let ended = stream.read_to_end(&mut Vec::new());
+            assert!(ended.is_ok(), "idle, {records}, {:?}: {ended:?}", stream.conn.protocol_version());
+        }
+        for second in
+            ["nonsense\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]
+        {
+            for mut stream in versions.map(|version| one(&secure, version)) {
+                stream.write_all(second.as_bytes()).expect("the request is taken");
+                let ended = stream.read_to_end(&mut Vec::new());
+                assert!(ended.is_ok(), "{second}, {records}, {:?}: {ended:?}", stream.conn.protocol_version());
+            }
+        }
+        let streams = versions.map(|version| one(&secure, version));
+        // And one that has asked for nothing yet; in this version the gateway's word is the last one
+        // of a handshake.
+        let mut silent = dial(&secure, &rustls::version::TLS12);
+        silent.conn.complete_io(&mut silent.sock).expect("a handshake");
+        secure.gateway.stop();
+        let ended = silent.read_to_end(&mut Vec::new());
+        assert!(ended.is_ok(), "stopped without a request, {records}: {ended:?}");
+        for mut stream in streams {
+            let ended = stream.read_to_end(&mut Vec::new());
+            assert!(ended.is_ok(), "stopped, {records}, {:?}: {ended:?}", stream.conn.protocol_version());
+        }
+    }
+}
+
 /// Its socket takes little, so records are cut again and again, and the group's batches are not for
 /// it alone: it reads every message, in order, once.
 #[test]
