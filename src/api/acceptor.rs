@@ -56,7 +56,10 @@ async fn slot(context: &ConnectionContext, mut stream: Stream, ahead: Bytes, pee
     let mut stop = context.stop.clone();
     let slot = tokio::select! {
         biased;
-        _ = stop.wait_for(|stop| *stop) => return false,
+        _ = stop.wait_for(|stop| *stop) => {
+            stream.tell(&connection::busy());
+            return false;
+        }
         slot = context.slots.enter(peer.address) => slot,
     };
     match slot {
@@ -86,6 +89,13 @@ pub(super) async fn serve_handovers(mut handovers: mpsc::Receiver<Handed>, conte
         }
     }
     // Before the context: a stop that waits for the last connection finds the queue closed.
+    handovers.close();
+    while let Ok((wire, ..)) = handovers.try_recv() {
+        // What it has asked for is not done, and it should not have to guess.
+        if let Ok(mut stream) = Stream::new(wire) {
+            stream.tell(&connection::busy());
+        }
+    }
     drop(handovers);
 }
 

@@ -178,6 +178,8 @@ enum Outcome {
     Upgrade(Box<Parts>),
     /// The head did not come in time.
     Late,
+    /// The head is not complete, and the gateway stops.
+    Stopped,
     Evicted,
 }
 
@@ -242,13 +244,16 @@ impl Requests {
         let mut connection = Box::new(http1().serve_connection(TokioIo::new(io), service));
         let mut late = Box::pin(tokio::time::sleep(self.deadlines.head));
         let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
-        let mut told = false;
+        let (mut stops, mut told) = (false, false);
         let outcome = poll_fn(|cx| {
             threads::step_aside();
             if evicted.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Evicted);
             }
-            if !told && stopping.as_mut().poll(cx).is_ready() {
+            stops = stops || stopping.as_mut().poll(cx).is_ready();
+            // Not before its head was heard: hyper closes a connection without a word of which it
+            // has read nothing yet, and what is ahead may be a request.
+            if stops && !told && exchange.phase() != Phase::Head {
                 told = true;
                 Pin::new(&mut *connection).graceful_shutdown();
             }
@@ -256,6 +261,9 @@ impl Requests {
             // what can be answered.
             if Pin::new(&mut *connection).poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Ended);
+            }
+            if exchange.phase() == Phase::Head && stops {
+                return Poll::Ready(Outcome::Stopped);
             }
             if exchange.phase() == Phase::Head && late.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Late);
@@ -303,6 +311,7 @@ impl Requests {
                 slot.slots().counts().refused(Refused::HeadTooSlow);
                 stream.tell(&too_late());
             }
+            Outcome::Stopped => stream.tell(&busy()),
             Outcome::Evicted => match at {
                 (Phase::Head, _) | (Phase::Working, BodyState::Open) => stream.tell(&too_late()),
                 (Phase::Working, BodyState::Ended | BodyState::Left) => stream.tell(&busy()),

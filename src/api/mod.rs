@@ -163,6 +163,8 @@ pub struct ApiHandle {
     stopping: Arc<AtomicBool>,
     /// Ends when the last connection of both ports has gone.
     gone: mpsc::Receiver<()>,
+    /// The connections of both ports.
+    slots: [Arc<ConnectionSlots>; 2],
 }
 
 /// What a running control plane takes up when the configuration was loaded again.
@@ -246,13 +248,14 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
     };
     let back_slots = ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http);
     let back = behind(&public, admin::routes(insight, is_local(&setup.admin)), back_slots);
+    let slots = [Arc::clone(&public.slots), Arc::clone(&back.slots)];
     let following = (setup.shared, setup.others.map(|others| others.heard));
     serve_beside(&runtime, setup.control, following, services, (&stop, &public.alive));
     let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
     runtime.spawn(acceptor::serve_handovers(handovers, public));
     open_admin(&admin_runtime, setup.admin, &back)?;
     let handovers = Arc::new(queue);
-    Ok(ApiHandle { runtime, admin_runtime, handovers, foreign, uploads, judge, stop, stopping, gone })
+    Ok(ApiHandle { runtime, admin_runtime, handovers, foreign, uploads, judge, stop, stopping, gone, slots })
 }
 
 /// What connections of the admin port share, beside what those of the `public` one do.
@@ -378,18 +381,17 @@ impl ApiHandle {
     }
 
     /// Takes no new connection, lets requests under way end for at most `patience`, then ends the
-    /// rest. Blocks.
-    pub fn stop(self, patience: Duration) {
+    /// rest; how many these are. Blocks.
+    pub fn stop(self, patience: Duration) -> usize {
         self.announce_stop();
         // The receivers live in the contexts; without any there is nothing left to tell.
         self.stop.send_replace(true);
         let mut gone = self.gone;
         let ended = self.runtime.block_on(async { tokio::time::timeout(patience, gone.recv()).await });
-        if ended.is_err() {
-            tracing::warn!("HTTP requests were cut off by the stop");
-        }
+        let cut = if ended.is_err() { self.slots.iter().map(|slots| slots.taken()).sum() } else { 0 };
         self.runtime.shutdown_background();
         self.admin_runtime.shutdown_background();
+        cut
     }
 }
 

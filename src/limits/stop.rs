@@ -38,15 +38,16 @@ pub const STOP_CLOSE_MS_MAX: u64 = 2_500;
 pub const STOP_ECHO_MS: u64 = 250;
 /// Signals that wait to be obeyed: one of each kind, and the echo of a stop.
 pub const SIGNALS_WAITING_MAX: usize = 4;
-/// How long a stop waits for HTTP requests under way.
-pub const STOP_HTTP_MS_MAX: u64 = 1_500;
-
 /// The part of a stop's deadline that is kept for what comes after the sessions (HTTP, the store,
 /// the end of the process), at most; of a short deadline it is a fifth.
 pub const STOP_REST_MS_MAX: u64 = 2_000;
+/// The part of it that HTTP requests under way do not have, for what comes after them (webhooks,
+/// trails, the end of the process), at most; of a short deadline it is a twentieth. Otherwise they
+/// have all that is left: a download is cut for no other reason than the deadline.
+pub const STOP_LAST_MS_MAX: u64 = 500;
 
 const _: () = assert!(
     STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_REST_MS_MAX < DRAIN_DEADLINE_MS_DEFAULT
-        && STOP_HTTP_MS_MAX < STOP_REST_MS_MAX,
+        && STOP_LAST_MS_MAX < STOP_REST_MS_MAX,
     "the stages of a stop fit into its deadline"
 );

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::Node;
 use crate::config;
 use crate::limits::{
-    DRAIN_AWAY_MS_MAX, DRAIN_CLOSES_PER_SECOND_MIN, HOOK_STOP_MS_MAX, STOP_CLOSE_MS_MAX, STOP_HTTP_MS_MAX,
+    DRAIN_AWAY_MS_MAX, DRAIN_CLOSES_PER_SECOND_MIN, HOOK_STOP_MS_MAX, STOP_CLOSE_MS_MAX, STOP_LAST_MS_MAX,
     STOP_QUIESCE_MS_MAX, STOP_REST_MS_MAX, TRAIL_STOP_MS_MAX,
 };
 use crate::mesh::{Order, StopProgress};
@@ -34,6 +34,8 @@ pub struct Stopped {
     pub unanswered: usize,
     /// Shards that did not see the order to end.
     pub stuck_shards: usize,
+    /// HTTP requests under way that were cut off.
+    pub cut_requests: usize,
     /// Whether the store has finished everything that was asked of it.
     pub store_finished: bool,
     /// Milliseconds from the order to the end.
@@ -44,21 +46,25 @@ impl Stopped {
     /// Whether no client was left without a word.
     #[must_use]
     pub const fn is_orderly(&self) -> bool {
-        self.unreached == 0 && self.unanswered == 0 && self.stuck_shards == 0 && self.store_finished
+        let left = self.unreached + self.unanswered + self.stuck_shards + self.cut_requests;
+        left == 0 && self.store_finished
     }
 }
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, cut_off, unreached, unanswered, stuck_shards, store_finished, took_ms } = self;
+        let Self { connections, cut_off, unreached, unanswered, stuck_shards, cut_requests, .. } = self;
         let closed = connections.saturating_sub(cut_off + unreached);
         write!(f, "{closed} of {connections} connections closed, {cut_off} cut off, {unreached} not reached, ")?;
         write!(f, "{unanswered} commands unanswered, ")?;
         if *stuck_shards > 0 {
             write!(f, "{stuck_shards} shards stuck, ")?;
         }
-        let store = if *store_finished { "finished" } else { "NOT finished" };
-        write!(f, "the store has {store}; {}.{:03} s", took_ms / 1000, took_ms % 1000)
+        if *cut_requests > 0 {
+            write!(f, "{cut_requests} HTTP requests cut off, ")?;
+        }
+        let store = if self.store_finished { "finished" } else { "NOT finished" };
+        write!(f, "the store has {store}; {}.{:03} s", self.took_ms / 1000, self.took_ms % 1000)
     }
 }
 
@@ -104,8 +110,9 @@ impl Node {
             cluster.stop();
         }
         stopped.store_finished = self.stop_store(end_ms);
-        let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
-        self.api.stop(Duration::from_millis(left_ms.min(STOP_HTTP_MS_MAX)));
+        let http_end_ms = end_ms - STOP_LAST_MS_MAX.min(deadline_ms / 20);
+        let left_ms = http_end_ms.saturating_sub(self.clock.now().mono_ms);
+        stopped.cut_requests = self.api.stop(Duration::from_millis(left_ms));
         let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
         self.telling.stop(Duration::from_millis(left_ms.min(HOOK_STOP_MS_MAX)));
         self.trails
@@ -212,6 +219,8 @@ mod tests {
         );
         let bad = Stopped { cut_off: 2, unreached: 3, unanswered: 4, stuck_shards: 1, store_finished: false, ..good };
         assert!(!bad.is_orderly());
+        let cut = Stopped { cut_requests: 5, ..good };
+        assert!(!cut.is_orderly() && cut.to_string().contains(", 5 HTTP requests cut off, the store has"), "{cut}");
         assert_eq!(
             bad.to_string(),
             "14995 of 15000 connections closed, 2 cut off, 3 not reached, 4 commands unanswered, 1 shards stuck, \

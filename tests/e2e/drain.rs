@@ -1,9 +1,11 @@
 //! The orderly stop: who is told what, how evenly, and that its deadline is kept.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use imgate::auth::Issuer;
 use imgate::node::Tuning;
 use rustix::process::Signal;
 
@@ -111,4 +113,65 @@ fn the_operators_drain_is_the_orderly_stop_and_needs_the_key() {
     let gone = drain(data.path());
     assert_eq!(gone.status.code(), Some(1), "{gone:?}");
     assert!(String::from_utf8_lossy(&gone.stderr).contains("no gateway answers"), "{gone:?}");
+}
+
+const FILE_BYTES: usize = 16 << 20;
+
+/// Begins a download of [`FILE_BYTES`], far more than sockets hold, and reads the first byte of it.
+fn begin_download(address: SocketAddr, token: &str) -> TcpStream {
+    let mut upload = connect(address);
+    let head = "POST /api/v1/files?name=a.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let head = format!("{head}Authorization: Bearer {token}\r\nContent-Length: {FILE_BYTES}\r\n\r\n");
+    upload.write_all(head.as_bytes()).expect("it is taken");
+    upload.write_all(&vec![1; FILE_BYTES]).expect("it is taken");
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).expect("the server ends the stream");
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let file: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("a file: {answer}"));
+    let mut download = connect(address);
+    let url = file["url"].as_str().unwrap_or_else(|| panic!("a URL: {file}"));
+    download.write_all(format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("it is taken");
+    download.read_exact(&mut [0]).expect("it begins");
+    download
+}
+
+#[test]
+fn a_download_may_take_what_is_left_of_the_deadline_and_idle_connections_end_at_once() {
+    let mut gateway = Gateway::start(2, 1);
+    let mut download = begin_download(gateway.address(), &gateway.token(1, Issuer::Own));
+    let mut idle = connect(gateway.address());
+    idle.write_all(b"GET /api/v1/config HTTP/1.1\r\nHost: x\r\n\r\n").expect("it is taken");
+    idle.read_exact(&mut [0]).expect("it is answered");
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            gateway.stop();
+            tell.send(()).expect("the test listens");
+        });
+        idle.read_to_end(&mut Vec::new()).expect("the server ends the stream");
+        // Its reader takes longer than the sessions would.
+        let early = told.recv_timeout(Duration::from_secs(3));
+        assert!(early.is_err(), "a download is under way");
+        let mut rest = Vec::new();
+        download.read_to_end(&mut rest).expect("the server ends the stream");
+        assert!(rest.len() > FILE_BYTES && rest.ends_with(&[1; 1024]), "cut off: {}", rest.len());
+        told.recv_timeout(Duration::from_secs(3)).expect("nothing is under way any more");
+    });
+}
+
+#[test]
+fn what_the_deadline_cuts_of_downloads_is_in_the_summary() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.args(["--drain-deadline", "2s"]);
+    let mut process = Process::launch(command, data.path());
+    let (_, token) = register(process.address, "/user/register", "13800000001");
+    let _never_read = begin_download(process.address, &token);
+    let began = Instant::now();
+    process.signal(Signal::TERM);
+    let status = process.ended(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(began.elapsed() < Duration::from_millis(3_000), "{:?}", began.elapsed());
+    let summary = process.says("stopped, not in order");
+    assert!(summary.contains("1 HTTP requests cut off, the store has finished"), "{summary}");
 }

@@ -417,6 +417,24 @@ fn a_body_that_may_come_or_not_or_have_any_length_ends_the_connection_with_its_r
 }
 
 #[test]
+fn a_stop_does_not_wait_for_half_a_head() {
+    let mut rig = Rig::start();
+    let mut client = rig.client();
+    assert_eq!(client.ask(Ask::get("/", &[])).status, 200);
+    // With the half of a second one, which is heard before the answer to the first is read.
+    let first = Ask::get("/", &[]).text();
+    client.send(format!("{first}GET / HT").as_bytes());
+    assert_eq!(client.answer().status, 200);
+    let clock = Clock::start();
+    let cut = rig.api.take().expect("running").stop(PATIENCE);
+    let took_ms = clock.now().mono_ms;
+    assert_eq!(cut, 0, "nothing is under way");
+    assert!(took_ms < limits::HEAD_MS_MAX / 2, "{took_ms} ms");
+    assert_eq!(client.answer().status, 503, "it was not done");
+    assert!(client.is_ended());
+}
+
+#[test]
 fn stopping_answers_what_is_under_way_and_refuses_what_comes() {
     let mut rig = Rig::start();
     let mut idle = rig.client();
