@@ -597,8 +597,8 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "jwt_keys",
         value: "FILE",
-        doc: "Files with the keys of another system that signs tokens (JWT) of its users: JWK sets, public keys as PEM, or secrets for HS256. RS256, ES256 and EdDSA by \
-              public keys. Read again at SIGHUP; what a removed key has let in is disconnected. Repeatable.",
+        doc: "Files with the keys of another system that signs tokens (JWT) of its users: JWK sets, public keys or certificates as PEM, or secrets for HS256, one line \
+              each. RS256, ES256 and EdDSA by public keys. Read again at SIGHUP; what a removed key has let in is disconnected. Repeatable.",
         default: "[]",
         range: "files with at most 16 keys together",
         reach: Reach::Repeatable,

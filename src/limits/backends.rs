@@ -96,6 +96,8 @@ pub const JWT_KEYS_MAX: usize = 16;
 pub const JWT_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a file of keys.
 pub const JWT_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Keys of a file that are named in the log when they are passed over.
+pub const JWT_NAMED_MAX: usize = 8;
 /// Bytes of a secret that verifies tokens (RFC 7518, section 3.2).
 pub const JWT_SECRET_BYTES_MIN: usize = 32;
 /// How long it is remembered that a token was good, in milliseconds: the user is looked up once.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Gateway, V2, ask, connect};
 
-/// Makes four keys: prints their public parts as JWKs (the secret as one, too), PEM of the RSA key, and
+/// Makes four keys: prints their public parts as JWKs (the secret as one, too), PEM of the RSA key and of that of Ed25519, and
 /// the tokens of the claims that are given for each.
 const SIGN: &str = r#"
 const c = require('crypto');
@@ -19,6 +19,7 @@ const rsa = c.generateKeyPairSync('rsa', { modulusLength: 2048 });
 const ec = c.generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const ed = c.generateKeyPairSync('ed25519');
 const pem = rsa.publicKey.export({ type: 'spki', format: 'pem' });
+const edPem = ed.publicKey.export({ type: 'spki', format: 'pem' });
 const sign = {
   HS256: (d) => c.createHmac('sha256', secret).update(d).digest('base64url'),
   RS256: (d) => c.sign('sha256', Buffer.from(d), rsa.privateKey).toString('base64url'),
@@ -26,9 +27,10 @@ const sign = {
   EdDSA: (d) => c.sign(null, Buffer.from(d), ed.privateKey).toString('base64url'),
   none: () => '',
   confused: (d) => c.createHmac('sha256', pem).update(d).digest('base64url'),
+  trimmed: (d) => c.createHmac('sha256', '\ufeff' + pem.trim()).update(d).digest('base64url'),
 };
 const token = ([alg, claims, kid]) => {
-  const said = alg === 'confused' ? 'HS256' : alg;
+  const said = alg === 'confused' || alg === 'trimmed' ? 'HS256' : alg;
   const data = b64(JSON.stringify({ typ: 'JWT', alg: said, ...(kid === null ? {} : { kid: kid || alg }) })) + '.' + b64(JSON.stringify(claims));
   return data + '.' + sign[alg](data);
 };
@@ -38,11 +40,17 @@ const keys = [
   { ...ec.publicKey.export({ format: 'jwk' }), kid: 'ES256' },
   { ...ed.publicKey.export({ format: 'jwk' }), kid: 'EdDSA' },
 ];
-console.log(JSON.stringify({ keys, pem, tokens: JSON.parse(process.argv[1]).map(token) }));
+console.log(JSON.stringify({ keys, pem, edPem, tokens: JSON.parse(process.argv[1]).map(token) }));
 "#;
 
 /// The keys, the PEM of the RSA key, and a token for each wish: algorithm, claims and perhaps a `kid`.
 fn sign(wishes: &Value) -> (Vec<Value>, String, Vec<String>) {
+    let (keys, [pem, _], tokens) = sign_for(wishes);
+    (keys, pem, tokens)
+}
+
+/// As [`sign`], with the PEM of the keys of RSA and of Ed25519.
+fn sign_for(wishes: &Value) -> (Vec<Value>, [String; 2], Vec<String>) {
     let output = Command::new("node").args(["-e", SIGN, &wishes.to_string()]).output().expect("node runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -51,7 +59,7 @@ fn sign(wishes: &Value) -> (Vec<Value>, String, Vec<String>) {
     };
     (
         said["keys"].as_array().expect("keys").clone(),
-        said["pem"].as_str().expect("PEM").to_owned(),
+        ["pem", "edPem"].map(|name| said[name].as_str().expect("PEM").to_owned()),
         texts(&said["tokens"]),
     )
 }
@@ -218,4 +226,41 @@ fn a_key_that_is_removed_ends_its_tokens_and_no_others() {
     assert_eq!(Client::v2_at_once(gateway.address(), &tokens[0]).closed(), 4501);
     new.send(&json!({ "cmd": 0 }));
     assert_eq!(new.wait_for(0)["cmd"], 0, "the other one goes on");
+}
+
+#[test]
+fn files_of_public_keys_are_never_secrets_and_each_key_in_them_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("keys.pem");
+    let claims = |sub: &str| json!({ "sub": sub, "exp": now_s() + 600 });
+    let (keys, [rsa, ed], tokens) = sign_for(&json!([
+        ["RS256", claims("a"), null],
+        ["EdDSA", claims("b"), null],
+        ["confused", claims("evil"), null],
+        ["trimmed", claims("evil"), null],
+    ]));
+    fs::write(&file, format!("\u{feff}{rsa}")).expect("a file");
+    let mut gateway = start(&file, &[]);
+    let statuses = |gateway: &Gateway| tokens.iter().map(|token| me(gateway, token).0).collect::<Vec<_>>();
+    assert_eq!(statuses(&gateway), [200, 401, 401, 401], "a byte order mark makes no secret of a public key");
+    let mut old = Client::v2(gateway.address(), &tokens[0]);
+    // The new one is added to the file, as the manual has it: both count, and no session ends.
+    fs::write(&file, format!("# the old one\n{rsa}# the new one\n{ed}")).expect("a file");
+    gateway.adjust(&[]).expect("two keys");
+    assert_eq!(statuses(&gateway), [200, 200, 401, 401]);
+    old.send(&json!({ "cmd": 0 }));
+    assert_eq!(old.wait_for(0)["cmd"], 0, "its key is still there");
+    // What is public and in no form that is known changes nothing.
+    for public in
+        [json!(keys).to_string(), format!("<html>{}</html>", keys[1]), format!("{rsa}-----BEGIN PUBLIC KEY-----")]
+    {
+        fs::write(&file, &public).expect("a file");
+        assert!(gateway.adjust(&[]).is_err_and(|why| why.contains("keys.pem")), "{public}");
+        assert_eq!(statuses(&gateway), [200, 200, 401, 401]);
+    }
+    // Beside a key of a kind that is not known yet ours counts.
+    let stranger = json!({ "kty": "AKP", "alg": "ML-DSA-65", "pub": "AAAA", "kid": "EdDSA" });
+    write_set(&file, &[stranger, keys[3].clone()]);
+    gateway.adjust(&[]).expect("one key of two");
+    assert_eq!(statuses(&gateway), [401, 200, 401, 401]);
 }

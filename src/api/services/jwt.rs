@@ -1,21 +1,21 @@
 //! Tokens that another system signs (JWT, RFC 7519): a client that brings one is the user that its
 //! subject stands for, and is let in with a token of our own that never leaves the gateway.
 //!
-//! Owns: the keys and what is asked of a token, the tokens that were looked at lately, and which
-//! user came in by which key.
+//! Owns: what is asked of a token, the tokens that were looked at lately, and which user came in by
+//! which key. The files of keys are read by `keys`.
 //! Never: parses or verifies by itself: `jsonwebtoken` does. Never takes an algorithm that the key
 //! is not for, or a token without an end.
 //! Bounds: [`limits::JWT_KEYS_MAX`] keys, [`limits::JWT_BYTES_MAX`] a token,
 //! [`limits::JWT_CACHE_MAX`] looked at lately, [`limits::JWT_USERS_MAX`] users and keys.
 
-use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+mod keys;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use keys::{JwtKey, KeyTag};
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -64,17 +64,6 @@ pub enum NotTaken {
     /// Not the client's fault.
     #[error(transparent)]
     Store(#[from] StoreFailure),
-}
-
-/// What names a key whatever file it lies in.
-type KeyTag = [u8; 16];
-
-#[derive(Clone)]
-struct JwtKey {
-    tag: KeyTag,
-    kid: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
 }
 
 /// The settings in force, with their keys.
@@ -239,15 +228,15 @@ const EXPIRES_S_MAX: f64 = 253_402_300_799.0;
 
 impl InForce {
     fn read(settings: JwtSettings) -> Result<Self, BadKeys> {
-        let mut keys = Vec::new();
+        let mut found = Vec::new();
         for path in &settings.keys {
             let bad = |why: String| BadKeys { path: path.clone(), why };
-            keys.extend(read_keys(path).map_err(bad)?);
-            if keys.len() > limits::JWT_KEYS_MAX {
+            found.extend(keys::read(path).map_err(bad)?);
+            if found.len() > limits::JWT_KEYS_MAX {
                 return Err(bad(format!("more than {} keys in all", limits::JWT_KEYS_MAX)));
             }
         }
-        Ok(Self { settings, keys })
+        Ok(Self { settings, keys: found })
     }
 
     fn has(&self, tag: KeyTag) -> bool {
@@ -293,70 +282,4 @@ impl InForce {
         validation.set_required_spec_claims(&required);
         validation
     }
-}
-
-/// Reads a public key.
-type ReadPem = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
-
-/// The keys of a file: a JWK set, a public key as PEM, or else a secret.
-fn read_keys(path: &Path) -> Result<Vec<JwtKey>, String> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(limits::JWT_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > limits::JWT_FILE_BYTES_MAX {
-        return Err(format!("more than {} bytes", limits::JWT_FILE_BYTES_MAX));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| "no text".to_owned())?.trim();
-    if text.starts_with('{') {
-        let set: JwkSet = serde_json::from_str(text).map_err(|error| format!("no JWK set: {error}"))?;
-        // Keys for other uses, and of kinds that we do not take, may stand beside ours.
-        let keys: Vec<JwtKey> = set.keys.iter().filter_map(of_jwk).collect();
-        return if keys.is_empty() {
-            Err("a JWK set without a key for HS256, RS256, ES256 or EdDSA".to_owned())
-        } else {
-            Ok(keys)
-        };
-    }
-    let bytes = text.as_bytes();
-    if text.starts_with("-----BEGIN") {
-        let kinds: [(Algorithm, ReadPem); 3] = [
-            (Algorithm::RS256, DecodingKey::from_rsa_pem),
-            (Algorithm::ES256, DecodingKey::from_ec_pem),
-            (Algorithm::EdDSA, DecodingKey::from_ed_pem),
-        ];
-        if text.contains("PRIVATE") {
-            return Err("a private key: only its public part belongs here".to_owned());
-        }
-        let found = kinds.into_iter().find_map(|(algorithm, read)| Some((algorithm, read(bytes).ok()?)));
-        let (algorithm, key) = found.ok_or("no public key of RSA, P-256 or Ed25519 as PEM")?;
-        return Ok(vec![JwtKey { tag: tag_of(bytes), kid: None, algorithm, key }]);
-    }
-    if bytes.len() < limits::JWT_SECRET_BYTES_MIN {
-        return Err(format!("a secret has at least {} bytes", limits::JWT_SECRET_BYTES_MIN));
-    }
-    let key = DecodingKey::from_secret(bytes);
-    Ok(vec![JwtKey { tag: tag_of(bytes), kid: None, algorithm: Algorithm::HS256, key }])
-}
-
-/// A key of a set, if it is one that signs in a way that we take.
-fn of_jwk(jwk: &Jwk) -> Option<JwtKey> {
-    let algorithm = match &jwk.algorithm {
-        AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Algorithm::ES256,
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
-        _ => return None,
-    };
-    let is_other = jwk.common.key_algorithm.is_some_and(|said| said.to_string() != format!("{algorithm:?}"));
-    let encrypts = jwk.common.public_key_use == Some(jsonwebtoken::jwk::PublicKeyUse::Encryption);
-    let key = DecodingKey::from_jwk(jwk).ok()?;
-    let short = algorithm == Algorithm::HS256 && key.try_get_hmac_secret().ok()?.len() < limits::JWT_SECRET_BYTES_MIN;
-    let tag = tag_of(&serde_json::to_vec(&jwk.algorithm).ok()?);
-    (!is_other && !encrypts && !short).then(|| JwtKey { tag, kid: jwk.common.key_id.clone(), algorithm, key })
-}
-
-fn tag_of(key: &[u8]) -> KeyTag {
-    let digest: [u8; 32] = Sha256::digest(key).into();
-    let (tag, _) = digest.split_first_chunk().unwrap_or((&[0; 16], &[]));
-    *tag
 }
