@@ -5,6 +5,9 @@
 //! Never: takes a claim for a proof. A claim only chooses among what is proven, or contradicts it.
 //! Bounds: [`COOKIES_TRIED_MAX`] signatures checked per request.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::{Headers, Judge, Place};
 use crate::auth::Identity;
 use crate::http::value::text;
@@ -108,11 +111,18 @@ impl Judge {
     }
 }
 
-/// Whether a token may be one of another system (a JWT in its compact form: RFC 7519, section 3).
-/// Ours have no dot.
+/// Whether a token may be one of another system (a JWT in its compact form: RFC 7519, section 3):
+/// three parts, of which the first one is an object of JSON, however it is written. Ours have no
+/// dot. What is looked at is bounded by the request head.
 #[must_use]
 pub fn is_jwt(token: &str) -> bool {
-    token.starts_with("ey") && token.bytes().filter(|byte| *byte == b'.').count() == 2
+    let mut parts = token.split('.');
+    let (Some(head), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let json = URL_SAFE_NO_PAD.decode(head).unwrap_or_default();
+    let json = json.trim_ascii();
+    json.starts_with(b"{") && json.ends_with(b"}")
 }
 
 /// The token of `Authorization: Bearer <token>`; the scheme's case does not matter (RFC 9110,

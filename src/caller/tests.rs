@@ -291,3 +291,28 @@ fn an_origin_that_is_no_text_is_of_no_page_of_ours() {
     assert!(seen(b"Origin: \xff") && seen(b"Origin: http://im.example\r\nOrigin: \xff"));
     assert!(seen(b"Sec-Fetch-Site: \xff"));
 }
+
+#[test]
+fn a_token_of_another_system_is_known_by_its_head_however_that_is_written() {
+    use base64::Engine;
+    let base64 = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    for head in [r#"{"alg":"HS256"}"#, "{\n  \"alg\": \"HS256\"\n}", " {\t}\r\n", "{\"\u{fc}\":1}"] {
+        assert!(is_jwt(&format!("{}.e30.c2ln", base64(head))), "{head:?}");
+        assert!(is_jwt(&format!("{}.e30.", base64(head))), "without a signature it is to be refused as one: {head:?}");
+    }
+    let object = base64("{}");
+    for token in [
+        "",
+        "..",
+        &object,
+        &format!("{object}.e30"),
+        &format!("{object}.e30.c2ln.x"),
+        &format!("{object}=.e30.c2ln"),
+        &format!("{}.e30.c2ln", base64("[]")),
+        &format!("{}.e30.c2ln", base64("\"{}\"")),
+        &format!("{}.e30.c2ln", base64("{")),
+        &token(7),
+    ] {
+        assert!(!is_jwt(token), "{token:?}");
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use imgate::api::{Jwt, JwtSettings};
 use imgate::auth::Key;
 use imgate::caller::preamble;
-use imgate::caller::{Headers, Judge, Origins, Peer, bearer};
+use imgate::caller::{Headers, Judge, Origins, Peer, bearer, is_jwt};
 use imgate::config::{parse_duration_ms, parse_size};
 use imgate::fair::Networks;
 use imgate::http::Head;
@@ -231,11 +231,18 @@ static JWT: LazyLock<Jwt> = LazyLock::new(|| {
 });
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 
-/// Any text as a token of another system, and any claims in one that is signed well: never a panic, nobody is named by what is not
+/// Any text as a token of another system, and any head or any claims of one that is signed well: never a panic, nobody is named by what is not
 /// signed, and by what is only the subject of the claims, while it has not run out.
 pub(crate) fn jwt(input: &[u8]) {
     if let Ok(text) = std::str::from_utf8(input) {
         assert_eq!(JWT.subject(text), None, "nobody has signed {text:?}");
+    }
+    let with_head = jwt_of(input, br#"{"sub":"ann","exp":4102444800}"#);
+    if JWT.subject(&with_head).is_some() {
+        let head: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(input).expect("a head is an object");
+        assert!(head["alg"] == "HS256" && !head.contains_key("crit"), "not what the key is for: {head:?}");
+        assert!(is_jwt(&with_head), "the gate would not know it: {with_head}");
     }
     let Some(subject) = subject_of(input) else { return };
     let claims: serde_json::Value = serde_json::from_slice(input).expect("claims are JSON");
@@ -246,15 +253,15 @@ pub(crate) fn jwt(input: &[u8]) {
 
 /// Whom a token with these claims names, signed as it should be.
 pub(crate) fn subject_of(claims: &[u8]) -> Option<String> {
-    JWT.subject(&jwt_of(claims))
+    JWT.subject(&jwt_of(br#"{"alg":"HS256"}"#, claims))
 }
 
-/// `claims` with a head and a signature (RFC 7515, section 3.1).
-fn jwt_of(claims: &[u8]) -> String {
+/// `head` and `claims` with a signature (RFC 7515, section 3.1).
+fn jwt_of(head: &[u8], claims: &[u8]) -> String {
     use base64::Engine;
     use hmac::{Hmac, KeyInit, Mac};
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let said = format!("{}.{}", base64.encode(r#"{"alg":"HS256"}"#), base64.encode(claims));
+    let said = format!("{}.{}", base64.encode(head), base64.encode(claims));
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(SECRET).expect("any length will do");
     mac.update(said.as_bytes());
     format!("{said}.{}", base64.encode(mac.finalize().into_bytes()))
