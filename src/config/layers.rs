@@ -38,11 +38,14 @@ impl Layer {
         Ok(())
     }
 
-    /// Takes the value that the file `path` holds, without the end of its line.
+    /// Takes the value that the file `path` holds, without the end of its line and the byte order
+    /// mark that some editors put before everything: neither is seen, and a secret with it is
+    /// another secret.
     fn take_file(&mut self, field: &'static Field, origin: String, path: &Path) -> Result<(), Error> {
         let read = std::fs::read_to_string(path);
         let text = read.map_err(|error| Error::File { path: path.to_owned(), error })?;
-        self.take(field, format!("{origin} ({})", path.display()), vec![text.trim_end().to_owned()])
+        let value = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end().to_owned();
+        self.take(field, format!("{origin} ({})", path.display()), vec![value])
     }
 }
 

@@ -268,7 +268,9 @@ fn a_secret_may_lie_in_a_file_of_its_own() {
     };
     let by_file = read(&format!("secret_file = {place:?}"), &[]).expect("a configuration");
     let by_variable = read("", &[("IMGATE_SECRET_FILE", &place)]).expect("a configuration");
-    for config in [&by_file, &by_variable] {
+    std::fs::write(&path, "\u{feff}open-sesame-open-sesame\r\n").expect("a file");
+    let marked = read(&format!("secret_file = {place:?}"), &[]).expect("a configuration");
+    for config in [&by_file, &by_variable, &marked] {
         assert_eq!(config.secret.as_ref().map(Secret::expose), Some("open-sesame-open-sesame"));
     }
     let over = read(&format!("secret_file = {place:?}"), &[("IMGATE_SECRET", "another-secret-of-ours")]);
