@@ -360,11 +360,11 @@ fn token(config: &Config, args: &TokenArgs) -> anyhow::Result<()> {
         Some(text) => parse_duration_ms(text).with_context(|| format!("--ttl: `{text}` is no time such as 30d"))?,
     };
     if args.operator {
-        return Ok(writeln!(io::stdout(), "{}", imgate::node::signing_key(config)?.admin_token())?);
+        return Ok(writeln!(io::stdout(), "{}", imgate::node::gateways_key(config)?.admin_token())?);
     }
     let first = args.user.and_then(UserId::new).context("--user: an id is 1 to 2^53 - 1")?;
     let tokens = Tokens {
-        key: imgate::node::signing_key(config)?,
+        key: imgate::node::tokens_key(config)?,
         issuer: args.issuer.into(),
         expires_ms: clock::wall_ms() + ttl_ms,
     };

@@ -5,6 +5,7 @@
 //! Bounds: a stop takes at most what the setting `drain_deadline` says (`stop`).
 
 mod cluster;
+mod keys;
 mod memory;
 mod reloading;
 mod settings;
@@ -14,9 +15,7 @@ mod supervisor;
 mod tls;
 
 use std::convert::Infallible;
-use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -29,6 +28,7 @@ use imgate_tls::Certificates;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub use self::keys::{gateways_key, signing_key, tokens_key};
 use self::reloading::{Fixed, Reloading};
 use self::settings::{Counts, allowed, jwt_settings, start_hooks, trails, upload_bounds};
 use self::signals::Wish;
@@ -37,7 +37,7 @@ use self::supervisor::{Supervisor, Watchdog};
 use crate::api::admin::ReloadWish;
 use crate::api::services::ShardAccess;
 use crate::api::{self, ApiHandle};
-use crate::auth::{Key, KeyOrigin};
+use crate::auth::Key;
 use crate::caller::Judge;
 use crate::clock::{self, Clock};
 use crate::cluster::{Cluster, Numbers};
@@ -560,43 +560,6 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, hooks: 
         tells_group: hooks.wants_group_messages(),
         planted_bug: None,
     }
-}
-
-/// The key of the configuration or of the data directory, which is made if it is missing.
-///
-/// # Errors
-/// The directory or the key cannot be had.
-pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
-    if let Some(secret) = &config.secret {
-        return Key::from_secret(secret.expose()).context("the setting `secret`");
-    }
-    // Whoever comes first makes the directory, and that is here: what is said in it is private to
-    // the gateway's account.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
-    made.with_context(|| format!("cannot make {}", config.data.display()))?;
-    let path = config.data.join("secret.key");
-    let loaded = Key::load_or_create(&path)?;
-    match loaded.origin {
-        KeyOrigin::Created => tracing::info!(path = %path.display(), "made a new signing key"),
-        KeyOrigin::Private => {}
-        KeyOrigin::Exposed { mode } => {
-            tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "others may read the signing key");
-        }
-    }
-    Ok(loaded.key)
-}
-
-/// The key of the gateway that is to be asked for something: as [`signing_key`], and one that is
-/// missing is not made, for a new one would be no gateway's.
-///
-/// # Errors
-/// The key cannot be had.
-pub fn gateways_key(config: &Config) -> anyhow::Result<Key> {
-    let path = config.data.join("secret.key");
-    if config.secret.is_none() && !path.exists() {
-        anyhow::bail!("there is no {}: --data or IMGATE_SECRET must be the gateway's own", path.display());
-    }
-    signing_key(config)
 }
 
 fn operator(

@@ -20,13 +20,20 @@ fn folder() -> TempDir {
     TempDir::new().expect("a temporary folder")
 }
 
+/// A folder with a data directory in which no gateway has run yet.
+fn with_data() -> TempDir {
+    let folder = folder();
+    std::fs::create_dir(folder.path().join("data")).expect("the folder can be written");
+    folder
+}
+
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("output is UTF-8")
 }
 
 #[test]
 fn config_prints_a_file_that_it_reads() {
-    let folder = folder();
+    let folder = with_data();
     let printed = run(&folder, &["config"]);
     assert!(printed.status.success());
     assert_eq!(text(&printed.stdout), imgate::config::sample());
@@ -115,11 +122,11 @@ fn a_checkout_that_is_not_there_is_named() {
 
 #[test]
 fn tokens_need_no_database_and_keep_their_key() {
-    let folder = folder();
+    let folder = with_data();
     let first = run(&folder, &["token", "--user", "7", "--count", "3"]);
     let ids: Vec<&str> = text(&first.stdout).lines().filter_map(|line| Some(line.split_once(' ')?.0)).collect();
     assert_eq!(ids, ["7", "8", "9"], "{}", text(&first.stderr));
-    let made: Vec<_> = std::fs::read_dir(folder.path().join("data")).expect("the data directory is made").collect();
+    let made: Vec<_> = std::fs::read_dir(folder.path().join("data")).expect("the data directory").collect();
     assert_eq!(made.len(), 1, "nothing but the key: {made:?}");
     let key = imgate::auth::Key::load_or_create(&folder.path().join("data/secret.key")).expect("the key stays").key;
     let token = text(&first.stdout).lines().next().and_then(|line| line.split_once(' ')).expect("a line").1;
@@ -129,25 +136,44 @@ fn tokens_need_no_database_and_keep_their_key() {
 #[test]
 fn asking_a_gateway_makes_no_key() {
     let folder = folder();
-    for args in [&["key", "list"][..], &["drain"], &["reload"], &["top", "--once"]] {
+    for args in [&["key", "list"][..], &["drain"], &["reload"], &["top", "--once"], &["token", "--operator"]] {
         let asked = run(&folder, args);
-        assert!(!asked.status.success(), "{args:?}");
+        assert!(!asked.status.success() && asked.stdout.is_empty(), "{args:?}");
         assert!(text(&asked.stderr).contains("data/secret.key: --data"), "{args:?}: {}", text(&asked.stderr));
     }
     assert!(!folder.path().join("data").exists(), "a key that no gateway has was made");
 }
 
 #[test]
+fn a_mistyped_data_directory_gets_no_key() {
+    let folder = with_data();
+    for args in [&["token", "--user", "7"][..], &["token", "--operator"]] {
+        let asked = run(&folder, &[args, &["--data", "no/such/folder"]].concat());
+        assert!(!asked.status.success() && asked.stdout.is_empty(), "{args:?}");
+        assert!(text(&asked.stderr).contains("no/such/folder"), "{args:?}: {}", text(&asked.stderr));
+        assert!(!folder.path().join("no").exists(), "{args:?} makes nothing");
+    }
+    // One that is there gets a key for users' tokens before the first start, and none for an operator's.
+    let operator = run(&folder, &["token", "--operator"]);
+    assert!(!operator.status.success() && !folder.path().join("data/secret.key").exists());
+    assert!(run(&folder, &["token", "--user", "7"]).status.success());
+    assert!(run(&folder, &["token", "--operator"]).status.success(), "now there is one");
+    // A secret of the configuration needs no directory.
+    let mut shared = imgate(&folder, &["token", "--operator", "--data", "no/such/folder"]);
+    assert!(shared.env("IMGATE_SECRET", "open-sesame-open-sesame").status().expect("it starts").success());
+}
+
+#[test]
 fn the_data_directory_is_private() {
     let folder = folder();
-    assert!(run(&folder, &["token", "--user", "7"]).status.success());
+    assert!(run(&folder, &["seed", "--users", "1"]).status.success());
     let mode = std::fs::metadata(folder.path().join("data")).expect("it was made").permissions().mode();
     assert_eq!(mode & 0o777, 0o700, "the messages of all users lie there");
 }
 
 #[test]
 fn a_reader_that_has_enough_is_no_error() {
-    let folder = folder();
+    let folder = with_data();
     // The first call makes the key, and says so.
     assert!(run(&folder, &["token", "--user", "1"]).status.success());
     let mut child = imgate(&folder, &["token", "--user", "1", "--count", "100000"])
