@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// One reading of the clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {
@@ -61,6 +63,15 @@ pub fn wall_ms() -> u64 {
 pub fn http_date(unix_ms: u64) -> String {
     const LAST_SECOND: u64 = 253_370_764_799;
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs((unix_ms / 1000).min(LAST_SECOND)))
+}
+
+/// What the system calls monotonic time, in microseconds: for another process, which compares it
+/// with a reading of its own. It counts from where the system says, not from the process's start.
+#[must_use]
+pub fn system_monotonic_us() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let whole_us = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000);
+    whole_us.saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000)
 }
 
 fn millis(d: Duration) -> u64 {

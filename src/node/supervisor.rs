@@ -17,7 +17,7 @@ use std::{env, io, thread};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::api::services::ShardAccess;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::ids::ShardId;
 use crate::shard::{Answer, Notice};
 
@@ -51,9 +51,11 @@ impl Supervisor {
         self.tell("READY=1\nSTATUS=serving");
     }
 
-    /// The configuration is loaded again; [`Supervisor::ready`] ends it.
+    /// The configuration is loaded again; [`Supervisor::ready`] ends it. Which request for it this
+    /// answers is told by the time (`sd_notify(3)`): a unit of `Type=notify-reload` waits for it.
     pub(super) fn reloading(&self) {
-        self.tell("RELOADING=1\nSTATUS=loading the configuration again");
+        let now_us = clock::system_monotonic_us();
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now_us}\nSTATUS=loading the configuration again"));
     }
 
     /// The stop has begun.
