@@ -53,15 +53,17 @@ impl ForeignTokens {
     }
 }
 
-/// The token that counts, if it is one of another system: in the query, in the header, among the
-/// offered subprotocols, as the gate looks for it.
+/// The token that counts, if it is one of another system: where our own are taken. For a WebSocket
+/// that is the query, the header, the offered subprotocols, as the gate looks for it; everywhere
+/// else the header, for what stands in a URL ends in the logs of others.
 fn shown(parts: &Parts) -> Option<String> {
-    let query = parts.uri.query().unwrap_or_default();
+    let is_gates = is_gates(parts);
+    let query = parts.uri.query().filter(|_| is_gates).unwrap_or_default();
     let asked =
         url::form_urlencoded::parse(query.as_bytes()).find(|(name, token)| name == "token" && !token.is_empty());
     let asked = asked.map(|(_, token)| token.into_owned());
     let offered = || {
-        let lines = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let lines = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter(|_| is_gates);
         let mut offers = lines.flat_map(|line| elements(line.as_bytes()));
         offers.find_map(|offer| offer.strip_prefix(TOKEN_OFFER)).map(str::to_owned)
     };
@@ -69,12 +71,17 @@ fn shown(parts: &Parts) -> Option<String> {
     is_jwt(&token).then_some(token)
 }
 
+/// Whether the gate answers a request: there a browser cannot set a header.
+fn is_gates(parts: &Parts) -> bool {
+    parts.uri.path() == "/chat"
+}
+
 /// Puts `own` into the header, and takes what stands in the query away.
 fn put(parts: &mut Parts, own: &str) {
     if let Ok(value) = HeaderValue::from_str(&format!("Bearer {own}")) {
         parts.headers.insert(header::AUTHORIZATION, value);
     }
-    let Some(query) = parts.uri.query() else { return };
+    let Some(query) = parts.uri.query().filter(|_| is_gates(parts)) else { return };
     let kept: Vec<&str> = query.split('&').filter(|pair| !is_token(pair)).collect();
     let target =
         if kept.is_empty() { parts.uri.path().to_owned() } else { format!("{}?{}", parts.uri.path(), kept.join("&")) };
@@ -125,5 +132,18 @@ mod tests {
         assert_eq!(shown(&parts("/chat?token=AQAAAAAAAAA", &[])), None, "our own");
         let both = parts("/chat?token=ours", &[("authorization", bearer.as_str())]);
         assert_eq!(shown(&both), None, "the first place counts");
+    }
+
+    #[test]
+    fn elsewhere_only_the_header_counts_as_for_tokens_of_our_own() {
+        let (bearer, offer) = (format!("Bearer {JWT}"), format!("imgate.v2, token.{JWT}"));
+        let query = format!("/api/v1/me?token={JWT}");
+        assert_eq!(shown(&parts(&query, &[])), None, "a URL ends in logs");
+        assert_eq!(shown(&parts("/api/v1/me", &[("sec-websocket-protocol", offer.as_str())])), None);
+        let mut parts = parts("/api/v1/me?token=of-an-invitation", &[("authorization", bearer.as_str())]);
+        assert_eq!(shown(&parts).as_deref(), Some(JWT), "what the query says is none of ours");
+        put(&mut parts, "own");
+        assert_eq!(parts.uri.to_string(), "/api/v1/me?token=of-an-invitation");
+        assert_eq!(parts.headers.get("authorization").map(HeaderValue::as_bytes), Some(&b"Bearer own"[..]));
     }
 }
