@@ -52,7 +52,7 @@ pub fn setup(id: ShardId, shards: u16, volatile: bool) -> Setup {
         coalesce_ms: 0,
         compression_min_bytes: limits::COMPRESSION_MIN_BYTES_DEFAULT,
         ping_after_ms: limits::PING_AFTER_MS,
-        idle_after_ms: limits::IDLE_MS_MAX,
+        idle_after_ms: limits::IDLE_MS,
         response_ms_max: limits::WELCOME_MS_MAX,
         devices: DevicePolicy::default(),
         pace: PaceLimits::default(),
@@ -462,7 +462,7 @@ mod tests {
         let mut gateway = Gateway::full(Plan { shards: 2, users: 50, in_group: true, volatile: false });
         // As time passes: the shards look at everybody once in a while, not at the very millisecond.
         let mut passed_ms = 0;
-        while gateway.counts.pongs < 50 && passed_ms < limits::IDLE_MS_MAX {
+        while gateway.counts.pongs < 50 && passed_ms < limits::IDLE_MS {
             gateway.pass(STEP_MS);
             gateway.settle();
             passed_ms += STEP_MS;

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::iter;
 
 use anyhow::{Result, ensure};
-use imgate::limits::IDLE_MS_MAX;
+use imgate::limits::IDLE_MS;
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -325,7 +325,7 @@ impl Run {
         let everybody = pongs + u64::from(self.plan.users);
         let (mut cpu_ns, mut passed_ms) = (0, 0);
         // In steps, as time passes; in one, all would be due at once.
-        while self.gateway.counts.pongs < everybody && passed_ms < IDLE_MS_MAX {
+        while self.gateway.counts.pongs < everybody && passed_ms < IDLE_MS {
             self.gateway.pass(HEARTBEAT_STEP_MS);
             passed_ms += HEARTBEAT_STEP_MS;
             cpu_ns += self.timed(Gateway::settle);

@@ -67,7 +67,7 @@ fn the_limits_are_those_of_the_code() {
         limits::DEVICES_DEFAULT as u64,
         limits::TOKEN_CHARS_MAX as u64,
         limits::PING_AFTER_MS,
-        limits::IDLE_MS_MAX,
+        limits::IDLE_MS,
         limits::CID_DAYS_MIN,
         limits::WATCH_USERS_MAX as u64,
     ];

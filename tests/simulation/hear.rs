@@ -3,7 +3,7 @@
 //! Owns: the meaning of frames on the client's side, compared with [`Truth`](crate::truth::Truth).
 
 use imgate::ids::{ConvId, GroupId, Seq, UserId};
-use imgate::limits::{BEHIND_OWN_MAX, IDLE_MS_MAX, STALL_MS_MAX};
+use imgate::limits::{BEHIND_OWN_MAX, IDLE_MS, STALL_MS_MAX};
 use imgate::shard::{Notice, PaceLimits};
 use imgate::store::PageStart;
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
@@ -125,7 +125,7 @@ impl World {
             }),
             Some(CloseCode::Unavailable) => !resumed,
             Some(CloseCode::Slow) => slow && !self.plan.volatile,
-            Some(CloseCode::Idle) => silent_ms + 1000 >= IDLE_MS_MAX,
+            Some(CloseCode::Idle) => silent_ms + 1000 >= IDLE_MS,
             Some(CloseCode::TooFast) => self.plan.pace != PaceLimits::default(),
             Some(CloseCode::Shutdown) => closing_all,
             Some(CloseCode::Replaced) => replaced,

@@ -814,7 +814,7 @@ impl Node {
             coalesce_ms: plan.coalesce_ms,
             compression_min_bytes: imgate::limits::COMPRESSION_MIN_BYTES_MIN,
             ping_after_ms: imgate::limits::PING_AFTER_MS,
-            idle_after_ms: imgate::limits::IDLE_MS_MAX,
+            idle_after_ms: imgate::limits::IDLE_MS,
             devices: plan.devices,
             pace: plan.pace,
             response_ms_max: WELCOME_MS_MAX,

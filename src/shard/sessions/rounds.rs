@@ -11,8 +11,8 @@ use crate::limits;
 
 /// Ticks of a round: in each of them so many parts of the sessions are looked at.
 const TICKS: u32 = 2;
-/// Milliseconds of a tick, for the usual patience and longer ones; shorter in proportion to a shorter
-/// one.
+/// Milliseconds of a tick, for the usual patience and longer ones; shorter in proportion to a
+/// shorter one.
 const TICK_MS: u64 = 1000;
 
 const _: () = assert!(
