@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::Process;
-use crate::support::{Client, PATIENCE, connect, exchange, history, register};
+use crate::support::{Client, PATIENCE, V2, connect, exchange, history, register};
 
 /// Posts as fast as acks come, until the connection breaks: the acked content and its seq.
 fn post_until_broken(client: &mut Client, dst: u64, author: usize, acked: &AtomicU64) -> Vec<(String, u64)> {
@@ -134,8 +134,15 @@ fn out_of_descriptors_is_survived_and_forgotten() {
     let crowd: Vec<_> = (0..150).map(|_| connect(process.address)).collect();
     assert_eq!(early.say_acked(10, ann, "c1", "who is in notices nothing")["seq"], 1);
     drop(crowd);
-    // No edge announces those who wait in the queue: the listener tries again by itself.
-    let mut late = Client::v2(process.address, &token);
+    // No edge announces those who wait in the queue: the listener tries again by itself. Until it has noticed that the crowd is gone,
+    // who comes is told to come again.
+    let (url, until) = (format!("ws://{}/chat?token={token}", process.address), Instant::now() + PATIENCE);
+    let mut late = loop {
+        match Client::open(connect(process.address), &url, &[V2]) {
+            Ok(client) => break client.opened(),
+            Err(told) => assert!(told.contains("503") && Instant::now() < until, "{told}"),
+        }
+    };
     assert_eq!(late.say_acked(10, ann, "c2", "who comes later is served")["seq"], 2);
 }
 
