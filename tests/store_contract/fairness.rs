@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq};
-use imgate::limits::COMMIT_WRITES_MAX;
+use imgate::limits::{COMMIT_WRITES_FIRST, COMMIT_WRITES_MAX, COMMIT_WRITES_MIN, COMMIT_WRITES_SHARED_MIN};
 use imgate::store::worker::{Lane, LanePlace, Replies, Reply, Store};
 use imgate::store::{Keep, Opened};
 
@@ -34,6 +34,29 @@ fn the_quiet_are_stored_with_the_next_batch_however_much_the_greedy_say() {
         let seq = stored(&written(&answers[&ticket(ask)]).expect("stored"));
         assert_eq!(seq, 1 + u64::from(ask), "one's own messages stay in their order");
     }
+}
+
+#[test]
+fn commits_are_short_once_a_user_has_written_that_writes_now_and_then() {
+    let sizes = |quiet: bool| {
+        let rig = Rig::new(1);
+        // A short commit has room for ten of these, another one for forty; each has its least number.
+        rig.script.writes_take(100);
+        let (waits, open) = rig.script.close_gate();
+        rig.post(0, pair(), 1, "first");
+        waits.recv_timeout(PATIENCE).expect("the first commit runs");
+        for ask in 1..300 {
+            rig.post(ask, pair(), 1, &ask.to_string());
+        }
+        if quiet {
+            rig.post(300, ConvId::direct(uid(7), uid(8)), 7, "quiet");
+        }
+        drop(open);
+        rig.sink.wait(300 + usize::from(quiet));
+        rig.script.commits()
+    };
+    assert_eq!(sizes(false)[..4], [1, COMMIT_WRITES_FIRST, COMMIT_WRITES_MIN, COMMIT_WRITES_MIN]);
+    assert_eq!(sizes(true)[..4], [1, 1, COMMIT_WRITES_FIRST, COMMIT_WRITES_SHARED_MIN]);
 }
 
 #[test]

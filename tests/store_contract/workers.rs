@@ -1,7 +1,7 @@
 //! The store's threads: order, one answer for each ask, group commit, failing databases, the end.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use imgate::store::{
     Admissions, ApiKeys, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Opened, PostKey, Retention,
     Seed, Seeded, Social, Trimmed, User, Write, Written,
 };
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::*;
 
@@ -92,6 +94,8 @@ pub(super) struct Script {
     faults: Mutex<VecDeque<Fault>>,
     /// Every commit and ping fails.
     down: AtomicBool,
+    /// Microseconds of CPU time that each write of a commit takes.
+    write_us: AtomicU64,
     /// What a body, or the id of a user, must not be: what holds it breaks as a whole.
     poison: Mutex<Option<String>>,
     /// Sizes of the batches given to commit and to read.
@@ -128,6 +132,23 @@ impl Script {
         self.poison.lock().expect("no panic").as_deref() == Some(what)
     }
 
+    pub(super) fn writes_take(&self, us: u64) {
+        self.write_us.store(us, Ordering::SeqCst);
+    }
+
+    /// Of the commits so far, in their order, how many writes each had.
+    pub(super) fn commits(&self) -> Vec<usize> {
+        self.commits.lock().expect("no panic").clone()
+    }
+
+    fn work(&self, writes: usize) {
+        let cpu = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("no negative time");
+        let end = cpu() + Duration::from_micros(self.write_us.load(Ordering::SeqCst) * writes as u64);
+        while cpu() < end {
+            std::hint::spin_loop();
+        }
+    }
+
     fn fault(&self, faults: &[Fault]) {
         self.faults.lock().expect("no panic").extend(faults);
     }
@@ -144,6 +165,7 @@ impl Backend for Faulty {
         self.script.commits.lock().expect("no panic").push(writes.len());
         self.script.order.lock().expect("no panic").push(Did::Commit);
         self.script.pass_gate();
+        self.script.work(writes.len());
         if self.script.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("down".into()));
         }

@@ -184,6 +184,7 @@ impl Writer {
                     None => return,
                 }
             }
+            self.batch.limit(self.cost.writes_max(false));
             if !self.backlog.is_empty() || self.jobs.len() > fits(next.as_ref(), self.batch.asks_max()) {
                 next.take().into_iter().chain(self.jobs.try_iter()).for_each(|job| self.backlog.push(job));
                 self.serve_backlog();
@@ -209,13 +210,11 @@ impl Writer {
     /// users the second one is short: they do not wait for long commits of users that always write.
     fn serve_backlog(&mut self) {
         self.tell_backlog();
-        if self.commit_some(Backlog::pop_fresh_write) {
+        if self.commit_some(false, Backlog::pop_fresh_write) {
             self.shared_until_ms = self.clock.now().mono_ms + COMMIT_SHARED_MS;
         }
         let shared = self.clock.now().mono_ms < self.shared_until_ms;
-        self.batch.limit(self.cost.writes_max(shared));
-        self.commit_some(Backlog::pop_write);
-        self.batch.limit(self.cost.writes_max(false));
+        self.commit_some(shared, Backlog::pop_write);
         for _ in 0..COMMIT_CALLS_MAX {
             let Some(call) = self.backlog.pop_call() else { break };
             call.run(&mut *self.backend);
@@ -227,9 +226,10 @@ impl Writer {
     }
 
     /// Commits a batch of what `pop` gives, if it gives anything. What has come meanwhile stands in
-    /// its turn before the next batch is filled.
-    fn commit_some(&mut self, pop: fn(&mut Backlog) -> Option<(Ticket, Write)>) -> bool {
-        let Self { backlog, batch, .. } = self;
+    /// its turn before the next batch is filled. `shared`: as [`Cost::writes_max`] has it.
+    fn commit_some(&mut self, shared: bool, pop: fn(&mut Backlog) -> Option<(Ticket, Write)>) -> bool {
+        let Self { backlog, batch, cost, .. } = self;
+        batch.limit(cost.writes_max(shared));
         batch.fill(|| pop(backlog));
         let some = !batch.asks().is_empty();
         if some {
@@ -307,7 +307,6 @@ impl Writer {
         let (writes, before_ns) = (self.batch.asks().len(), thread_cpu_ns());
         self.commit_all();
         self.cost.learn(writes, thread_cpu_ns().saturating_sub(before_ns));
-        self.batch.limit(self.cost.writes_max(false));
         self.busy.note(writes, self.clock.now().mono_ms);
         self.rest();
     }
