@@ -60,9 +60,11 @@ before="$(slab)"
 talk >/tmp/talk 2>&1 &
 talk=$!
 result=0
+# The end of the process is that of its sockets, too, which are this kernel's to close: 50 microseconds each. What the gateway itself may take of it
+# is looked at below.
 # The hold is as long as the messages beside it take, and the beginning of them may come late.
 autoclient idle --tokens /host/tokens --server-pid "$gateway" --steps "$steps" --connect-rate 5000 --connecting-max 512 --sources 64 \
-    --seconds 90 --answer-seconds 600 --stop-within 60 --p99-ms inf >/tmp/idle 2>/tmp/idle-said &
+    --seconds 90 --answer-seconds 600 --stop-within $((30 + connections / 5000)) --p99-ms inf >/tmp/idle 2>/tmp/idle-said &
 idle=$!
 peak="$before" looks=0
 while kill -0 "$idle" 2>/dev/null; do
@@ -77,6 +79,9 @@ touch /tmp/idle-ended
 wait "$talk" || result=1
 cat /tmp/idle /tmp/talk
 say "kernel slab for each pair of sockets, both ends here: $(((peak - before) * 1024 / connections)) bytes"
-say "what the gateway said of its stop: $(grep -iE 'stop|drain|closed' /tmp/log | tail -3 | tr '\n' ';')"
+stopped="$(grep -E 'node: stopped' /tmp/log | tail -1)"
+say "what the gateway said of its stop: $stopped"
+# Ten seconds are promised, however many there are; 0.5 s for the threads to see that they are over.
+awk -v s="$(sed -nE 's/.*[ ;]([0-9]+\.[0-9]+) s$/\1/p' <<<"$stopped")" 'BEGIN { exit !(s != "" && s <= 10.5) }' || { say "it took too long"; result=1; }
 ((result == 0)) || { tail -20 /tmp/idle-said; tail -20 /tmp/log; }
 exit "$result"

@@ -8,6 +8,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{Error, ServerConfig};
 
 use crate::certificates::Certificates;
+use crate::choice;
 use crate::handshake::Handshake;
 use crate::tap::Tap;
 use crate::tickets::Tickets;
@@ -15,7 +16,10 @@ use crate::tickets::Tickets;
 /// Begins handshakes. One for each thread: the handshakes of an acceptor are driven one at a time.
 #[derive(Debug)]
 pub struct Acceptor {
-    config: Arc<ServerConfig>,
+    /// The cheapest cipher of those that a client has.
+    cheapest: Arc<ServerConfig>,
+    /// The one that a client would rather have.
+    preferred: Arc<ServerConfig>,
     tap: Arc<Tap>,
     own_records: bool,
 }
@@ -46,8 +50,9 @@ impl Acceptor {
     /// As [`Acceptor::new`].
     pub fn with_time(setup: Setup, time: Arc<dyn TimeProvider>) -> Result<Self, Error> {
         let tap = Arc::new(Tap::default());
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_details(provider, time.clone())
+        let mut provider = aws_lc_rs::default_provider();
+        choice::order_by_cost(&mut provider.cipher_suites);
+        let mut config = ServerConfig::builder_with_details(Arc::new(provider), time.clone())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(setup.certificates);
@@ -59,7 +64,9 @@ impl Acceptor {
         config.max_early_data_size = 0;
         // Whoever resumes has a ticket.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), tap, own_records: setup.own_records })
+        let preferred = Arc::new(config.clone());
+        config.ignore_client_order = true;
+        Ok(Self { cheapest: Arc::new(config), preferred, tap, own_records: setup.own_records })
     }
 
     /// Begins a handshake.
@@ -70,8 +77,12 @@ impl Acceptor {
         Handshake::new(self)
     }
 
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.config.clone()
+    pub(crate) fn cheapest(&self) -> Arc<ServerConfig> {
+        self.cheapest.clone()
+    }
+
+    pub(crate) fn preferred(&self) -> Arc<ServerConfig> {
+        self.preferred.clone()
     }
 
     pub(crate) fn tap(&self) -> Arc<Tap> {

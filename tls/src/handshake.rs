@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError};
-use rustls::{ConnectionTrafficSecrets, Error, ExtractedSecrets, HandshakeKind, ProtocolVersion};
+use rustls::{ConnectionTrafficSecrets, Error, ExtractedSecrets, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use crate::acceptor::Acceptor;
+use crate::choice::prefers_chacha;
 use crate::direction::content;
 use crate::library::{Library, append};
 use crate::limits::{
@@ -27,6 +28,8 @@ use crate::tap::{Tap, TappedSecrets};
 /// A handshake on its way.
 pub struct Handshake {
     connection: UnbufferedServerConnection,
+    /// For a client whose order of ciphers holds.
+    preferred: Arc<ServerConfig>,
     tap: Arc<Tap>,
     own_records: bool,
     secrets: TappedSecrets,
@@ -94,7 +97,8 @@ enum Turn {
 impl Handshake {
     pub(crate) fn new(acceptor: &Acceptor) -> Result<Self, Error> {
         Ok(Self {
-            connection: UnbufferedServerConnection::new(acceptor.config())?,
+            connection: UnbufferedServerConnection::new(acceptor.cheapest())?,
+            preferred: acceptor.preferred(),
             tap: acceptor.tap(),
             own_records: acceptor.own_records(),
             secrets: TappedSecrets::default(),
@@ -183,6 +187,10 @@ impl Handshake {
             return Err(Failure::TooLong);
         }
         self.given += length;
+        if self.records == 1 && prefers_chacha(&self.input[..self.given]) {
+            let again = UnbufferedServerConnection::new(self.preferred.clone());
+            self.connection = again.map_err(|_| Failure::Internal)?;
+        }
         Ok(true)
     }
 

@@ -15,13 +15,14 @@
 //! ```
 //!
 //! Reading order: `suite`, `direction` (one record), `records` (the state), `incoming`, `outgoing`,
-//! `session`; `tap`, `tickets`, `certificates`, `acceptor`, `handshake`; `library`.
+//! `session`; `tap`, `tickets`, `certificates`, `choice`, `acceptor`, `handshake`; `library`.
 
 pub mod limits;
 
 mod acceptor;
 mod alert;
 mod certificates;
+mod choice;
 mod direction;
 mod handshake;
 mod incoming;

@@ -40,6 +40,29 @@ fn a_key_exchange_that_quantum_computers_do_not_break_is_preferred() {
     assert_eq!(group, Some(NamedGroup::X25519MLKEM768));
 }
 
+/// The library's own client names AES-256 first, browsers AES-128, and a telephone without
+/// instructions for AES ChaCha20.
+#[test]
+fn the_cheap_cipher_is_taken_unless_the_client_would_rather_have_chacha() {
+    let place = Place::new();
+    for (offers, expected) in [
+        (&[1, 0, 2][..], SUITES[0]),
+        (&[0, 1, 2], SUITES[0]),
+        (&[2, 0, 1], SUITES[2]),
+        (&[2, 1, 0], SUITES[2]),
+        (&[1, 2], SUITES[1]),
+        (&[4, 3, 5], SUITES[3]),
+        (&[5, 4, 3], SUITES[5]),
+    ] {
+        for own_records in [true, false] {
+            let mut client = client(place.client_config_of(offers.iter().map(|&at| SUITES[at]).collect()));
+            let mut finished = shake(&place.acceptor(own_records), &mut client, usize::MAX).expect("both want it");
+            assert_eq!(client.negotiated_cipher_suite(), Some(expected), "{offers:?}");
+            assert_connected(&mut finished.session, &mut client);
+        }
+    }
+}
+
 /// Tickets are made of a secret and the day: another acceptor with that secret takes them.
 #[test]
 fn a_ticket_is_taken_by_a_node_with_the_same_secret_only() {

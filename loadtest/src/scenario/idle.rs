@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::stop::{Server, Stop};
+use self::stop::{Server, Stop, Within};
 use crate::clock::Clock;
 use crate::conduct::Conductor;
 use crate::engine::Actor;
@@ -55,8 +55,8 @@ pub(crate) struct Flags {
     /// How long the answers to the heartbeats at the end may take.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     answer_seconds: u64,
-    /// At the end, send SIGTERM to the process of --server-pid, and fail unless it has closed all
-    /// connections and is gone within so many seconds.
+    /// At the end, send SIGTERM to the process of --server-pid, and fail unless it is gone within so
+    /// many seconds, and all its connections are seen to be closed within --answer-seconds more.
     #[arg(long, value_name = "SECONDS", requires = "server_pid", value_parser = clap::value_parser!(u64).range(1..=600))]
     stop_within: Option<u64>,
     #[command(flatten)]
@@ -167,6 +167,10 @@ impl Splits for Idle {
 }
 
 impl Flags {
+    fn stop_within(&self) -> Option<Within> {
+        self.stop_within.map(|gone_s| Within { gone_s, seen_s: self.answer_seconds })
+    }
+
     /// Where the server is looked at.
     fn steps(&self) -> Result<Vec<usize>> {
         let mut steps = self.steps.clone();
@@ -214,7 +218,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     report.figure("anonymous_bytes_per_connection", slope(&seen.steps, |s| s.anonymous_bytes), "bytes, anonymous");
     report.figure("cpu_us_per_connect", cpu_us_per_connect(&seen.steps), "us of the server");
     report.must_be_zero("dropped", seen.dropped);
-    if let (Some(stop), Some(within)) = (&seen.stop, flags.stop_within) {
+    if let (Some(stop), Some(within)) = (&seen.stop, flags.stop_within()) {
         stop.tell(&mut report, within);
     }
     flags.goals.tell(&mut report, "answer_latency", &answer_ns, &Generator::default());
@@ -247,7 +251,7 @@ fn conduct(flags: &Flags, steps: &[usize], conductor: &Conductor<'_>) -> Result<
     conductor.board().call_the_roll();
     conductor.wait_for("roll call", flags.answer_seconds, |board| board.sum(|l| &l.answered) == all);
     let all = Seen::now(seen, conductor);
-    let server = flags.stop_within.zip(flags.options.server_pid());
+    let server = flags.stop_within().zip(flags.options.server_pid());
     let stop =
         server.filter(|_| !conductor.interrupted()).map(|(within, pid)| Server::of(pid)?.stop(conductor, within));
     Ok(Seen { stop: stop.transpose()?, ..all })

@@ -61,11 +61,17 @@ impl Place {
 
     /// A configuration that offers one suite.
     pub(crate) fn client_config(&self, suite: SupportedCipherSuite) -> ClientConfig {
-        let provider = CryptoProvider { cipher_suites: vec![suite], ..default_provider() };
+        self.client_config_of(vec![suite])
+    }
+
+    /// A configuration that offers suites of one version, in this order.
+    pub(crate) fn client_config_of(&self, suites: Vec<SupportedCipherSuite>) -> ClientConfig {
+        let version = suites[0].version();
+        let provider = CryptoProvider { cipher_suites: suites, ..default_provider() };
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).expect("it is a certificate");
         ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[suite.version()])
+            .with_protocol_versions(&[version])
             .expect("the suite is of that version")
             .with_root_certificates(roots)
             .with_no_client_auth()
