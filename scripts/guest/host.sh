@@ -6,7 +6,7 @@
 #   --keep            leave the folder where it is
 #
 # Memory, counts and behaviour are those of a real kernel. CPU times, rates and latencies are not: a system call costs many times as much.
-# Some six minutes for 100,000, an hour for 1,000,000. Needs Debian's apt-get, N times 14 KB of memory in /dev/shm, and no rights.
+# Some four minutes for 100,000, a quarter of an hour for 1,000,000. Needs Debian's apt-get, N times 14 KB of memory in /dev/shm, and no rights.
 # Exit codes: 0 all is well, 1 a check failed, 2 it cannot run here.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."

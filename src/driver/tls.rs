@@ -321,9 +321,10 @@ impl Driver {
         let State::Handshake(newcomer) = &mut conn.state else { return };
         newcomer.waits = false;
         let (step, more) = (newcomer.handshake.step(), std::mem::take(&mut newcomer.more));
+        let awaited = newcomer.handshake.is_awaited();
         let after = conn.holding();
         self.inbound.change(id, before, after);
-        if self.flush_handshake(id) == Took::Broken {
+        if awaited && self.flush_handshake(id) == Took::Broken {
             self.tally.handshake(HandshakeEnd::Unfinished);
             return self.doom(id);
         }

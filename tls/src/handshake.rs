@@ -136,6 +136,17 @@ impl Handshake {
         &self.output
     }
 
+    /// Whether the peer waits for what is in the output. Of TLS 1.3 only a ticket is left in the
+    /// end: [`Handshake::finish`] lets it leave with the first answer, and one send is saved.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !(self.done && self.own_records && self.is_tls13())
+    }
+
+    fn is_tls13(&self) -> bool {
+        self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
     /// So many bytes of the output were sent.
     pub fn sent(&mut self, bytes: usize) {
         self.output.drain(..bytes.min(self.output.len()));
@@ -239,14 +250,14 @@ impl Handshake {
             return Err(Failure::Internal);
         }
         let resumed = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        let tls13 = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let (tls13, patient) = (self.is_tls13(), !self.is_awaited());
         let unread = !self.input.is_empty();
         let session = if self.own_records {
             let version = self.connection.protocol_version().ok_or(Failure::Internal)?;
             let (extracted, _) = self.connection.dangerous_into_kernel_connection().map_err(|_| Failure::Internal)?;
             let mut records = records(version, &extracted, &self.secrets).ok_or(Failure::Internal)?;
             self.input.shrink_to_fit();
-            records.begin_with(self.input, self.output);
+            records.begin_with(self.input, self.output, patient);
             records.into()
         } else {
             Session::library(Library::new(self.connection, self.input, self.output))

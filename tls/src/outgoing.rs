@@ -77,6 +77,7 @@ impl Records {
         let bytes = out.begin();
         if let Some(rest) = view.rest.as_deref_mut() {
             bytes.append(&mut rest.unsent);
+            rest.patient = false;
         }
         view.seal_control(records, life, bytes);
         out.end_control();

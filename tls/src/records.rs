@@ -43,6 +43,8 @@ struct Half<const K: usize, const S: usize> {
 pub(crate) struct Rest {
     /// Ciphertext of which the socket took a part. It leaves before anything else.
     pub(crate) unsent: Vec<u8>,
+    /// It is whole and the peer does not wait for it: it leaves with what is sealed next.
+    pub(crate) patient: bool,
     /// Bytes of a record that is not whole; right after the handshake, of several.
     pub(crate) partial: Vec<u8>,
     /// Plaintext of a handshake message that is spread over records.
@@ -168,13 +170,14 @@ impl Records {
     pub(crate) fn wants_write(&self) -> bool {
         let duties = self.duties();
         let owes = !duties.finished && (duties.key_update || duties.alert.is_some());
-        owes || self.rest().is_some_and(|rest| !rest.unsent.is_empty())
+        owes || self.rest().is_some_and(|rest| !rest.unsent.is_empty() && !rest.patient)
     }
 
-    /// Takes over what came behind the handshake, and what of it was not sent yet.
-    pub(crate) fn begin_with(&mut self, partial: Vec<u8>, unsent: Vec<u8>) {
+    /// Takes over what came behind the handshake, and what of it was not sent yet; `patient`: that
+    /// may wait for the first answer.
+    pub(crate) fn begin_with(&mut self, partial: Vec<u8>, unsent: Vec<u8>, patient: bool) {
         let mut view = self.view();
-        *view.rest = Some(Box::new(Rest { unsent, partial, message: Vec::new() }));
+        *view.rest = Some(Box::new(Rest { unsent, patient, partial, message: Vec::new() }));
         view.tidy();
     }
 

@@ -1,5 +1,5 @@
 //! Micro-benchmarks of the hot path, a file for each noun: frames, commands, packets, one message through a shard, the mesh, sweeps, the store,
-//! what recording costs.
+//! what recording costs, TLS.
 //!
 //! `cargo bench -p bench`, or one of them: `cargo bench -p bench -- mesh`. A result says little without the machine and the commit beside it, and absolute
 //! times not much even then: compare two commits in one sitting.
@@ -12,6 +12,7 @@ mod recording;
 mod steps;
 mod store;
 mod sweeps;
+mod tls;
 
 use criterion::{criterion_group, criterion_main};
 
@@ -33,6 +34,8 @@ criterion_group!(
     mesh::hop,
     sweeps::group,
     store::batch,
-    recording::recording
+    recording::recording,
+    tls::handshakes,
+    tls::records
 );
 criterion_main!(hot_path);
