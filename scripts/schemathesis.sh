@@ -20,6 +20,7 @@ LEFT_OUT=negative_data_rejection,positive_data_acceptance
 
 CACHE=${CARGO_TARGET_DIR:-target}/schemathesis
 mkdir -p "$CACHE"
+CACHE=$(realpath "$CACHE")
 if [ ! -x "$CACHE/bin/st" ] || ! "$CACHE/bin/pip" freeze 2>/dev/null | grep -qx "$TOOL"; then
     python3 -m venv "$CACHE" && "$CACHE/bin/pip" -q install "$TOOL" || {
         echo "schemathesis: cannot be installed" >&2
@@ -65,6 +66,9 @@ run() {
     "$CACHE/bin/st" run "$BASE/api/v1/openapi.json" -H "Authorization: Bearer $token" --checks all --exclude-checks "$LEFT_OUT" \
         --phases examples,coverage,fuzzing -n "${EXAMPLES:-30}" --continue-on-failure --no-color "$@"
 }
+
+# It leaves notes of its own where it runs.
+cd "$WORK"
 
 # Calls that end the user's own login or account come behind the others, and those of backends, which ban and erase users, last.
 ENDING='^/api/v1/(logout|me/password|me/delete|me/logins/.*)$'
