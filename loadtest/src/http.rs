@@ -27,6 +27,14 @@ pub(crate) struct Url {
     pub(crate) path: String,
 }
 
+/// Where a gateway is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    /// For the `Host` header.
+    pub(crate) host: String,
+}
+
 impl Url {
     /// Parses an `http` URL.
     pub(crate) fn parse(url: &str) -> Result<Self> {

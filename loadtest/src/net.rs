@@ -20,6 +20,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::board::{Board, Lane, Phase};
 use crate::clock::Clock;
 use crate::frame::{Decoder, Opcode, encode};
+use crate::http::Door;
 use crate::interrupt::Interrupt;
 use crate::limits::{
     CONNECT_NS_MAX, CONNECT_TRIES_MAX, OUT_BYTES_MAX, RETRY_NS, RETRY_NS_MAX, SLOT_JITTER_NS, STALLED_RECEIVE_BYTES,
@@ -36,9 +37,9 @@ use imgate_client::pipe::{Pipe, Tls};
 /// What all threads of a run know about the target.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) address: SocketAddr,
-    /// For the `Host` header.
-    pub(crate) host: String,
+    /// The gateways; at least one. Each connection goes to the next one, so that the two of a pair
+    /// are on different ones.
+    pub(crate) doors: Vec<Door>,
     /// Connections are TLS.
     pub(crate) tls: Option<Tls>,
     pub(crate) tokens: Arc<Tokens>,
@@ -75,6 +76,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The gateway of a connection.
+    pub(crate) fn door(&self, lane: usize, member: u32) -> &Door {
+        &self.doors[(lane + member as usize) % self.doors.len()]
+    }
+
+    /// The first gateway, for what is not a connection.
+    pub(crate) fn host(&self) -> &str {
+        self.doors.first().map_or("", |door| &door.host)
+    }
+
     /// An empty timeline, with room for each thread of this process or each worker.
     pub(crate) fn empty_timeline(&self) -> Timeline {
         Timeline::new(self.fleet.as_ref().map_or_else(|| self.own.len(), Fleet::len))
@@ -342,7 +353,7 @@ impl Net {
         }
         let (user, token) = self.plan.tokens.get(conn.login as usize);
         let begin = if self.plan.compress { Handshake::compressing } else { Handshake::new };
-        let (handshake, request) = begin(&self.plan.host, user, token, self.plan.profile);
+        let (handshake, request) = begin(&self.plan.door(self.lane, member).host, user, token, self.plan.profile);
         conn.deflate = handshake.deflates();
         conn.stage = ConnStage::Upgrading(Box::new(handshake));
         conn.out = Some(Box::new((request, 0)));
@@ -501,7 +512,7 @@ impl Net {
     }
 
     fn start(&mut self, member: u32, now_ns: u64) -> io::Result<()> {
-        let address = self.plan.address;
+        let address = self.plan.door(self.lane, member).address;
         let place = member as usize * self.plan.board.lanes.len() + self.lane;
         let source = (self.plan.sources > 0 && address.is_ipv4())
             .then(|| source((place % usize::from(self.plan.sources)) as u8));

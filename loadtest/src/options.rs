@@ -5,16 +5,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::http::Url;
+use crate::http::{Door, Url};
 use crate::interrupt::Interrupt;
 use crate::limits::{
-    CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SOAK_SECONDS_MAX, SOURCES_MAX, THREADS_MAX, WORKERS_MAX,
-    raise_descriptors,
+    CONNECT_RATE_MAX, CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, SERVERS_MAX, SOAK_SECONDS_MAX, SOURCES_MAX, THREADS_MAX,
+    WORKERS_MAX, raise_descriptors,
 };
 use crate::net::Plan;
 use crate::probe::Probe;
@@ -30,9 +30,11 @@ use imgate_client::pipe::Tls;
 /// Flags of all scenarios that open connections.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Where the gateway listens: HOST:PORT.
-    #[arg(long, default_value = "127.0.0.1:8081")]
-    target: String,
+    /// Where the gateway listens, HOST:PORT; of several gateways on one database all of them,
+    /// separated by commas: connections are shared out in turn, the two of a pair to different ones.
+    /// What is not a connection (logins, pages) goes to the first.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:8081")]
+    target: Vec<String>,
     /// Open the connections over TLS, believing the certificates in this file (PEM). The target's
     /// host must be a name or an address that the server's certificate has.
     #[arg(long, value_name = "FILE")]
@@ -66,9 +68,10 @@ pub(crate) struct Options {
     /// The server's metrics: a URL, or `off`.
     #[arg(long, default_value = "http://127.0.0.1:8082/metrics")]
     metrics: String,
-    /// Read CPU time and memory from /proc of this process instead: exact, and needs no metrics.
-    #[arg(long, alias = "rss-pid")]
-    server_pid: Option<u32>,
+    /// Read CPU time and memory from /proc of this process instead: exact, and needs no metrics. Of
+    /// several, separated by commas, the sum.
+    #[arg(long, alias = "rss-pid", value_name = "PID", value_delimiter = ',')]
+    server_pid: Vec<u32>,
     /// Print one JSON document instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -129,7 +132,7 @@ impl Options {
     /// [`allow`].
     pub(crate) fn inner(target: String, tokens: PathBuf, threads: u16) -> Self {
         Self {
-            target,
+            target: vec![target],
             tls: None,
             compress: false,
             tokens,
@@ -140,7 +143,7 @@ impl Options {
             sources: 16,
             i_own_the_target: true,
             metrics: "off".to_owned(),
-            server_pid: None,
+            server_pid: Vec::new(),
             json: false,
             html: None,
             workers: Vec::new(),
@@ -162,22 +165,20 @@ impl Options {
     ) -> Result<Arc<Plan>> {
         ensure!(connections > 0, "no connections asked for");
         ensure!(connections <= CONNECTIONS_MAX, "at most {CONNECTIONS_MAX} connections, {connections} asked for");
-        let url = Url::parse(&format!("http://{}", self.target))?;
-        let address = allow(&url, self.i_own_the_target)?;
+        let doors = self.doors()?;
         let Place { tokens, tls, clock, run, lanes, own, fleet } = match &self.part {
             Some(part) => self.told(part)?,
             None => self.here(connections, distinct)?,
         };
         let mut plan = Plan {
-            address,
-            host: url.host,
+            sources: if doors.iter().all(|door| door.address.ip().is_loopback()) { self.sources } else { 0 },
+            doors,
             tls,
             tokens,
             profile: if self.legacy { Profile::Legacy } else { Profile::V2 },
             compress: self.compress,
             dial_gap_ns: 1_000_000_000 * lanes as u64 / self.connect_rate,
             connecting_max: (self.connecting_max as usize / lanes).max(1),
-            sources: if address.ip().is_loopback() { self.sources } else { 0 },
             reconnect,
             narrow_from: usize::MAX,
             leisure_from: usize::MAX,
@@ -194,9 +195,33 @@ impl Options {
         Ok(Arc::new(plan))
     }
 
+    /// The gateways.
+    fn doors(&self) -> Result<Vec<Door>> {
+        ensure!((1..=SERVERS_MAX).contains(&self.target.len()), "--target: from 1 to {SERVERS_MAX} gateways");
+        let door = |target: &String| {
+            let url = Url::parse(&format!("http://{target}"))?;
+            Ok(Door { address: allow(&url, self.i_own_the_target)?, host: url.host })
+        };
+        self.target.iter().map(door).collect()
+    }
+
+    /// The name that the certificates of all of them must have.
+    fn tls_name(&self) -> Result<&str> {
+        let host = |target: &String| target.rsplit_once(':').map_or(target.clone(), |(host, _)| host.to_owned());
+        let [first, others @ ..] = &self.target[..] else { bail!("no --target") };
+        ensure!(
+            others.iter().all(|other| host(other) == host(first)),
+            "--tls with several targets: all of them must have the same host"
+        );
+        Ok(first)
+    }
+
     /// Of a run whose files are here, and whose connections are opened here or by workers.
     fn here(&self, connections: usize, distinct: bool) -> Result<Place> {
-        let tls = self.tls.as_deref().map(|file| Tls::trusting(file, &self.target)).transpose()?;
+        let tls = match &self.tls {
+            Some(file) => Some(Tls::trusting(file, self.tls_name()?)?),
+            None => None,
+        };
         let tokens = Tokens::read(&self.tokens)?;
         if distinct {
             tokens.need(connections)?;
@@ -223,8 +248,10 @@ impl Options {
     /// Of a worker's part of a run: files are the control's, which has told what is in them.
     fn told(&self, part: &Part) -> Result<Place> {
         raise_descriptors(part.tokens.own())?;
-        let trusting = |pem: &String| Tls::trusting_pem(pem.as_bytes(), &self.target);
-        let tls = part.certificates.as_ref().map(trusting).transpose().context("--tls")?;
+        let tls = match &part.certificates {
+            Some(pem) => Some(Tls::trusting_pem(pem.as_bytes(), self.tls_name()?).context("--tls")?),
+            None => None,
+        };
         ensure!(tls.is_some() == self.tls.is_some(), "the control has told no certificates");
         Ok(Place {
             tokens: Arc::clone(&part.tokens),
@@ -275,15 +302,18 @@ impl Options {
         }
     }
 
-    /// The server's process, if it was named.
-    pub(crate) const fn server_pid(&self) -> Option<u32> {
-        self.server_pid
+    /// The server's process, if it was named and is the only one.
+    pub(crate) fn server_pid(&self) -> Option<u32> {
+        match self.server_pid[..] {
+            [pid] => Some(pid),
+            _ => None,
+        }
     }
 
     /// Where the server's figures come from.
     pub(crate) fn probe(&self) -> Result<Option<Probe>> {
-        if let Some(pid) = self.server_pid {
-            return Ok(Some(Probe::Process(pid)));
+        if !self.server_pid.is_empty() {
+            return Ok(Some(Probe::Processes(self.server_pid.clone())));
         }
         if self.metrics == "off" {
             return Ok(None);

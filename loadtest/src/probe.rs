@@ -23,8 +23,8 @@ const PREFIX: &str = "imgate_";
 pub(crate) enum Probe {
     /// A Prometheus text document.
     Metrics(Url),
-    /// A process of this machine.
-    Process(u32),
+    /// Processes of this machine, as one.
+    Processes(Vec<u32>),
     /// Of a process of this machine, and what only its metrics tell.
     Both(u32, Url),
 }
@@ -62,6 +62,24 @@ impl Sample {
         Some(self.writes?.checked_sub(before.writes?)? as f64 / commits as f64)
     }
 
+    /// Of no process.
+    fn nothing() -> Self {
+        let (none, seconds) = (Some(0), Some(0.0));
+        Self { cpu_seconds: seconds, resident_bytes: none, anonymous_bytes: none, open_fds: none, ..Self::default() }
+    }
+
+    /// Of one process more, by what `/proc` tells; what is not known of one is not known of all.
+    fn and(self, other: &Self) -> Self {
+        let sum = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        Self {
+            cpu_seconds: self.cpu_seconds.zip(other.cpu_seconds).map(|(one, other)| one + other),
+            resident_bytes: sum(self.resident_bytes, other.resident_bytes),
+            anonymous_bytes: sum(self.anonymous_bytes, other.anonymous_bytes),
+            open_fds: sum(self.open_fds, other.open_fds),
+            ..self
+        }
+    }
+
     /// CPU seconds by what the threads do since an earlier reading; those that both know.
     pub(crate) fn threads_since(&self, before: &Self) -> BTreeMap<String, f64> {
         let grown = |(name, cpu): (&String, &f64)| Some((name.clone(), (cpu - before.threads.get(name)?).max(0.0)));
@@ -74,7 +92,10 @@ impl Probe {
     pub(crate) fn sample(&self) -> Result<Sample> {
         match self {
             Self::Metrics(url) => read_metrics(url),
-            Self::Process(pid) => from_proc(&pid.to_string()),
+            Self::Processes(pids) => {
+                let each = pids.iter().map(|pid| from_proc(&pid.to_string()));
+                Ok(each.collect::<Result<Vec<_>>>()?.iter().fold(Sample::nothing(), Sample::and))
+            }
             Self::Both(pid, url) => {
                 let Sample { cpu_seconds, resident_bytes, anonymous_bytes, open_fds, .. } =
                     from_proc(&pid.to_string())?;
@@ -95,7 +116,8 @@ impl Probe {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Metrics(url) => format!("http://{}{}", url.host, url.path),
-            Self::Process(pid) | Self::Both(pid, _) => format!("/proc/{pid}"),
+            Self::Processes(pids) => pids.iter().map(|pid| format!("/proc/{pid}")).collect::<Vec<_>>().join(", "),
+            Self::Both(pid, _) => format!("/proc/{pid}"),
         }
     }
 }

@@ -734,6 +734,25 @@ fn idle_connections_answer_or_are_found() {
     failed_by(idle(Fault::Deaf, "--connections 20"), "unanswered", 20);
 }
 
+#[test]
+fn connections_are_shared_out_among_gateways_and_what_these_spend_is_summed() {
+    let (one, other) = (start(Fault::None, true), start(Fault::None, true));
+    let place = Place::beside(&one);
+    let pid = std::process::id();
+    let line = |pids: &str, more: &str| {
+        format!(
+            "idle --connections 9 --seconds 0 --settle 0 --server-pid {pids} --target {},{} {more}",
+            one.address, other.address
+        )
+    };
+    let (code, report) = verdict(&place.autoclient(&line(&format!("{pid},{pid}"), "")));
+    assert_eq!((code, one.progress().1, other.progress().1), (0, 5, 4), "{report}");
+    let open = |report: &Value| report["steps"][0]["resident_bytes"].as_f64().expect("it is this process");
+    let (_, alone) = verdict(&place.autoclient(&line(&pid.to_string(), "")));
+    let ratio = open(&report) / open(&alone);
+    assert!((1.2..3.0).contains(&ratio), "{ratio}");
+}
+
 /// A process that stands for the server's; killed at the end of a test.
 struct Stand(Child);
 
@@ -905,6 +924,8 @@ fn without_a_result_the_exit_code_is_2() {
         ("flood rain".to_owned(), "none of all, pongs"),
         (format!("idle --connections 5000000 {target}"), "at most 4000000"),
         (format!("idle --steps 20,10 {target}"), "must rise"),
+        (format!("idle --connections 1 --server-pid 1,2 --stop-within 5 {target}"), "one process"),
+        (format!("idle --connections 1 {target}{}", ",127.0.0.1:1".repeat(16)), "from 1 to 16"),
         (format!("fanout --group 1 --members 65 {target}"), "65 users are needed"),
         (format!("fanout --group 1 --members 5 --publishers 6 {target}"), "--publishers"),
         (format!("direct --pairs 1 {target}"), "--rate"),

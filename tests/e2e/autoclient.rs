@@ -1,5 +1,5 @@
-//! `autoclient --compress` against a real gateway: messages come compressed and are judged like any others, and what is
-//! damaged on the way is found.
+//! `autoclient` against real gateways. With `--compress` messages come compressed and are judged like any others, and what is
+//! damaged on the way is found; with several targets pairs talk across gateways.
 
 use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use crate::support::{Gateway, exchange};
 const USERS: u64 = 4;
 
 /// The program, which a build of the workspace puts beside the gateway's. Without it, so the test says, it is skipped.
-fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_BIN_EXE_imgate")).with_file_name("autoclient");
     if !path.exists() {
         assert!(std::env::var_os("CI").is_none(), "{} is not built", path.display());
@@ -29,15 +29,17 @@ fn program() -> Option<PathBuf> {
 
 /// A run of `direct` against an address. The exit code, the report, and what was said.
 fn run(program: &Path, gateway: &Gateway, target: SocketAddr, more: &[&str]) -> (Option<i32>, Value, String) {
+    run_at(program, gateway, &target.to_string(), &[more, &["--compress"]].concat())
+}
+
+pub(crate) fn run_at(program: &Path, gateway: &Gateway, targets: &str, more: &[&str]) -> (Option<i32>, Value, String) {
     let tokens = gateway.data().join("tokens");
     let lines: String = (1..=USERS).map(|user| format!("{user} {}\n", gateway.token(user, Issuer::Own))).collect();
     std::fs::write(&tokens, lines).expect("tokens");
     let mut command = Command::new(program);
     command.args(["direct", "--pairs", "2", "--rate", "40", "--seconds", "1", "--drain", "20", "--payload", "1500"]);
-    command
-        .args(["--p99-ms", "inf", "--lag-ms", "inf", "--metrics", "off", "--json", "--compress", "--tokens"])
-        .arg(tokens);
-    let output = command.args(more).arg("--target").arg(target.to_string()).output().expect("autoclient runs");
+    command.args(["--p99-ms", "inf", "--lag-ms", "inf", "--metrics", "off", "--json", "--tokens"]).arg(tokens);
+    let output = command.args(more).arg("--target").arg(targets).output().expect("autoclient runs");
     let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
     (output.status.code(), report, String::from_utf8_lossy(&output.stderr).into_owned())
 }

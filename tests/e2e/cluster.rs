@@ -6,6 +6,7 @@ use imgate::node::{Node, Tuning};
 use imgate::wire::CloseCode;
 use serde_json::{Value, json};
 
+use crate::autoclient;
 use crate::backends::key;
 use crate::mariadb::Server;
 use crate::nats::Nats;
@@ -91,6 +92,20 @@ fn what_one_gateway_stores_is_heard_at_once_on_the_others() {
     while other.wait_for(10)["content"] != "from my other one" {}
     let rows: f64 = all.iter().map(|gateway| gateway.metric("imgate_far_rows_total")).sum();
     assert!(rows >= 60.0, "{rows} rows were handed on as they came");
+}
+
+#[test]
+fn a_load_test_with_several_targets_measures_what_passes_between_them() {
+    let Some(program) = autoclient::program() else { return };
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let gateways = gateways(server, &nats, 2, 4);
+    let targets = format!("{},{}", gateways[0].address(), gateways[1].address());
+    let (code, report, said) = autoclient::run_at(&program, &gateways[0], &targets, &[]);
+    assert_eq!(code, Some(0), "{said} {report}");
+    assert_eq!((report["delivered"].as_u64(), report["lost"].as_u64()), (Some(80), Some(0)), "{report}");
+    // Each pair is on two gateways, so each message has crossed.
+    let crossed: f64 = gateways.iter().map(|gateway| gateway.metric("imgate_bus_rows_total{direction=\"in\"}")).sum();
+    assert!(crossed >= 80.0, "{crossed}");
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Crowd {
 /// The first group that the first user is in, as the gateway tells.
 fn first_group(plan: &Plan) -> Result<u64> {
     let (user, token) = plan.tokens.get(0);
-    let url = Url { host: plan.host.clone(), path: "/contact/loadcommunity".to_owned() };
+    let url = Url { host: plan.host().to_owned(), path: "/contact/loadcommunity".to_owned() };
     let answer = http::post(&url, Some(token), &[("userid", &user.to_string())]).context("cannot ask for a group")?;
     let answer: Value = serde_json::from_slice(&answer).context("a list of groups that is no JSON")?;
     let group = answer["rows"].as_array().and_then(|rows| rows.first()).and_then(|row| row["id"].as_u64());

@@ -66,7 +66,7 @@ impl Gateway {
     pub(super) fn probe(&self) -> Option<Probe> {
         match (self.keeper.pid(), &self.metrics) {
             (Some(pid), Some(url)) => Some(Probe::Both(pid, url.clone())),
-            (Some(pid), None) => Some(Probe::Process(pid)),
+            (Some(pid), None) => Some(Probe::Processes(vec![pid])),
             (None, url) => url.clone().map(Probe::Metrics),
         }
     }

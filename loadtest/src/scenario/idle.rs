@@ -206,6 +206,10 @@ pub(crate) fn part(flags: &Flags, station: &mut Station) -> Result<()> {
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let steps = flags.steps()?;
     let total = steps.last().copied().unwrap_or_default();
+    ensure!(
+        flags.stop_within.is_none() || flags.options.server_pid().is_some(),
+        "--stop-within stops one process: that of --server-pid"
+    );
     let plan = flags.plan(interrupt)?;
     let (probe, job, actors) = (flags.options.probe()?, Job::of(total, Dealing::Singles), actors(total, &plan));
     let (seen, Answers { answer_ns }) =

@@ -162,7 +162,7 @@ fn measure(flags: &Flags, interrupt: &Interrupt) -> Result<Outcome> {
     let job = Job { all_ids: true, mix, ..Job::of(users, Dealing::Pairs) };
     let actors = flags.actors(&plan, paces)?;
     let logins = paces[Kind::Login as usize];
-    let visitors = if logins.total > 0 { Some(Logins::prepare(&plan.host, plan.run, interrupt)?) } else { None };
+    let visitors = if logins.total > 0 { Some(Logins::prepare(plan.host(), plan.run, interrupt)?) } else { None };
     let scheduled: u64 = Kind::ALL.into_iter().map(|kind| paces[kind as usize].total).sum::<u64>() - logins.total;
     let (performed, visits) = std::thread::scope(|scope| {
         let visits = visitors.as_ref().map(|visitors| scope.spawn(|| visitors.run(&plan, logins)));

@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::board::Count;
 use crate::clock::{Clock, pause, seconds_ns};
 use crate::goals::{Generator, Goals};
-use crate::http::{Url, await_answer};
+use crate::http::{Door, Url, await_answer};
 use crate::interrupt::Interrupt;
 use crate::limits::{
     ABANDONED_MAX, DEVICES_MAX, GROUPS_MAX, LINGER_MS, PAYLOAD_BYTES_MAX, RATE_MAX, SECONDS_MAX, SERVERS_MAX,
@@ -34,7 +34,7 @@ use crate::verify::crew::{self, Crew, histogram};
 use crate::verify::dice::mix;
 use crate::verify::keeper::{Duty, Keeper, Order, duration_ns};
 use crate::verify::people::{User, Wish, assemble};
-use crate::verify::{CrewLane, Door, Habits, RunStage, World};
+use crate::verify::{CrewLane, Habits, RunStage, World};
 
 /// Between two looks at the run.
 const LOOK_MS: u64 = 20;

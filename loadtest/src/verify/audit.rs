@@ -205,8 +205,9 @@ fn compare_outcome(world: &World, conv: &Conv, history: &History, whole: (u64, u
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::http::Door;
+    use crate::verify::Habits;
     use crate::verify::book::{Book, How, Name};
-    use crate::verify::{Door, Habits};
 
     const RUN: u64 = 9;
 

@@ -19,7 +19,8 @@ use super::book::{Fault, How, Name, Seen, Who};
 use super::dice::Dice;
 use super::mail::{Mail, Row};
 use super::view::{Asked, DeviceSight, View};
-use super::{CrewLane, Door, RunStage, World};
+use super::{CrewLane, RunStage, World};
+use crate::http::Door;
 use crate::limits::{
     CONNECT_NS_MAX, KEPT_MAX, LETTERS_MAX, OUTSTANDING_MAX, RETRY_NS, RETRY_NS_MAX, SETTLE_TRIES_MAX,
     STALLED_RECEIVE_BYTES, SYNC_ROWS, TURN_MESSAGES_MAX,

@@ -19,11 +19,11 @@ pub(crate) mod mail;
 pub(crate) mod people;
 mod view;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::board::Count;
 use crate::clock::Clock;
+use crate::http::Door;
 use book::Book;
 use people::User;
 
@@ -73,14 +73,6 @@ pub(crate) struct Habits {
     /// How late a message may be on a device that is connected and reads, after the first device has
     /// it.
     pub(crate) lag_ms_max: Option<u32>,
-}
-
-/// Where a gateway is reached.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Door {
-    pub(crate) address: SocketAddr,
-    /// For the `Host` header.
-    pub(crate) host: String,
 }
 
 /// What all threads of a run share.
