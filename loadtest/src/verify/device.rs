@@ -20,7 +20,6 @@ use super::dice::Dice;
 use super::mail::{Mail, Row};
 use super::view::{Asked, DeviceSight, View};
 use super::{CrewLane, RunStage, World};
-use crate::http::Door;
 use crate::limits::{
     CONNECT_NS_MAX, KEPT_MAX, LETTERS_MAX, OUTSTANDING_MAX, RETRY_NS, RETRY_NS_MAX, SETTLE_TRIES_MAX,
     STALLED_RECEIVE_BYTES, SYNC_ROWS, TURN_MESSAGES_MAX,
@@ -251,18 +250,11 @@ impl Device {
 
     // ---- the connection -----------------------------------------------------------------------
 
-    /// The gateway of the present connection: a user's devices are on different ones, and each
-    /// comes back to another one.
-    fn door<'a>(&self, world: &'a World) -> &'a Door {
-        let turn = u64::from(self.who.user) + u64::from(self.who.device) + u64::from(self.generation);
-        &world.doors[(turn % world.doors.len() as u64) as usize]
-    }
-
     fn dial(&mut self, turn: &mut Turn<'_>) {
         self.generation = self.generation.wrapping_add(1) & 0x7fff_ffff;
         let token = Token((self.generation as usize) << 32 | self.place as usize);
         let receive = self.slow.then_some(STALLED_RECEIVE_BYTES);
-        match Link::dial(self.door(turn.world).address, None, receive, turn.registry, token) {
+        match Link::dial(turn.world.door(self.who, self.generation).address, None, receive, turn.registry, token) {
             Ok(link) => self.line = Line::Opening { link, until_ns: turn.now_ns + CONNECT_NS_MAX },
             Err(_) => {
                 turn.lane.failed.add(1);
@@ -277,7 +269,11 @@ impl Device {
         };
         let user = &turn.world.users[self.who.user as usize];
         let path = format!("/chat?id={}&token={}&device=web&device_id=d{}", user.id, user.token, self.who.device);
-        match link.advance(&Upgrade { host: self.door(turn.world).host.clone(), path, bearer: None }) {
+        match link.advance(&Upgrade {
+            host: turn.world.door(self.who, self.generation).host.clone(),
+            path,
+            bearer: None,
+        }) {
             Ok(link) if link.is_open() => {
                 self.line = Line::Open(link);
                 self.tries = 0;
@@ -623,7 +619,7 @@ impl Device {
         if turn.world.habits.lag_ms_max.is_some_and(|most| lag_ms > most) {
             let (book, Who { user, device }) = (&turn.world.book, self.who);
             book.blame(Fault::Late, || {
-                let (name, door) = (book.convs[conv as usize].name, &self.door(turn.world).host);
+                let (name, door) = (book.convs[conv as usize].name, &turn.world.door(self.who, self.generation).host);
                 format!("{name}, seq {seq}: user #{user} device {device} at {door} had it {lag_ms} ms after the first")
             });
         }

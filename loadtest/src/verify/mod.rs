@@ -141,6 +141,13 @@ pub(crate) struct CrewLane {
 }
 
 impl World {
+    /// The gateway of a device's connection: a user's devices are on different ones, and each comes
+    /// back to another one.
+    pub(crate) fn door(&self, who: book::Who, generation: u32) -> &Door {
+        let turn = [who.user, who.device.into(), generation].into_iter().map(u64::from).sum::<u64>();
+        &self.doors[(turn % self.doors.len() as u64) as usize]
+    }
+
     /// A world at its beginning, with `threads` lanes.
     pub(crate) fn new(
         doors: Vec<Door>,
