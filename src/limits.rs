@@ -83,8 +83,14 @@ pub const TURN_HANDSHAKE_STEPS_MAX: usize = 8;
 /// Handshakes that wait for a step in the order in which they came. When more wait the newest go
 /// first: the oldest are about to give up.
 pub const HANDSHAKES_PATIENT_MAX: usize = 256;
-/// Pause between two looks whether certificates have changed.
-pub const CERTIFICATES_LOOK_MS: u64 = 60_000;
+/// Pause between two looks at what is around a gateway: certificates, the clock, the disk. Some
+/// calls of stat(2); what they find is to be seen within the minute in which it began.
+pub const SURROUNDINGS_LOOK_MS: u64 = 10_000;
+/// A clock that moves by so much between two looks was set.
+pub const CLOCK_STEP_MS: u64 = 2_000;
+/// Less room on the disk of the data directory is worth a warning: a day of a busy database, and
+/// twice what uploads leave.
+pub const DATA_ROOM_BYTES_MIN: u64 = 1 << 30;
 /// Bytes read at once from a connection that has not finished its head: a head, and what a client
 /// may have sent behind it.
 pub const HEAD_READ_BYTES: usize = 24 * 1024;
@@ -305,6 +311,9 @@ pub const WELCOME_MS_MAX: u64 = 50;
 /// Sessions (devices) of one user that a policy may allow: every message to the user is put into
 /// each of them.
 pub const SESSIONS_PER_USER_MAX: usize = 64;
+/// Sessions of one user that may be about to open: they count as devices only when they are open,
+/// and are asked about in the store until then. As many as a policy may allow.
+pub const OPENINGS_PER_USER_MAX: usize = SESSIONS_PER_USER_MAX;
 /// Sessions (devices) of one user unless the configuration says otherwise.
 pub const DEVICES_DEFAULT: usize = 8;
 /// Pause between two writes, and two relays, of one user's cursor in one conversation; also

@@ -43,6 +43,9 @@ const SHARDS: u16 = 3;
 
 #[derive(Default)]
 struct Db {
+    /// Tokens of an earlier epoch were revoked.
+    token_epoch: u32,
+    banned: bool,
     /// Who has blocked whom.
     blocks: Vec<(UserId, UserId)>,
     rows: BTreeMap<ConvId, Vec<(PostKey, Row)>>,
@@ -159,7 +162,10 @@ impl Db {
                     found
                 };
                 let (blocks, blocked_by) = (of(|pair| pair.0, |pair| pair.1), of(|pair| pair.1, |pair| pair.0));
-                ReadAnswer::Open(UserState { groups: groups.collect(), blocks, blocked_by, ..UserState::default() })
+                let (token_epoch, banned) = (self.token_epoch, self.banned);
+                let groups = groups.collect();
+                let state = UserState { groups, blocks, blocked_by, token_epoch, banned, ..UserState::default() };
+                ReadAnswer::Open(state)
             }
             Read::Heads { user, max, .. } => {
                 let mut convs: Vec<ConvState> = self.rows.keys().filter_map(|&conv| self.state(*user, conv)).collect();

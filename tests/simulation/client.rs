@@ -90,6 +90,7 @@ pub(crate) struct Link {
     pub(crate) paused: bool,
     /// Set by `Finish`: milliseconds.
     pub(crate) finished_ms: Option<u64>,
+    pub(crate) finished_step: u64,
     /// The outbox holds bytes that the driver has to write.
     pub(crate) flush: bool,
     /// Since when the outbox holds acks that wait for others, in milliseconds.
@@ -142,7 +143,7 @@ pub(crate) struct Link {
     pub(crate) heard: BTreeMap<(UserId, ConvId), Reach>,
     /// Words that were refused and of which it has not heard yet, with the code.
     pub(crate) refused_words: Vec<(ConvId, u16)>,
-    /// Another device has taken its place.
+    /// Other devices may have taken its place.
     pub(crate) replaced: bool,
     pub(crate) device: Device,
 }
@@ -160,6 +161,7 @@ impl Link {
             acks_wait_ms: None,
             paused: true,
             finished_ms: None,
+            finished_step: 0,
             flush: false,
             took_ms: 0,
             overdrawn: false,

@@ -9,17 +9,12 @@ use imgate::store::{NewMessage, PostKey, Write};
 use imgate::wire::Device;
 use imgate::ws::deflate::Window;
 
-use crate::client::{Client, Link, Pace, RESPONSE};
+use crate::client::{Link, Pace, RESPONSE};
 use crate::database::Database;
 use crate::frames::Reader;
 use crate::plan::Plan;
 use crate::truth::Truth;
 use crate::world::{Checked, WALL_MS, World};
-
-/// Whether its session counts as a device that is here.
-fn is_connected(client: &Client) -> bool {
-    client.link.as_ref().is_some_and(|link| link.finished_ms.is_none())
-}
 
 impl World {
     fn identity(&self, user: UserId, epoch: u32) -> Result<Identity, String> {
@@ -58,7 +53,6 @@ impl World {
             device_tag: 0,
             deflate: Window::new(bits).filter(|_| deflates),
         };
-        let giving_way = self.who_gives_way(client, device);
         self.serials += 1;
         let slow = self.plan.stalls > 0 && self.random.chance(400);
         let pace = if slow { Pace::Slow(self.random.pick(&[3, 60, 700])) } else { Pace::Fast };
@@ -72,42 +66,49 @@ impl World {
             ..Link::new(node, conn, device, self.truth.moment(self.step, user))
         });
         self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
-        let before: Vec<bool> = self.clients.iter().map(is_connected).collect();
-        self.give(node, Event::Open { conn, hello, response: RESPONSE.into() })?;
-        let gone = |other: &usize| before[*other] && !is_connected(&self.clients[*other]);
-        let gone: Vec<usize> = (0..self.clients.len()).filter(gone).collect();
-        if gone != giving_way {
-            return Err(format!("devices: {gone:?} are closed for client {client}, {giving_way:?} had to give way"));
+        self.give(node, Event::Open { conn, hello, response: RESPONSE.into() })
+    }
+
+    /// A session has opened: the policy of devices holds now, and what was closed for it in this step had as many newer ones of its user beside it as may be.
+    pub(crate) fn judge_devices(&mut self, client: usize) -> Checked {
+        let user = self.clients[client].user;
+        let (policy, step) = (self.plan.devices, self.step);
+        let links = self.clients.iter().filter(|there| there.user == user).filter_map(|there| there.link.as_ref());
+        let opened: Vec<&Link> = links.filter(|link| link.resumed.is_some()).collect();
+        let (open, closed): (Vec<&Link>, Vec<&Link>) = opened.iter().partition(|link| link.finished_ms.is_none());
+        let of = |all: &[&Link], class: usize| all.iter().filter(|link| Device::ALL[class] == link.device).count();
+        if open.len() > policy.total || (0..Device::ALL.len()).any(|class| of(&open, class) > policy.of_class[class]) {
+            let devices: Vec<Device> = open.iter().map(|link| link.device).collect();
+            return Err(format!("devices: {devices:?} are open at once, {policy:?} may be"));
         }
-        self.sights.replaced += gone.len() as u64;
-        for other in gone {
-            self.link(other)?.replaced = true;
+        let now: Vec<&Link> = closed.into_iter().filter(|link| link.finished_step == step).collect();
+        let replaced: Vec<u64> = now
+            .iter()
+            .filter(|old| {
+                let newer: Vec<&Link> =
+                    open.iter().chain(&now).copied().filter(|link| link.serial > old.serial).collect();
+                let class = Device::ALL.iter().position(|&other| other == old.device).unwrap_or(0);
+                newer.len() >= policy.total || of(&newer, class) >= policy.of_class[class]
+            })
+            .map(|link| link.serial)
+            .collect();
+        for link in self.clients.iter_mut().filter_map(|there| there.link.as_mut()) {
+            link.replaced |= replaced.contains(&link.serial);
         }
         Ok(())
     }
 
-    /// The clients that are closed when `client` comes with a `device`: the oldest of its class, then the oldest of all. In ascending order.
-    fn who_gives_way(&self, client: usize, device: Device) -> Vec<usize> {
-        let user = self.clients[client].user;
-        let mut here: Vec<(u64, usize, Device)> = Vec::new();
-        for (other, there) in self.clients.iter().enumerate().filter(|(_, there)| there.user == user) {
-            if let Some(link) = there.link.as_ref().filter(|link| link.finished_ms.is_none()) {
-                here.push((link.serial, other, link.device));
-            }
-        }
-        here.sort_unstable_by_key(|&(serial, ..)| serial);
-        here.push((u64::MAX, client, device));
-        let mut leaving = Vec::new();
-        let class = Device::ALL.iter().position(|&other| other == device).unwrap_or(0);
-        while here.iter().filter(|(.., other)| *other == device).count() > self.plan.devices.of_class[class] {
-            let oldest = here.iter().position(|(.., other)| *other == device).unwrap_or(0);
-            leaving.push(here.remove(oldest).1);
-        }
-        while here.len() > self.plan.devices.total {
-            leaving.push(here.remove(0).1);
-        }
-        leaving.sort_unstable();
-        leaving
+    /// Whether a session that is closed before it has opened has no place among those that came later and opened sooner.
+    pub(crate) fn has_no_place(&self, client: usize) -> bool {
+        let (user, Some(late)) = (self.clients[client].user, self.clients[client].link.as_ref()) else { return false };
+        let links = self.clients.iter().filter(|there| there.user == user).filter_map(|there| there.link.as_ref());
+        let newer: Vec<Device> = links
+            .filter(|link| link.resumed.is_some() && link.finished_ms.is_none() && link.serial > late.serial)
+            .map(|link| link.device)
+            .collect();
+        let class = Device::ALL.iter().position(|&other| other == late.device).unwrap_or(0);
+        let of_class = newer.iter().filter(|&&device| device == late.device).count();
+        newer.len() >= self.plan.devices.total || of_class >= self.plan.devices.of_class[class]
     }
 
     /// The socket of a client is gone.

@@ -107,8 +107,10 @@ impl World {
         let replaced = link.replaced;
         let slow = link.overdrawn || link.starved_ms >= STALL_MS_MAX;
         *self.seen.closes.entry(code.unwrap_or(0)).or_default() += 1;
-        if replaced != (code == Some(CloseCode::Replaced.code())) {
-            return Err(format!("devices: closed with {code:?}, had to give way: {replaced}"));
+        let taken = code == Some(CloseCode::Replaced.code());
+        self.sights.replaced += u64::from(taken);
+        if taken && !replaced {
+            return Err("devices: closed for newer ones, of which there are too few".to_owned());
         }
         if closing == Some(code) || (closing == Some(None) && code == Some(1000)) {
             return Ok(());

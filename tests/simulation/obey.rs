@@ -34,15 +34,20 @@ impl World {
                 let link = self.link(client)?;
                 link.begun.get_or_insert(moment);
                 link.paused = false;
-                link.resumed.get_or_insert((step, heads));
-                Ok(())
+                if link.resumed.is_some() {
+                    return Ok(());
+                }
+                link.resumed = Some((step, heads));
+                self.judge_devices(client)
             }
             Effect::Finish { conn, .. } => {
                 let client = self.holder(node, conn)?;
                 let now_ms = self.now.mono_ms;
                 self.paces.ended(self.clients[client].user);
-                let overdrawn = self.overdrawn;
+                let (overdrawn, step, has_no_place) = (self.overdrawn, self.step, self.has_no_place(client));
                 let link = self.link(client)?;
+                link.finished_step = step;
+                link.replaced |= link.resumed.is_none() && has_no_place;
                 link.overdrawn = overdrawn;
                 link.starved_ms = if link.flush { now_ms - link.took_ms } else { 0 };
                 if link.finished_ms.replace(now_ms).is_some() {

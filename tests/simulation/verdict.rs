@@ -253,7 +253,7 @@ impl World {
             // An old page is shown neither what is no more nor the message that says so.
             let hidden = self.truth.message(conv, seq).is_some_and(Message::is_hidden);
             let foreign = self.truth.message(conv, seq).is_some_and(|message| message.post.is_none());
-            if foreign && !self.plan.clustered && (seq <= first || self.plan.lulls > 0) {
+            if foreign && !self.plan.clustered && (seq <= first || self.plan.lulls > 0 || self.has_rested(conv, seq)) {
                 // Nobody here had to know of it: a home that begins to keep a conversation, perhaps after a lull, starts at its head.
                 continue;
             }
@@ -269,6 +269,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Whether between what was said here before a foreign message and what was said after it the home may have let go of the conversation.
+    fn has_rested(&self, conv: ConvId, seq: u64) -> bool {
+        let rows = self.truth.convs.get(&conv).map(Vec::as_slice).unwrap_or_default();
+        let (before, after) = rows.split_at((seq as usize).min(rows.len()));
+        let ours = |message: &&Message| message.post.is_some();
+        let (last, next) = (before.iter().rfind(ours), after.iter().find(ours));
+        last.zip(next).is_none_or(|(last, next)| next.ts.saturating_sub(last.ts) >= CONV_IDLE_MS)
     }
 
     /// Of the strangers' messages a legacy session gets the newest that nobody has confirmed, and no more than it may.

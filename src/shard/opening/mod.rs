@@ -10,6 +10,7 @@ mod members;
 mod ready;
 
 use crate::ids::{ConnId, GroupId, Seq};
+use crate::limits;
 use crate::shard::PlantedBug;
 use crate::shard::asks::Purpose;
 use crate::shard::catching_up::CatchingUp;
@@ -78,10 +79,11 @@ impl Opening {
         }
         sessions.roster.add_session(&mut sessions.table, user, conn.slot);
         io.tally.users_online = sessions.roster.users_online() as u64;
-        sessions.make_room(io, user, conn, hello);
-        sessions.has_come(io, user, conn);
         if io.quiescing || io.closing {
             return sessions.close(io, conn, CloseCode::Shutdown);
+        }
+        if sessions.opening_of(user) > limits::OPENINGS_PER_USER_MAX {
+            return sessions.close(io, conn, CloseCode::Unavailable);
         }
         if self.arrivals.come(io.now_ms(), conn) {
             self.ask_open(io, sessions, conn);
@@ -197,7 +199,8 @@ impl Opening {
         }
     }
 
-    /// The session is in full use from now on.
+    /// The session is in full use from now on: it may take the place of others now, and not before.
+    /// The store has let it in, and its peer has had the time to be seen gone.
     pub(in crate::shard) fn opened(
         &mut self,
         io: &mut Io,
@@ -205,13 +208,20 @@ impl Opening {
         catching_up: &mut CatchingUp,
         conn: ConnId,
     ) {
+        let Some(session) = sessions.table.get(conn) else { return };
+        let (user, is_guest) = (session.user, session.profile == Profile::Room);
+        if !is_guest && !sessions.make_room(io, user, conn) {
+            return sessions.close(io, conn, CloseCode::Replaced);
+        }
         let Some(session) = sessions.table.get_mut(conn) else { return };
         session.phase = Phase::Open;
-        let user = session.user;
         if let Some(trouble) = session.trouble.as_mut() {
             trouble.left.clear();
         }
         session.tidy(&mut io.held);
+        if !is_guest {
+            sessions.has_come(io, user, conn);
+        }
         if !sessions.has_more_to_tell(io, conn) {
             sessions.ask_flush(io, conn);
         }

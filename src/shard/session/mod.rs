@@ -260,14 +260,6 @@ impl Session {
         LoginId::new(u32::from_le_bytes([a, b, c, 0]))
     }
 
-    /// Whether it is the device that `hello` comes from, which says which one it is.
-    pub(in crate::shard) fn is_device_of(&self, hello: &Hello) -> bool {
-        hello.device_tag != 0
-            && self.device == hello.device
-            && self.device_tag == low_bytes(hello.device_tag.into())
-            && self.device_tag != low_bytes(0)
-    }
-
     /// What its device is called, as far as it is kept; 0: it has not said.
     pub(in crate::shard) const fn tag(&self) -> u32 {
         let [a, b, c] = self.device_tag;

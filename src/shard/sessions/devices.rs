@@ -2,49 +2,68 @@
 //!
 //! Owns: the policy, as data. The newest device stays, the oldest one of its class, or of all, is
 //! closed with [`CloseCode::Replaced`], which tells its client not to come back by itself: so two
-//! devices cannot push each other out for ever.
+//! devices cannot push each other out for ever. A session counts once it is open: one that the
+//! store does not let in, or that is gone by then, costs no other its place.
 //! Never: looks at the protocol. Browser tabs are devices, too, and live side by side (contract,
 //! part F, point 10).
 
 use crate::ids::{ConnId, UserId};
-use crate::shard::event::Hello;
 use crate::shard::io::Io;
+use crate::shard::session::Phase;
 use crate::shard::sessions::Sessions;
 use crate::wire::{CloseCode, Device};
 
 impl Sessions {
-    /// A session of the user has been registered: whoever is too many now is closed, the oldest
-    /// first.
-    pub(in crate::shard) fn make_room(&mut self, io: &mut Io, user: UserId, newest: ConnId, hello: &Hello) {
-        let (policy, device) = (io.setup.devices, hello.device);
+    /// A session of the user opens: those that are too many then are closed, the oldest first.
+    /// Sessions that are about to open have no place yet, and take none from others. `false`: it is
+    /// itself the oldest, because all that came after it have opened sooner.
+    #[must_use]
+    pub(in crate::shard) fn make_room(&mut self, io: &mut Io, user: UserId, newest: ConnId) -> bool {
+        let Some(new) = self.table.get(newest) else { return false };
+        let (policy, device, tag) = (io.setup.devices, new.device, new.tag());
         // A device that has come back without its old connection having been missed needs one
         // place, not two.
-        if hello.device_tag != 0 {
+        if tag != 0 {
             for slot in self.roster.sessions_of(&self.table, user) {
                 if let Some(conn) = self.table.name(slot).filter(|&conn| conn != newest)
                     && let Some(old) = self.table.get(conn)
-                    && old.is_device_of(hello)
+                    && (old.phase, old.device, old.tag()) == (Phase::Open, device, tag)
                 {
                     self.close(io, conn, CloseCode::Replaced);
                 }
             }
         }
         // A user's sessions stand in the order in which they came.
-        let here: Vec<(ConnId, Device)> =
-            self.roster.sessions_of(&self.table, user).into_iter().filter_map(|slot| self.device_at(slot)).collect();
+        let here: Vec<(ConnId, Device)> = self
+            .roster
+            .sessions_of(&self.table, user)
+            .into_iter()
+            .filter_map(|slot| self.device_at(slot, newest))
+            .collect();
         let of_class: Vec<ConnId> = here.iter().filter(|&&(_, other)| other == device).map(|&(conn, _)| conn).collect();
         let mut leaving: Vec<ConnId> =
             of_class.iter().copied().take(of_class.len().saturating_sub(policy.of(device))).collect();
         let staying = here.iter().map(|&(conn, _)| conn).filter(|conn| !leaving.contains(conn));
         let surplus = (here.len() - leaving.len()).saturating_sub(policy.total);
         leaving.extend(staying.take(surplus).collect::<Vec<_>>());
-        for conn in leaving {
+        let stays = !leaving.contains(&newest);
+        for conn in leaving.into_iter().filter(|conn| *conn != newest) {
             self.close(io, conn, CloseCode::Replaced);
         }
+        stays
     }
 
-    fn device_at(&self, slot: u32) -> Option<(ConnId, Device)> {
+    /// The device of a session that is open, or of the one that opens.
+    fn device_at(&self, slot: u32, newest: ConnId) -> Option<(ConnId, Device)> {
         let conn = self.table.name(slot)?;
-        Some((conn, self.table.get(conn)?.device))
+        let session = self.table.get(conn).filter(|session| session.phase == Phase::Open || conn == newest)?;
+        Some((conn, session.device))
+    }
+
+    /// Sessions of a user that are about to open.
+    pub(in crate::shard) fn opening_of(&self, user: UserId) -> usize {
+        let slots = self.roster.sessions_of(&self.table, user).into_iter();
+        let sessions = slots.filter_map(|slot| self.table.get(self.table.name(slot)?));
+        sessions.filter(|session| session.phase == Phase::Opening).count()
     }
 }

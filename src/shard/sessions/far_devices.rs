@@ -77,7 +77,7 @@ fn surplus(policy: &DevicePolicy, mut all: Vec<(u16, FarDevice)>) -> Vec<(u16, u
 }
 
 impl Sessions {
-    /// A session has been registered.
+    /// A session has opened.
     pub(in crate::shard) fn has_come(&mut self, io: &mut Io, user: UserId, conn: ConnId) {
         if io.setup.clustered && self.table.get(conn).is_some() {
             let here = self.devices_of(user).into_iter().map(|(_, device)| device.opened_ms);

@@ -1,7 +1,107 @@
 //! Sessions of which the store has not said yet who they are.
 
+use super::far::{one_of_several, words_told};
 use super::*;
+use crate::shard::far::FarWord;
 use crate::wire::CloseCode;
+
+/// The sessions that were closed, each with its code.
+fn closed(world: &World) -> Vec<(String, u16)> {
+    let lines = world.trace.lines().filter_map(|line| line.trim().split_once(": close "));
+    lines.map(|(name, code)| (name.to_owned(), code.parse().expect("a code"))).collect()
+}
+
+/// As many sessions as the policy of these tests allows, and all of them open.
+fn full() -> World {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    for name in ["a: open", "a1: open", "a2: open", "a3: phone"] {
+        world.line(name);
+        world.settle();
+    }
+    world.line("wait 1000");
+    world.settle();
+    world.trace.clear();
+    world
+}
+
+#[test]
+fn a_session_that_is_not_let_in_takes_the_place_of_none() {
+    for (token_epoch, banned, code) in [(1, false, CloseCode::BadToken), (0, true, CloseCode::Banned)] {
+        let mut world = full();
+        (world.db.token_epoch, world.db.banned) = (token_epoch, banned);
+        for name in ["a4", "a5", "a6"] {
+            world.line(&format!("{name}: open"));
+            world.line(&format!("{name}: phone"));
+            world.settle();
+            world.line("wait 1000");
+            world.settle();
+        }
+        let closed = closed(&world);
+        assert_eq!(closed.len(), 6, "{}", world.trace);
+        assert!(closed.iter().all(|(name, with)| name.as_str() > "a3" && *with == code.code()), "{}", world.trace);
+    }
+}
+
+#[test]
+fn a_session_whose_peer_is_gone_before_it_opens_takes_the_place_of_none() {
+    let mut world = full();
+    world.line("hold store");
+    for name in ["a4", "a5", "a6"] {
+        world.line(&format!("{name}: phone"));
+        world.settle();
+        world.line(&format!("{name}: gone"));
+        world.settle();
+    }
+    world.line("release store");
+    world.line("wait 1000");
+    world.settle();
+    assert_eq!(closed(&world), [], "{}", world.trace);
+    // One that stays does take it, once it is let in.
+    world.line("hold store");
+    world.line("a7: phone");
+    world.settle();
+    assert_eq!(closed(&world), [], "{}", world.trace);
+    world.line("release store");
+    world.line("wait 1000");
+    world.settle();
+    assert_eq!(closed(&world), [("a3".to_owned(), CloseCode::Replaced.code())], "{}", world.trace);
+}
+
+#[test]
+fn other_gateways_hear_of_a_session_when_it_is_let_in() {
+    let (mut world, _) = one_of_several();
+    let shard = usize::from(shard_of(user_of("c"), SHARDS).0);
+    let rows = [(user_of("c"), true)].into();
+    world.step(shard, Event::Far(crate::shard::far::FarIn::Elsewhere { rows }));
+    let told = |world: &mut World| {
+        words_told(world).into_iter().filter(|word| matches!(word, FarWord::Devices { .. })).count()
+    };
+    world.db.banned = true;
+    world.line("c: open");
+    world.line("wait 1000");
+    world.settle();
+    assert_eq!(told(&mut world), 0, "{}", world.trace);
+    world.db.banned = false;
+    world.line("c1: open");
+    world.line("wait 1000");
+    world.settle();
+    assert_eq!(told(&mut world), 1, "{}", world.trace);
+}
+
+#[test]
+fn a_user_may_have_so_many_sessions_that_are_about_to_open() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    world.line("hold store");
+    for n in 0..limits::OPENINGS_PER_USER_MAX + 3 {
+        world.line(&format!("a{n}: open"));
+    }
+    world.settle();
+    let last = |n: usize| (format!("a{}", limits::OPENINGS_PER_USER_MAX + n), CloseCode::Unavailable.code());
+    assert_eq!(closed(&world), [last(0), last(1), last(2)], "{}", world.trace);
+    world.line("b: open");
+    world.settle();
+    assert_eq!(closed(&world).len(), 3, "another user has places of its own");
+}
 
 #[test]
 fn a_store_that_never_answers_holds_nobody_for_ever() {
