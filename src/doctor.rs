@@ -4,13 +4,15 @@
 //! Owns: [`examine`], the list of checks, and how a finding is shown. Never: changes anything but a
 //! file of its own in the data directory, for the time of a sync, and an object of its own in the
 //! object store, which it removes. To add a check:
-//! a function from what was read to a [`Finding`], in `kernel`, `host` or `storage`, and a line in
-//! its list.
+//! a function from what was read to a [`Finding`], in `kernel`, `host`, `storage`, `reach` or
+//! `running`, and a line in its list.
 
 mod disk;
 mod host;
 mod kernel;
 mod machine;
+mod reach;
+mod running;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -156,15 +158,18 @@ impl Report {
     }
 }
 
-/// Looks at everything.
+/// Looks at everything. `scrape` is what a gateway that runs on this configuration says in its
+/// metrics, if there is one.
 #[must_use]
-pub fn examine(machine: &Machine, config: &Config, target_connections: u64) -> Report {
+pub fn examine(machine: &Machine, config: &Config, scrape: Option<&str>, target_connections: u64) -> Report {
     let need = Need::of(config, target_connections);
     let mut findings = kernel::findings(machine, &need);
     findings.extend(host::findings(machine, &need));
     findings.extend(disk::findings(&config.data));
     findings.extend(storage::findings(config));
     findings.extend(config.objects.as_ref().map(storage::objects));
+    findings.extend(reach::findings(config));
+    findings.extend(running::findings(scrape, &need));
     let verdict = findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
     Report { target_connections, verdict, findings }
 }

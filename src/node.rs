@@ -12,6 +12,7 @@ mod settings;
 mod signals;
 mod stop;
 mod supervisor;
+mod surroundings;
 mod tls;
 
 use std::convert::Infallible;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use imgate_tls::Certificates;
+use imgate_tls::{Acceptor, Certificates};
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -34,6 +35,7 @@ use self::settings::{Counts, allowed, jwt_settings, start_hooks, trails, upload_
 use self::signals::Wish;
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
+use self::surroundings::{Lookout, Surroundings};
 use crate::api::admin::ReloadWish;
 use crate::api::services::ShardAccess;
 use crate::api::{self, ApiHandle};
@@ -46,7 +48,7 @@ use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts,
 use crate::hooks::{Hooks, Telling};
 use crate::ids::ShardId;
 use crate::limits::{
-    CERTIFICATES_LOOK_MS, DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, WELCOME_MS_MAX,
+    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, SURROUNDINGS_LOOK_MS, WELCOME_MS_MAX,
 };
 use crate::log::Log;
 use crate::log::trail::Trails;
@@ -113,6 +115,8 @@ pub struct Node {
     store: Store,
     api: ApiHandle,
     certificates: Option<Arc<Certificates>>,
+    around: Arc<Surroundings>,
+    lookout: Lookout,
     cluster: Option<Cluster>,
     /// Tells the webhooks.
     telling: Telling,
@@ -228,7 +232,8 @@ impl Node {
         let (hooks, telling) = start_hooks(config, &counts).context("cannot start the webhooks")?;
         let trails = trails(config)?;
         let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
-        let numbers = (pressure.max(), certificates.clone(), cluster.as_ref().map(Cluster::numbers));
+        let around = Arc::new(Surroundings::new((clock, start_ms), config.data.clone(), certificates.clone()));
+        let numbers = (pressure.max(), Arc::clone(&around), cluster.as_ref().map(Cluster::numbers));
         let process = (start_ms, lost_log_lines);
         let metrics = scraper(&board, config, &store, &counts, process, numbers, (&fingerprint, &trails));
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
@@ -240,19 +245,12 @@ impl Node {
         let api = api::start(setup).context("cannot start the control plane")?;
         // After everything else has its descriptors.
         let common = Common::new(config, tuning, (clock, boot), &store, judge, &api, pressure, (hooks, trails.clone()));
+        around.allow(common.conns_max);
         let fixed = Fixed { key, conns_max: common.conns_max, trusted_proxies: config.trusted_proxies.clone() };
-        let (ready, all_ready) = bounded(usize::from(shards));
-        let (alive, ended) = bounded(0);
-        for (poll, seat) in mesh.seats {
-            let id = seat.me();
-            let publisher = board.publisher(id, clock.now().mono_ms).context("a shard has no place on the board")?;
-            let listeners =
-                [&mut public, &mut proxied, &mut tls].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
-            let acceptor = certificates.as_ref().map(|all| tls::acceptor(config, &secret, all)).transpose()?;
-            let parts = common.parts((poll, seat), listeners, acceptor, publisher);
-            start_shard(id, parts, ready.clone(), alive.clone())?;
-        }
-        await_shards(&all_ready, shards)?;
+        let listeners =
+            || [&mut public, &mut proxied, &mut tls].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
+        let acceptor = || certificates.as_ref().map(|all| tls::acceptor(config, &secret, all)).transpose();
+        let ended = start_shards(&common, mesh.seats, &board, listeners, acceptor)?;
         announce(&addresses, shards, admin_address);
         let (orders, progress) = (mesh.orders, mesh.progress);
         Ok(Self {
@@ -273,6 +271,8 @@ impl Node {
             store,
             api,
             certificates,
+            around,
+            lookout: Lookout::default(),
             cluster,
             telling,
             _memory: memory,
@@ -284,9 +284,9 @@ impl Node {
     }
 
     /// Waits until something is wanted: by a signal, or at the admin port. Looks meanwhile
-    /// whether a certificate was renewed.
-    fn next_wish(&self, signals: &Receiver<Wish>) -> Asked {
-        let look = Duration::from_millis(CERTIFICATES_LOOK_MS);
+    /// at what is around the gateway.
+    fn next_wish(&mut self, signals: &Receiver<Wish>) -> Asked {
+        let look = Duration::from_millis(SURROUNDINGS_LOOK_MS);
         loop {
             crossbeam_channel::select! {
                 recv(signals) -> wish => return match wish {
@@ -295,24 +295,23 @@ impl Node {
                 },
                 recv(self.drain_asked) -> _ => return Asked::Stop,
                 recv(self.reload_asked) -> whom => return whom.map_or(Asked::Stop, |whom| Asked::Reload(Some(whom))),
-                default(look) => self.look_at_certificates(),
+                default(look) => self.look_around(),
             }
         }
     }
 
     /// Reads the certificates again. Connections do not notice; a pair that does not fit stays as
-    /// it was.
-    pub fn reload_certificates(&self) {
-        if let Some(certificates) = &self.certificates {
-            tls::reload(certificates);
-        }
+    /// it was, and why is answered.
+    pub fn reload_certificates(&self) -> Vec<String> {
+        self.certificates.as_deref().map(tls::reload).unwrap_or_default()
     }
 
-    /// Reads them again if a file has changed.
-    fn look_at_certificates(&self) {
+    /// Reads certificates again if a file has changed, and tells the log what has changed around.
+    fn look_around(&mut self) {
         if self.certificates.as_ref().is_some_and(|certificates| certificates.changed()) {
             self.reload_certificates();
         }
+        self.lookout.look(&self.around.numbers());
     }
 
     /// The public addresses, with the ports that the kernel chose: plain ones, those with the PROXY
@@ -344,8 +343,26 @@ fn probe_addresses(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn await_shards(ready: &Receiver<()>, shards: u16) -> anyhow::Result<()> {
-    (0..shards).try_for_each(|_| ready.recv()).context("a shard has ended at its start")
+/// Starts each shard with listeners of its own, and waits until they turn. What is returned says
+/// when the last one has ended.
+fn start_shards(
+    common: &Common<'_>,
+    seats: Vec<ShardEnd<HandOver>>,
+    board: &Board,
+    mut listeners: impl FnMut() -> [Vec<TcpListener>; 3],
+    acceptor: impl Fn() -> anyhow::Result<Option<Acceptor>>,
+) -> anyhow::Result<Receiver<Infallible>> {
+    let shards = seats.len();
+    let (ready, all_ready) = bounded(shards);
+    let (alive, ended) = bounded(0);
+    for (poll, seat) in seats {
+        let (id, now_ms) = (seat.me(), common.clock.now().mono_ms);
+        let publisher = board.publisher(id, now_ms).context("a shard has no place on the board")?;
+        let parts = common.parts((poll, seat), listeners(), acceptor()?, publisher);
+        start_shard(id, parts, ready.clone(), alive.clone())?;
+    }
+    (0..shards).try_for_each(|_| all_ready.recv()).context("a shard has ended at its start")?;
+    Ok(ended)
 }
 
 /// What every shard is given alike.
@@ -407,7 +424,7 @@ impl<'a> Common<'a> {
         &self,
         (poll, seat): ShardEnd<HandOver>,
         [listeners, proxy_listeners, tls_listeners]: [Vec<TcpListener>; 3],
-        acceptor: Option<imgate_tls::Acceptor>,
+        acceptor: Option<Acceptor>,
         publisher: Publisher,
     ) -> Parts {
         Parts {
@@ -630,7 +647,7 @@ fn scraper(
     store: &Store,
     counts: &Counts,
     (start_ms, lost_log_lines): (u64, LostLines),
-    (memory_max, certificates, cluster): (u64, Option<Arc<Certificates>>, Option<Numbers>),
+    (memory_max, around, cluster): (u64, Arc<Surroundings>, Option<Numbers>),
     (fingerprint, trails): (&Arc<Mutex<String>>, &Trails),
 ) -> api::admin::Metrics {
     let (board, store, counts, fingerprint) = (board.clone(), store.clone(), counts.clone(), Arc::clone(fingerprint));
@@ -649,13 +666,13 @@ fn scraper(
             shards: &shards,
             accounts: &counts.accounts,
             http: &counts.http,
-            store: stored.then(|| store_numbers(&store)),
+            store: stored.then(|| store_numbers(&store, !unready.store)),
             cluster: cluster.as_ref().map(|numbers| *numbers.lock()).as_ref(),
             lost_log_lines: lost_log_lines(),
             trail_left_out: trails.left_out(),
             files: counts.files.numbers(),
             objects: counts.objects.as_deref().map(ObjectStore::counts),
-            tls_not_after_s: certificates.as_ref().map(|certificates| certificates.not_after_s()),
+            surroundings: around.numbers(),
             process: ProcessNumbers {
                 memory_max: Some(memory_max),
                 ..ProcessNumbers::read_quickly(start_ms, descriptors.map(|own| own + connections))
@@ -733,10 +750,11 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
 }
 
 /// The store's own counters under the names that a scrape shows.
-fn store_numbers(store: &Store) -> StoreNumbers {
+/// `answers`: it has just taken a ping, which a store that has nothing to write notices first.
+fn store_numbers(store: &Store, answers: bool) -> StoreNumbers {
     let gauges = store.gauges();
     StoreNumbers {
-        up: gauges.is_ready(),
+        up: gauges.is_ready() && answers,
         writes_queued: gauges.writes_queued as u64,
         reads_queued: gauges.reads_queued.map(|reads| reads as u64),
         reads_late: gauges.reads_late,

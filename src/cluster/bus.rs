@@ -192,6 +192,17 @@ async fn next(heard: &mut Option<Heard>) -> Option<async_nats::Message> {
 /// What comes on both subjects.
 type Heard = stream::Select<Subscriber, Subscriber>;
 
+/// See [`super::probe`].
+pub(super) async fn probe(servers: &[String]) -> Result<(), String> {
+    let patience = Duration::from_millis(BUS_CONNECT_MS);
+    let options = ConnectOptions::new().name("imgate doctor").connection_timeout(patience);
+    let taken = async {
+        let client = options.connect(servers).await.map_err(|error| error.to_string())?;
+        client.flush().await.map_err(|error| error.to_string())
+    };
+    tokio::time::timeout(2 * patience, taken).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+}
+
 /// A client that connects again and again, and its subscriptions.
 async fn connect(servers: &[String], mine: [Subject; 2], events: mpsc::Sender<Event>) -> Option<(Client, Heard)> {
     let options = ConnectOptions::new()

@@ -33,6 +33,18 @@ pub fn is_server(text: &str) -> bool {
     bus::is_server(text)
 }
 
+/// Tries whether a server of the bus lets this machine in. Waits some seconds at most.
+///
+/// # Errors
+/// Why not, without passwords.
+pub fn probe(servers: &[String]) -> Result<(), String> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let outcome = runtime.block_on(bus::probe(servers));
+    // A name service that hangs is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
 /// What shards call when they have something for the thread of the cluster, and what it waits for.
 #[must_use]
 pub fn bell() -> (Wake, Arc<Notify>) {

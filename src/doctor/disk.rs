@@ -9,6 +9,7 @@ use rustix::fs::statvfs;
 
 use super::{Finding, Severity, bytes};
 use crate::clock::Clock;
+use crate::limits::DATA_ROOM_BYTES_MIN;
 
 /// Syncs that are timed.
 const SYNCS: usize = 20;
@@ -18,8 +19,7 @@ const SYNC_BYTES: usize = 4096;
 const SYNC_SLOW: Duration = Duration::from_millis(20);
 /// No disk is so quick: nothing was made safe.
 const SYNC_UNREAL: Duration = Duration::from_micros(15);
-/// Less room than this ends the service soon, and less than that at once.
-const ROOM_SOON: u64 = 1 << 30;
+/// Less room than this ends the service at once.
 const ROOM_NOW: u64 = 64 << 20;
 
 pub(super) fn findings(data: &Path) -> Vec<Finding> {
@@ -42,12 +42,12 @@ fn room(data: &Path) -> Finding {
     let found = format!("{} of {} free at {}", bytes(free), bytes(total), place.display());
     let severity = match free {
         ..ROOM_NOW => Severity::Stops,
-        ROOM_NOW..ROOM_SOON => Severity::Warning,
+        ROOM_NOW..DATA_ROOM_BYTES_MIN => Severity::Warning,
         _ => return Finding::ok(WHAT, found),
     };
     let why = "without room nothing is stored, and every message is refused (`busy`)";
     Finding::bad(severity, WHAT, found, why)
-        .wanted(bytes(ROOM_SOON))
+        .wanted(bytes(DATA_ROOM_BYTES_MIN))
         .mend("keep_age = \"90d\" in the configuration removes older messages; or another disk for --data")
 }
 

@@ -7,6 +7,8 @@ use clap::Args;
 use imgate::config::Config;
 use imgate::doctor::{Machine, Severity, examine};
 
+use super::ask::{address, ask_well};
+
 /// The arguments.
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
@@ -25,7 +27,9 @@ const EXIT_STOPS: u8 = 4;
 
 /// Looks and prints.
 pub(crate) fn run(config: &Config, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let report = examine(&Machine::this(), config, args.target_connections);
+    // Without a gateway that runs, the rest is told all the same.
+    let scrape = ask_well(address(config), "GET", "/metrics", None).ok();
+    let report = examine(&Machine::this(), config, scrape.as_deref(), args.target_connections);
     let text = if args.json { format!("{}\n", report.json()) } else { report.text() };
     io::stdout().write_all(text.as_bytes())?;
     Ok(match report.verdict {

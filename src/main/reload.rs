@@ -26,16 +26,21 @@ pub(crate) fn run(config: &Config, args: &ReloadArgs) -> anyhow::Result<()> {
         (422, why) => bail!("the configuration stays as it is: {}", why.trim_end()),
         (status, why) => bail!("the gateway at {to} answers {status}: {}", why.trim_end()),
     };
+    let reloaded: Value = serde_json::from_str(&body).context("that is no JSON")?;
+    let list =
+        |key: &str| -> Vec<&str> { reloaded[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect() };
     let mut out = io::stdout().lock();
     if args.json {
-        return Ok(writeln!(out, "{body}")?);
+        writeln!(out, "{body}")?;
+    } else {
+        for (key, words) in [("in_force", "in force now"), ("needs_restart", "waits for a restart")] {
+            let keys = list(key);
+            let keys = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
+            writeln!(out, "{words}: {keys}")?;
+        }
     }
-    let reloaded: Value = serde_json::from_str(&body).context("that is no JSON")?;
-    for (key, words) in [("in_force", "in force now"), ("needs_restart", "waits for a restart")] {
-        let keys = reloaded[key].as_array().map(Vec::as_slice).unwrap_or_default();
-        let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
-        let keys = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
-        writeln!(out, "{words}: {keys}")?;
+    match list("refused")[..] {
+        [] => Ok(()),
+        ref why => bail!("a certificate stays as it was: {}", why.join("; ")),
     }
-    Ok(())
 }

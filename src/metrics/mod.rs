@@ -22,6 +22,7 @@ pub mod objects;
 pub mod process;
 pub mod render;
 pub mod spans;
+pub mod surroundings;
 pub mod tally;
 pub mod threads;
 pub mod top;

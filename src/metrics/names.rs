@@ -65,11 +65,13 @@ metrics! {
     SHARDS = Gauge "imgate_shards" [] "Shard threads.";
 
     SHARD_CONNECTIONS = Gauge "imgate_connections" ["shard"] "Sockets that a shard holds, with those whose request head is not read yet.";
+    CONNECTIONS_MAX = Gauge "imgate_connections_max" [] "Connections that there may be: max_connections, or what the descriptor limit allows if that is less.";
     HEADS_PENDING = Gauge "imgate_heads_pending" [] "Connections without a complete request head.";
     ACCEPTED = Counter "imgate_accepted_total" [] "Connections accepted on the public addresses.";
     GATE_REFUSED = Counter "imgate_gate_refused_total" ["reason"] "Connections refused or lost before they were upgraded or handed to the control plane.";
     TLS_HANDSHAKES = Counter "imgate_tls_handshakes_total" ["outcome"] "TLS handshakes by how they ended: with a session of TLS 1.3 or 1.2, full or resumed by a ticket, or without one.";
     TLS_NOT_AFTER = Gauge "imgate_tls_not_after_seconds" [] "When the first of the certificates that are served ends, in seconds since 1970; absent without listen_tls.";
+    TLS_REFUSED = Gauge "imgate_tls_refused_certificates" [] "Certificates whose files cannot be served as they are now; what was read before is served still. Absent without listen_tls.";
     HEAVY = Gauge "imgate_connections_heavy" [] "Connections that used up their share of a turn and wait for the next one among others of their kind.";
     INBOUND = Gauge "imgate_inbound_bytes" [] "Bytes that are kept of what clients have begun to send: parts of messages and of request heads, sessions that are not read now; bounded by inbound_budget.";
     INBOUND_ENDED = Counter "imgate_inbound_ended_total" ["why"] "Connections ended because of what they had begun to send: inbound_budget was exceeded and they had the most for the longest, or their message was not whole in time.";
@@ -228,6 +230,9 @@ metrics! {
     PROCESS_FDS_MAX = Gauge "process_max_fds" [] "Descriptors that the process may open.";
     PROCESS_THREADS = Gauge "process_threads" [] "Threads of the process.";
     PROCESS_START = Gauge "process_start_time_seconds" [] "Unix time at which the process started.";
+    CLOCK_MOVED = Gauge "imgate_clock_moved_seconds" [] "By how much the system's clock was set since the start of the process, forwards or backwards: a jump is a clock that was stepped.";
+    DATA_FREE = Gauge "imgate_data_free_bytes" [] "Room on the disk of the data directory; absent without one.";
+    DATA_SIZE = Gauge "imgate_data_size_bytes" [] "The size of that disk.";
 }
 
 /// Labels of commands, in the order of [`super::Tally::commands`].

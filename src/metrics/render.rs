@@ -17,6 +17,7 @@ use super::names::{self, Metric, MetricKind};
 use super::objects::{ObjectCounts, ObjectOperation, ObjectOutcome};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
+use super::surroundings::SurroundingNumbers;
 use super::tally::{
     DriverTally, GateRefusal, HandshakeEnd, InboundEnd, InflateRefusal, Merged, Revocation, Slowness, Tally,
 };
@@ -164,8 +165,8 @@ pub struct Scrape<'a> {
     pub files: FileNumbers,
     /// What is asked of an object store; `None`: files lie in a folder.
     pub objects: Option<&'a ObjectCounts>,
-    /// When the first certificate ends, in seconds since 1970; `None` without TLS.
-    pub tls_not_after_s: Option<u64>,
+    /// What is around the gateway.
+    pub surroundings: SurroundingNumbers,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -180,7 +181,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.one(names::READY, u8::from(!reasons.contains(&true)));
     page.by_label(names::NOT_READY, names::NOT_READY_LABELS, |index| reasons.get(index).copied().map_or(0, u64::from));
     page.one(names::SHARDS, scrape.shards.len());
-    connections(&mut page, scrape.shards, scrape.tls_not_after_s);
+    connections(&mut page, scrape.shards, &scrape.surroundings);
     page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
     http(&mut page, scrape.http);
     sessions(&mut page, scrape.shards);
@@ -204,6 +205,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
         object_store(&mut page, objects);
     }
     process(&mut page, &scrape.process, scrape.threads);
+    surroundings(&mut page, &scrape.surroundings);
     page.end()
 }
 
@@ -251,8 +253,9 @@ fn cluster(page: &mut Page, numbers: &ClusterNumbers) {
     page.one(names::DIGEST_HOLES, counts.holes);
 }
 
-fn connections(page: &mut Page, shards: &[ShardReport], tls_not_after_s: Option<u64>) {
+fn connections(page: &mut Page, shards: &[ShardReport], around: &SurroundingNumbers) {
     page.per_shard(names::SHARD_CONNECTIONS, shards, |report| report.driver.connections);
+    page.one(names::CONNECTIONS_MAX, around.connections_max);
     page.one(names::HEADS_PENDING, sum_driver(shards, |driver| driver.heads_pending));
     page.one(names::ACCEPTED, sum_driver(shards, |driver| driver.accepted));
     page.by_label(names::GATE_REFUSED, GateRefusal::ALL.map(GateRefusal::label), |index| {
@@ -261,8 +264,9 @@ fn connections(page: &mut Page, shards: &[ShardReport], tls_not_after_s: Option<
     page.by_label(names::TLS_HANDSHAKES, HandshakeEnd::ALL.map(HandshakeEnd::label), |index| {
         sum_driver(shards, |driver| driver.handshakes.get(index).copied().unwrap_or_default())
     });
-    if let Some(seconds) = tls_not_after_s {
-        page.one(names::TLS_NOT_AFTER, seconds);
+    if let Some(certificates) = around.certificates {
+        page.one(names::TLS_NOT_AFTER, certificates.not_after_s);
+        page.one(names::TLS_REFUSED, certificates.refused);
     }
     page.one(names::HEAVY, sum_driver(shards, |driver| driver.heavy));
     page.one(names::INBOUND, sum_driver(shards, |driver| driver.inbound));
@@ -469,6 +473,12 @@ fn object_store(page: &mut Page, counts: &ObjectCounts) {
     page.by_label(names::OBJECT_STORE_BYTES, names::OBJECT_DIRECTIONS, |index| {
         counts.bytes().get(index).copied().unwrap_or_default()
     });
+}
+
+fn surroundings(page: &mut Page, around: &SurroundingNumbers) {
+    page.one(names::CLOCK_MOVED, around.clock_moved_ms as f64 / 1000.0);
+    page.if_known(names::DATA_FREE, around.data_disk.map(|[free, _]| free));
+    page.if_known(names::DATA_SIZE, around.data_disk.map(|[_, size]| size));
 }
 
 fn process(page: &mut Page, process: &ProcessNumbers, threads: &[(String, f64)]) {

@@ -42,12 +42,14 @@ impl Reloading {
     /// # Errors
     /// Nothing has changed; why.
     pub(super) fn reload(&mut self, node: &mut Node, log: &Log, by: &str) -> Result<Reloaded, String> {
-        let outcome = self.try_reload(node, log).map_err(|error| format!("{error:#}"));
+        let mut outcome = self.try_reload(node, log).map_err(|error| format!("{error:#}"));
+        // Whatever the settings are, their files may have changed.
+        let refused = node.reload_certificates();
         match &outcome {
-            Ok(Reloaded { in_force, needs_restart }) if needs_restart.is_empty() => {
+            Ok(Reloaded { in_force, needs_restart, .. }) if needs_restart.is_empty() => {
                 tracing::info!(?in_force, "the configuration was loaded again");
             }
-            Ok(Reloaded { in_force, needs_restart }) => {
+            Ok(Reloaded { in_force, needs_restart, .. }) => {
                 tracing::warn!(
                     ?in_force,
                     ?needs_restart,
@@ -56,12 +58,13 @@ impl Reloading {
             }
             Err(error) => tracing::error!("the configuration stays as it is: {error}"),
         }
-        // Whatever the settings are, their files may have changed.
-        node.reload_certificates();
+        if let Ok(reloaded) = &mut outcome {
+            reloaded.refused = refused;
+        }
         node.trails.reopen();
         node.trails.audit.say_deed("reload", || match &outcome {
-            Ok(Reloaded { in_force, needs_restart }) => json!({
-                "outcome": "ok", "by": by, "in_force": in_force, "needs_restart": needs_restart,
+            Ok(Reloaded { in_force, needs_restart, refused }) => json!({
+                "outcome": "ok", "by": by, "in_force": in_force, "needs_restart": needs_restart, "refused": refused,
             }),
             Err(_) => json!({ "outcome": "refused", "by": by }),
         });
@@ -88,6 +91,7 @@ fn compared(first: &Layers, last: &Layers, now: &Layers) -> Reloaded {
     Reloaded {
         in_force: of(TakesEffect::Reload, now.differing(last)),
         needs_restart: of(TakesEffect::Restart, now.differing(first)),
+        refused: Vec::new(),
     }
 }
 
@@ -249,7 +253,7 @@ mod tests {
     fn what_waits_for_a_restart_is_named_until_it_is_as_at_the_start() {
         let first = layers(&[("shards", "2"), ("upload_max", "1MiB")]);
         let second = layers(&[("shards", "3"), ("upload_max", "2MiB")]);
-        let both = Reloaded { in_force: vec!["upload_max"], needs_restart: vec!["shards"] };
+        let both = Reloaded { in_force: vec!["upload_max"], needs_restart: vec!["shards"], refused: vec![] };
         assert_eq!(compared(&first, &first, &second), both);
         assert_eq!(compared(&first, &second, &second), Reloaded { in_force: vec![], ..both.clone() });
         assert_eq!(compared(&first, &second, &first), Reloaded { needs_restart: vec![], ..both });
@@ -268,7 +272,7 @@ mod tests {
         assert_eq!(compared(&one, &one, &other), nothing);
         // Two that stand only together.
         let window = layers(&[("ping_after", "20s"), ("idle_after", "50s")]);
-        let back = Reloaded { in_force: vec!["ping_after", "idle_after"], needs_restart: vec![] };
+        let back = Reloaded { in_force: vec!["ping_after", "idle_after"], needs_restart: vec![], refused: vec![] };
         assert_eq!(compared(&window, &window, &layers(&[])), back);
     }
 }

@@ -1,7 +1,7 @@
 //! What a gateway with TLS listeners needs besides them: certificates, and what begins handshakes.
 //!
 //! Owns: when the certificates are read, and what is said about them in the log.
-//! Bounds: those of `imgate_tls`; a look at the files each [`crate::limits::CERTIFICATES_LOOK_MS`].
+//! Bounds: those of `imgate_tls`; a look at the files each [`crate::limits::SURROUNDINGS_LOOK_MS`].
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ pub(super) fn certificates(config: &Config) -> anyhow::Result<Option<Arc<Certifi
     Ok(Some(Arc::new(certificates)))
 }
 
-/// Reads them again.
-pub(super) fn reload(certificates: &Certificates) {
+/// Reads them again. Answers why some stay as they were.
+pub(super) fn reload(certificates: &Certificates) -> Vec<String> {
     let reloaded = certificates.reload();
     for why in &reloaded.refused {
         tracing::error!("a certificate stays as it is: {why}");
@@ -34,6 +34,7 @@ pub(super) fn reload(certificates: &Certificates) {
         tracing::info!(certificates = reloaded.taken, "certificates were loaded");
     }
     warn_of(certificates);
+    reloaded.refused.iter().map(ToString::to_string).collect()
 }
 
 /// Says what is allowed and not meant.

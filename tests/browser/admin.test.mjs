@@ -13,7 +13,7 @@ describe("the status page", () => {
     page.on("console", (message) => ["error", "warning"].includes(message.type()) && wrong.push(message.text()));
     page.on("pageerror", (error) => wrong.push(String(error)));
     await page.goto(`${gateway.adminUrl}/admin`);
-    await page.getByRole("status").filter({ hasText: /^ready$/ }).waitFor();
+    await page.getByRole("status").filter({ hasText: /^ready/ }).waitFor();
     // One session is open, and so a line is drawn.
     await page.locator("#tiles div", { hasText: "sessions" }).locator("b", { hasText: /^1$/ }).waitFor();
     // Each drawing makes its lines anew, so they are looked for each time.
@@ -24,14 +24,32 @@ describe("the status page", () => {
     assert.deepEqual(wrong, []);
   });
 
+  test("says what wants looking after although it is ready", async (t) => {
+    const { context } = await visit(t);
+    const page = await context.newPage();
+    const told = { imgate_bus_up: "0", imgate_tls_refused_certificates: "1", imgate_data_free_bytes: "5e8", imgate_clock_moved_seconds: "-7200" };
+    await page.route("**/metrics", async (route) => {
+      const text = await (await route.fetch()).text();
+      const others = text.split("\n").filter((line) => !Object.keys(told).some((name) => line.startsWith(`${name} `)));
+      await route.fulfill({ body: [...others, ...Object.entries(told).map(([name, value]) => `${name} ${value}`), ""].join("\n") });
+    });
+    await page.goto(`${gateway.adminUrl}/admin`);
+    await page.getByRole("status").filter({ hasText: "ready, but see below" }).waitFor();
+    const troubles = await page.locator("#troubles li").allTextContents();
+    for (const words of ["the bus between gateways", "the files of a certificate", "the disk is nearly full: 476.8 MiB left", "set by -7200 s"]) {
+      assert.ok(troubles.some((trouble) => trouble.includes(words)), `${words}: ${troubles}`);
+    }
+    assert.equal(troubles.length, 4, `${troubles}`);
+  });
+
   test("says when the gateway does not answer, and goes on when it does", async (t) => {
     const { context } = await visit(t);
     const page = await context.newPage();
     await page.goto(`${gateway.adminUrl}/admin`);
-    await page.getByRole("status").filter({ hasText: /^ready$/ }).waitFor();
+    await page.getByRole("status").filter({ hasText: /^ready/ }).waitFor();
     await page.route("**/metrics", (route) => route.abort());
     await page.getByRole("status").filter({ hasText: "does not answer" }).waitFor();
     await page.unroute("**/metrics");
-    await page.getByRole("status").filter({ hasText: /^ready$/ }).waitFor();
+    await page.getByRole("status").filter({ hasText: /^ready/ }).waitFor();
   });
 });

@@ -40,14 +40,18 @@ fn more_than_the_machine_has_is_told_by_the_exit_code() {
 #[test]
 fn it_works_beside_a_gateway_and_says_what_acks_survive() {
     let data = tempfile::tempdir().expect("a temporary directory");
-    let _gateway = Process::start(data.path());
-    let lax = doctor(data.path(), &["--target-connections", "1", "--sqlite-synchronous", "normal", "--json"]);
+    let gateway = Process::start(data.path());
+    let admin = gateway.admin.to_string();
+    let lax = ["--target-connections", "1", "--sqlite-synchronous", "normal", "--admin", &admin, "--json"];
+    let lax = doctor(data.path(), &lax);
     assert_eq!(lax.status.code(), Some(3), "{lax:?}");
     let report = findings(&lax);
     let survives = finding(&report, "what an ack survives");
     assert_eq!(survives["severity"], "warning");
     assert!(survives["mend"].as_str().is_some_and(|mend| mend.contains("full")), "{survives}");
     assert!(finding(&report, "sync of --data")["found"].as_str().is_some_and(|found| found.contains("ms")), "{report}");
+    assert_eq!(finding(&report, "the running gateway")["found"], "ready");
+    assert_eq!(finding(&report, "descriptors of the running gateway")["severity"], "ok");
     let text = doctor(data.path(), &["--target-connections", "100000000"]);
     let shown = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(shown.starts_with("for 100,000,000 connections\nSTOPS "), "the worst comes first: {shown}");

@@ -168,11 +168,11 @@ fn a_wrong_setting_keeps_a_gateway_from_starting_and_the_doctor_names_it() {
         let text = format!("{error:#}");
         assert!(text.contains(word) && text.contains(names) && text.contains(&endpoint), "{text}");
         assert!(!text.contains("not-the-secret") && !text.contains(SECRET_KEY), "{text}");
-        let report = examine(&Machine::this(), &config, 10);
+        let report = examine(&Machine::this(), &config, None, 10);
         let finding = report.findings.iter().find(|finding| finding.what == "files").expect("it is looked at");
         assert!(finding.severity == Severity::Stops && finding.found.contains(word), "{finding:?}");
     }
-    let report = examine(&Machine::this(), &with("s3_region", "us-east-1"), 10);
+    let report = examine(&Machine::this(), &with("s3_region", "us-east-1"), None, 10);
     let finding = report.findings.iter().find(|finding| finding.what == "files").expect("it is looked at");
     assert_eq!((finding.severity, s3.objects()), (Severity::Ok, 0), "{finding:?}");
 }
@@ -185,7 +185,7 @@ fn a_gateway_starts_without_its_store_and_uses_it_when_it_is_there() {
     let gateway = Gateway::start_with(1, 1, &settings(&endpoint, SECRET_KEY), Tuning::default());
     let token = gateway.token(1, Issuer::Own);
     assert_eq!(code(&upload(&gateway, &token, b"too early")), (503, "files_away".into()));
-    let report = examine(&Machine::this(), &config(gateway.data(), 1, &settings(&endpoint, SECRET_KEY)), 10);
+    let report = examine(&Machine::this(), &config(gateway.data(), 1, &settings(&endpoint, SECRET_KEY)), None, 10);
     let finding = report.findings.iter().find(|finding| finding.what == "files").expect("it is looked at");
     assert_eq!(finding.severity, Severity::Warning, "{finding:?}");
     s3.open();

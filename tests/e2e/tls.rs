@@ -501,6 +501,33 @@ fn sighup_loads_the_certificates_again_and_says_what_is_wrong_with_them() {
     process.signal(Signal::HUP);
     process.says("a certificate stays as it is");
     assert!(served(&renewed));
+    // An operator sees it without the log, too.
+    let told = |command: &str, more: &[&str]| {
+        let mut told = Command::new(env!("CARGO_BIN_EXE_imgate"));
+        told.arg(command).args(more).args([
+            "--admin",
+            &process.admin.to_string(),
+            "--listen-tls",
+            "127.0.0.1:0",
+            "--data",
+        ]);
+        told.arg(data.path()).arg("--tls-cert").arg(files.path().join("one.pem"));
+        let output = told.arg("--tls-key").arg(files.path().join("one.key")).output().expect("the binary runs");
+        let words = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&words).into_owned())
+    };
+    let (code, words) = told("reload", &[]);
+    assert!(code == Some(1) && words.contains("one.key"), "{words}");
+    let page = exchange(process.admin, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert!(page.contains("\nimgate_tls_refused_certificates 1\n"), "{page}");
+    let (code, words) = told("doctor", &["--target-connections", "1"]);
+    assert!(code == Some(4) && words.contains("STOPS    certificate: "), "{words}");
+    assert!(words.contains("the running gateway: refused 1 certificates"), "{words}");
+    write_pair(files.path(), "one");
+    fs::set_permissions(files.path().join("one.key"), fs::Permissions::from_mode(0o600)).expect("the file is ours");
+    assert_eq!(told("reload", &[]).0, Some(0));
+    let (_, words) = told("doctor", &["--target-connections", "1"]);
+    assert!(!words.contains("STOPS    certificate: ") && !words.contains("refused"), "{words}");
 }
 
 /// Whether a program is there; tests that use one that is not are skipped with a word.

@@ -50,6 +50,8 @@ struct Served {
     not_after_s: u64,
     /// What the files looked like when they were read last, with or without success.
     stamps: [Stamp; 2],
+    /// The last time without.
+    refused: bool,
 }
 
 /// What tells a file from what it was: changed in place, or replaced.
@@ -125,7 +127,7 @@ impl Certificates {
             }
             Err(error) => {
                 outcome.refused.push(error);
-                Served { stamps: stamps(&old.pair), ..old.clone() }
+                Served { stamps: stamps(&old.pair), refused: true, ..old.clone() }
             }
         };
         let served: Vec<Served> = self.served.load().iter().map(again).collect();
@@ -137,6 +139,12 @@ impl Certificates {
     #[must_use]
     pub fn changed(&self) -> bool {
         self.served.load().iter().any(|served| stamps(&served.pair) != served.stamps)
+    }
+
+    /// Pairs whose files cannot be served as they are now: what was read before is.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.served.load().iter().filter(|served| served.refused).count()
     }
 
     /// Seconds since 1970 at which the first certificate ends.
@@ -187,7 +195,7 @@ fn read_pair(pair: &Pair) -> Result<Served, CertificateError> {
     let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|why| {
         CertificateError::NoPair { certificate: pair.certificate.clone(), key: pair.key.clone(), why }
     })?;
-    Ok(Served { pair: pair.clone(), certified: Arc::new(certified), names, not_after_s, stamps })
+    Ok(Served { pair: pair.clone(), certified: Arc::new(certified), names, not_after_s, stamps, refused: false })
 }
 
 /// The names of a certificate, and when it ends.

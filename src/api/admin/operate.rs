@@ -47,6 +47,9 @@ pub struct Reloaded {
     pub in_force: Vec<&'static str>,
     /// Settings that are not what the gateway was started with, and wait for a restart.
     pub needs_restart: Vec<&'static str>,
+    /// Certificates that stay as they were, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// See [`Operator::degraded`].

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::metrics::http::Routes;
 use crate::metrics::spans::SpanSummary;
+use crate::metrics::surroundings::CertificateNumbers;
 
 const CLUSTER: ClusterNumbers = ClusterNumbers {
     up: true,
@@ -170,7 +171,7 @@ fn two_shards_as(format: Format) -> String {
         store: Some(store),
         lost_log_lines: 3,
         trail_left_out: [1, 2],
-        tls_not_after_s: Some(5_000_000_000),
+        surroundings: AROUND,
         cluster: Some(&CLUSTER),
         files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
         objects: Some(&objects),
@@ -185,6 +186,13 @@ fn two_shards_as(format: Format) -> String {
         },
     })
 }
+
+const AROUND: SurroundingNumbers = SurroundingNumbers {
+    connections_max: 500,
+    clock_moved_ms: -1_500,
+    data_disk: Some([1 << 30, 1 << 32]),
+    certificates: Some(CertificateNumbers { not_after_s: 5_000_000_000, refused: 1 }),
+};
 
 #[test]
 fn the_text_is_well_formed_and_says_the_numbers() {
@@ -279,7 +287,7 @@ fn what_is_unknown_is_left_out() {
         store: None,
         lost_log_lines: 0,
         trail_left_out: [0, 0],
-        tls_not_after_s: Some(5_000_000_000),
+        surroundings: AROUND,
         cluster: Some(&CLUSTER),
         files: FileNumbers::default(),
         objects: None,

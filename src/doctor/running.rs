@@ -1,0 +1,153 @@
+//! The gateway that runs here, if one does: what it says of itself in its metrics.
+//!
+//! Owns: what of it is worth a finding. Never: asks; the text is given.
+
+use super::{Finding, Need, Severity, grouped};
+use crate::limits::CLOCK_STEP_MS;
+use crate::metrics::names::{self, Metric};
+
+const WHAT: &str = "the running gateway";
+
+/// `scrape` is the text of its `/metrics`; `None`: none answers at the admin port.
+pub(super) fn findings(scrape: Option<&str>, need: &Need) -> Vec<Finding> {
+    let Some(scrape) = scrape else {
+        return vec![Finding::note(WHAT, "none answers", "what only a running gateway knows is not told")];
+    };
+    let told = Told(scrape);
+    let mut found = vec![ready(&told)];
+    found.extend(descriptors(&told, need));
+    found.extend(troubles(&told));
+    found
+}
+
+/// A page of metrics.
+struct Told<'a>(&'a str);
+
+impl Told<'_> {
+    /// Labels and value of each series of a metric.
+    fn series(&self, metric: Metric) -> impl Iterator<Item = (&str, f64)> {
+        self.0.lines().filter_map(move |line| {
+            let rest = line.strip_prefix(metric.name)?;
+            let (labels, value) = match rest.strip_prefix('{') {
+                Some(labelled) => labelled.split_once("} ")?,
+                None => ("", rest.strip_prefix(' ')?),
+            };
+            Some((labels, value.parse().ok()?))
+        })
+    }
+
+    /// The sum of its series; `None`: it has none.
+    fn sum(&self, metric: Metric) -> Option<f64> {
+        self.series(metric).map(|(_, value)| value).reduce(|one, other| one + other)
+    }
+}
+
+fn ready(told: &Told<'_>) -> Finding {
+    let reasons: Vec<_> = told.series(names::NOT_READY).filter(|(_, value)| *value > 0.0).map(|(why, _)| why).collect();
+    if reasons.is_empty() {
+        return Finding::ok(WHAT, "ready");
+    }
+    let why = "it takes no newcomers, and what it cannot store it refuses";
+    Finding::bad(Severity::Stops, WHAT, format!("not ready: {}", reasons.join(", ")), why)
+        .mend("curl localhost:8082/readyz, and its log   # docs/operations.md, ImgateNotReady")
+}
+
+/// Its own limit, which is not that of the shell in which the doctor runs.
+fn descriptors(told: &Told<'_>, need: &Need) -> Option<Finding> {
+    const WHAT: &str = "descriptors of the running gateway";
+    let most = told.sum(names::PROCESS_FDS_MAX)? as u64;
+    if most >= need.descriptors {
+        return Some(Finding::ok(WHAT, grouped(most)));
+    }
+    let why = "a connection is a descriptor";
+    Some(
+        Finding::bad(Severity::Stops, WHAT, grouped(most), why)
+            .wanted(grouped(need.descriptors))
+            .mend(format!("LimitNOFILE={} in the unit (systemctl edit imgate), then a restart", need.descriptors)),
+    )
+}
+
+/// What is told only where something is wrong.
+fn troubles(told: &Told<'_>) -> Vec<Finding> {
+    let warn = |found: String, why: &str, mend: &str| Finding::bad(Severity::Warning, WHAT, found, why).mend(mend);
+    let mut found = Vec::new();
+    if told.sum(names::BUS_UP) == Some(0.0) {
+        let why = "messages of other gateways come from the database, up to 10 s late";
+        found.push(warn("has no bus".to_owned(), why, "systemctl status nats-server   # where `cluster` points to"));
+    }
+    if let Some(refused) = told.sum(names::TLS_REFUSED).filter(|count| *count > 0.0) {
+        let why = "it serves the pair that it had, until that ends";
+        found.push(warn(format!("refused {refused} certificates"), why, "imgate reload   # says why"));
+    }
+    if let Some(moved) = told.sum(names::CLOCK_MOVED).filter(|s| s.abs() * 1000.0 >= CLOCK_STEP_MS as f64) {
+        let why = "tokens end early or late by it, and times of messages look wrong";
+        found.push(warn(format!("has seen the clock set by {moved:.0} s"), why, "sudo timedatectl set-ntp true"));
+    }
+    let failing = told.sum(names::HOOK_FAILURES).is_some_and(|failures| failures > 0.0);
+    if let Some(waiting) = told.sum(names::HOOK_QUEUE).filter(|events| failing && *events > 0.0) {
+        let why = "a webhook has failed, and these wait for its endpoint";
+        found.push(warn(
+            format!("keeps {waiting} events"),
+            why,
+            "the log of the endpoint   # docs/operations.md, ImgateWebhookWaits",
+        ));
+    }
+    let most = told.sum(names::CONNECTIONS_MAX).unwrap_or_default();
+    if let Some(open) = told.sum(names::SHARD_CONNECTIONS).filter(|open| most > 0.0 && *open > 0.9 * most) {
+        let why = "beyond them newcomers are turned away (503)";
+        found.push(warn(format!("has {open} of {most} connections"), why, "imgate top   # says whose they are"));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(descriptors: u64) -> Need {
+        Need {
+            connections: 1,
+            descriptors,
+            user_bytes: 0,
+            kernel_bytes: 0,
+            shards: 1,
+            ports: Vec::new(),
+            max_connections: 1,
+        }
+    }
+
+    fn told(scrape: &str) -> Vec<(Severity, String)> {
+        let found = findings(Some(scrape), &need(1000));
+        found.into_iter().map(|finding| (finding.severity, finding.found)).collect()
+    }
+
+    #[test]
+    fn one_that_is_well_is_left_alone() {
+        let well = "imgate_not_ready{reason=\"store\"} 0\nprocess_max_fds 20000\nimgate_bus_up 1\n\
+                    imgate_tls_refused_certificates 0\nimgate_clock_moved_seconds -0.4\nimgate_webhook_queue 3\n\
+                    imgate_webhook_failures_total 0\nimgate_connections{shard=\"0\"} 5\nimgate_connections_max 100\n";
+        assert_eq!(told(well), [(Severity::Ok, "ready".to_owned()), (Severity::Ok, "20,000".to_owned())]);
+        assert_eq!(findings(None, &need(1))[0].severity, Severity::Note);
+    }
+
+    #[test]
+    fn each_trouble_is_told() {
+        let ill = "imgate_not_ready{reason=\"store\"} 1\nprocess_max_fds 400\nimgate_bus_up 0\n\
+                   imgate_tls_refused_certificates 1\nimgate_clock_moved_seconds -7200\nimgate_webhook_queue 3\n\
+                   imgate_webhook_failures_total 2\nimgate_connections{shard=\"0\"} 50\nimgate_connections{shard=\"1\"} 45\n\
+                   imgate_connections_max 100\n";
+        let texts: Vec<_> = told(ill).into_iter().map(|(severity, found)| format!("{severity:?} {found}")).collect();
+        assert_eq!(
+            texts,
+            [
+                "Stops not ready: reason=\"store\"",
+                "Stops 400",
+                "Warning has no bus",
+                "Warning refused 1 certificates",
+                "Warning has seen the clock set by -7200 s",
+                "Warning keeps 3 events",
+                "Warning has 95 of 100 connections",
+            ]
+        );
+    }
+}

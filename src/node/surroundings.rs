@@ -1,0 +1,127 @@
+//! What may go wrong around a gateway while it runs: its clock is set, its disk fills up, the files
+//! of its certificates do not fit any more.
+//!
+//! Owns: what a scrape shows of it ([`Surroundings::numbers`]), and the lines in the log: one when
+//! it begins, one when it is over. Never: does anything about it.
+//! Bounds: a look each [`crate::limits::SURROUNDINGS_LOOK_MS`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use imgate_tls::Certificates;
+use rustix::fs::statvfs;
+
+use crate::clock::{self, Clock};
+use crate::limits::{CLOCK_STEP_MS, DATA_ROOM_BYTES_MIN};
+use crate::metrics::surroundings::{CertificateNumbers, SurroundingNumbers};
+
+/// Where to look. Shared by the starting thread, which tells the log, and by scrapes.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    clock: Clock,
+    /// Wall time when `clock` began.
+    start_ms: u64,
+    data: PathBuf,
+    certificates: Option<Arc<Certificates>>,
+    /// Known when everything else has its descriptors.
+    connections_max: AtomicU64,
+}
+
+impl Surroundings {
+    /// Those of a gateway whose clock began at the wall time `start_ms`.
+    pub(super) const fn new(
+        (clock, start_ms): (Clock, u64),
+        data: PathBuf,
+        certificates: Option<Arc<Certificates>>,
+    ) -> Self {
+        Self { clock, start_ms, data, certificates, connections_max: AtomicU64::new(0) }
+    }
+
+    /// So many connections there may be.
+    pub(super) fn allow(&self, connections_max: usize) {
+        self.connections_max.store(connections_max as u64, Ordering::Relaxed);
+    }
+
+    /// As it is now. It may wait for a disk.
+    pub(super) fn numbers(&self) -> SurroundingNumbers {
+        SurroundingNumbers {
+            connections_max: self.connections_max.load(Ordering::Relaxed),
+            clock_moved_ms: self.clock_moved_ms(),
+            data_disk: statvfs(&self.data).ok().map(|disk| [disk.f_bavail, disk.f_blocks].map(|n| n * disk.f_frsize)),
+            certificates: self.certificates.as_deref().map(|certificates| CertificateNumbers {
+                not_after_s: certificates.not_after_s(),
+                refused: certificates.refused() as u64,
+            }),
+        }
+    }
+
+    /// Wall time less the time that has passed.
+    fn clock_moved_ms(&self) -> i64 {
+        let passed_ms = self.clock.now().mono_ms.saturating_add(self.start_ms);
+        clock::wall_ms().cast_signed().saturating_sub(passed_ms.cast_signed())
+    }
+}
+
+/// What was told.
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    clock_moved_ms: i64,
+    disk_is_full: bool,
+}
+
+impl Lookout {
+    /// Tells the log what has changed.
+    pub(super) fn look(&mut self, now: &SurroundingNumbers) {
+        let step_ms = now.clock_moved_ms - self.clock_moved_ms;
+        // A clock that is drawn near by and by moves as well: what was told last is kept.
+        if step_ms.unsigned_abs() >= CLOCK_STEP_MS {
+            tracing::warn!(step_ms, "the system's clock was set: tokens and times of messages go by it");
+            self.clock_moved_ms = now.clock_moved_ms;
+        }
+        let Some([free, size]) = now.data_disk else { return };
+        let is_full = free < DATA_ROOM_BYTES_MIN;
+        match (std::mem::replace(&mut self.disk_is_full, is_full), is_full) {
+            (false, true) => tracing::warn!(free, size, "the disk of the data directory is nearly full"),
+            (true, false) => tracing::info!(free, size, "the disk of the data directory has room again"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_told_once() {
+        let mut lookout = Lookout::default();
+        let mut told = |clock_moved_ms, free| {
+            lookout.look(&SurroundingNumbers {
+                clock_moved_ms,
+                data_disk: Some([free, 1 << 40]),
+                ..Default::default()
+            });
+            (lookout.clock_moved_ms, lookout.disk_is_full)
+        };
+        assert_eq!(told(1, DATA_ROOM_BYTES_MIN), (0, false));
+        assert_eq!(told(-7_200_000, DATA_ROOM_BYTES_MIN - 1), (-7_200_000, true));
+        assert_eq!(told(-7_200_000 + 1, 0), (-7_200_000, true), "told before");
+        assert_eq!(told(0, DATA_ROOM_BYTES_MIN), (0, false), "set back");
+    }
+
+    #[test]
+    fn numbers_are_those_of_this_machine() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let surroundings =
+            Surroundings::new((Clock::start(), clock::wall_ms() - 5_000), folder.path().to_owned(), None);
+        surroundings.allow(7);
+        let numbers = surroundings.numbers();
+        assert_eq!((numbers.connections_max, numbers.certificates), (7, None));
+        assert!((4_000..3_600_000).contains(&numbers.clock_moved_ms), "{numbers:?}");
+        let [free, size] = numbers.data_disk.expect("there is a folder");
+        assert!(free <= size && size > 0);
+        let gone = Surroundings::new((Clock::start(), 0), folder.path().join("none"), None);
+        assert_eq!(gone.numbers().data_disk, None);
+    }
+}
