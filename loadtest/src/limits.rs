@@ -80,6 +80,9 @@ pub(crate) const CLOSE_NS_MAX: u64 = 2_000_000_000;
 /// How long what is on its way may take to arrive in a run that was interrupted: whoever sends
 /// SIGTERM waits some ten seconds before SIGKILL.
 pub(crate) const INTERRUPTED_DRAIN_NS: u64 = 2_000_000_000;
+/// A second signal within this time is the first one's echo: `timeout`, shells and some init systems
+/// signal a process and its group, and that must not cost the report. No person is so quick.
+pub(crate) const SIGNAL_ECHO_NS: u64 = 250_000_000;
 /// How long a run listens on after everything has arrived: a message that comes twice comes second.
 pub(crate) const LINGER_MS: u64 = 500;
 
