@@ -12,7 +12,7 @@ use imgate::config::Config;
 use imgate::metrics::names;
 use serde_json::Value;
 
-use super::ask::{address, ask_well};
+use super::ask::{address, ask_well, ask_well_for};
 
 /// The arguments.
 #[derive(Args)]
@@ -39,7 +39,7 @@ pub(crate) fn run(config: &Config, args: &TopArgs) -> anyhow::Result<()> {
     let path = format!("/admin/top?seconds={}&by={}", args.seconds, args.by);
     let mut before = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
     loop {
-        let top = ask_well(to, "GET", &path, Some(&token))?;
+        let top = ask_well_for(to, "GET", &path, Some(&token), args.seconds)?;
         let top: Value = serde_json::from_str(&top).context("the answer is no JSON")?;
         let now = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
         let picture = picture(&now, &before, &top);
