@@ -35,6 +35,8 @@ pub(crate) const MEMBER_PUBLISHERS_MAX: usize = 2_000_000;
 /// Messages that an open loop keeps for a user who cannot send now; beyond it they are counted as
 /// unsent.
 pub(crate) const BACKLOG_MAX: usize = 4_096;
+/// A list of a user's groups with fewer rows is whole: the gateway cuts it by its bytes.
+pub(crate) const WHOLE_LIST_MAX: usize = 100;
 /// Unanswered messages of one publisher, so that a server that answers nothing does not fill our
 /// memory.
 pub(crate) const UNACKED_MAX: usize = 65_536;

@@ -138,6 +138,31 @@ fn fanout_finds_the_group_by_itself() {
 }
 
 #[test]
+fn more_members_than_the_group_has_are_refused_at_the_start() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let output = place.autoclient(
+        &FANOUT.replace("--members 12", "--members 61").replace("--target", &format!("--target {}", server.address)),
+    );
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("user 61") && words.contains("it has 60 members"), "{words}");
+    assert_eq!(server.progress().1, 0, "no connection was opened");
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_refused_at_the_start() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    for page in [place.file("no/such/folder.html"), place.file("")] {
+        let output = place.autoclient(&format!("{FANOUT} {} --html {page}", server.address));
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), words.contains("--html")), (Some(2), true), "{words}");
+    }
+    assert_eq!(server.progress().1, 0, "no connection was opened");
+}
+
+#[test]
 fn fanout_finds_a_lost_message() {
     // The first and the last message are the ones that a check of holes alone would miss.
     each([(1, true), (20, true), (40, true), (40, false)], |(place, stored)| {
