@@ -68,6 +68,11 @@ pub(crate) const TURN_DIALS_MAX: usize = 64;
 pub(crate) const RETRY_NS: u64 = 50_000_000;
 /// Longest pause between two tries.
 pub(crate) const RETRY_NS_MAX: u64 = 2_000_000_000;
+/// First pause before something is sent again that was refused for now; it doubles with each refusal,
+/// with jitter: the protocol asks clients for that, and a load test must not be the greediest.
+pub(crate) const BUSY_NS: u64 = 1_000_000_000;
+/// The longest such pause. The protocol allows a minute; the end of a run waits for the last try.
+pub(crate) const BUSY_NS_MAX: u64 = 16_000_000_000;
 /// The longest time for which a gateway that stops may send a client away; a longer one is not believed.
 pub(crate) const AWAY_MS_MAX: u64 = 3_600_000;
 /// How exactly the moment is kept at which a client was told to come back.

@@ -373,6 +373,17 @@ fn direct_sends_again_what_was_refused_for_now() {
 }
 
 #[test]
+fn direct_waits_longer_each_time_it_is_refused() {
+    each(["--rate 10", "--rate 10 --reconnect"], |more| {
+        let (_, report) = direct(Fault::BusyAll, true, more);
+        let (sent, refused) = (report["sent"].as_u64(), report["refusals"]["20"].as_u64().expect("a count"));
+        assert_eq!(sent, Some(10), "{report}");
+        // In a second of posts and two of waiting each is sent at 0 s, 1 s and, at the earliest, 3 s.
+        assert!((11..=30).contains(&refused), "{report}");
+    });
+}
+
+#[test]
 fn direct_survives_a_crash_and_check_agrees() {
     let server = start(Fault::Crash(30), true);
     let place = Place::beside(&server);
