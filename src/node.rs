@@ -17,6 +17,7 @@ mod tls;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::{self, available_parallelism};
@@ -301,11 +302,9 @@ impl Node {
     }
 
     /// Reads the certificates again. Connections do not notice; a pair that does not fit stays as
-    /// it was.
-    pub fn reload_certificates(&self) {
-        if let Some(certificates) = &self.certificates {
-            tls::reload(certificates);
-        }
+    /// it was. The certificates that were taken.
+    pub fn reload_certificates(&self) -> Vec<PathBuf> {
+        self.certificates.as_deref().map(tls::reload).unwrap_or_default()
     }
 
     /// Reads them again if a file has changed.

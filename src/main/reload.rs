@@ -31,7 +31,12 @@ pub(crate) fn run(config: &Config, args: &ReloadArgs) -> anyhow::Result<()> {
         return Ok(writeln!(out, "{body}")?);
     }
     let reloaded: Value = serde_json::from_str(&body).context("that is no JSON")?;
-    for (key, words) in [("in_force", "in force now"), ("needs_restart", "waits for a restart")] {
+    let lines = [
+        ("in_force", "in force now"),
+        ("needs_restart", "waits for a restart"),
+        ("read_again", "read again and in force"),
+    ];
+    for (key, words) in lines {
         let keys = reloaded[key].as_array().map(Vec::as_slice).unwrap_or_default();
         let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
         let keys = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };

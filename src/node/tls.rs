@@ -3,6 +3,7 @@
 //! Owns: when the certificates are read, and what is said about them in the log.
 //! Bounds: those of `imgate_tls`; a look at the files each [`crate::limits::CERTIFICATES_LOOK_MS`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -24,16 +25,17 @@ pub(super) fn certificates(config: &Config) -> anyhow::Result<Option<Arc<Certifi
     Ok(Some(Arc::new(certificates)))
 }
 
-/// Reads them again.
-pub(super) fn reload(certificates: &Certificates) {
+/// Reads them again. Those that were taken.
+pub(super) fn reload(certificates: &Certificates) -> Vec<PathBuf> {
     let reloaded = certificates.reload();
     for why in &reloaded.refused {
         tracing::error!("a certificate stays as it is: {why}");
     }
-    if reloaded.taken > 0 {
-        tracing::info!(certificates = reloaded.taken, "certificates were loaded");
+    if !reloaded.taken.is_empty() {
+        tracing::info!(certificates = reloaded.taken.len(), "certificates were loaded");
     }
     warn_of(certificates);
+    reloaded.taken
 }
 
 /// Says what is allowed and not meant.

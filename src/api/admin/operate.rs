@@ -47,6 +47,9 @@ pub struct Reloaded {
     pub in_force: Vec<&'static str>,
     /// Settings that are not what the gateway was started with, and wait for a restart.
     pub needs_restart: Vec<&'static str>,
+    /// Files that settings name and that were read again, whether they have changed or not: keys of
+    /// tokens, certificates. What they hold is in force.
+    pub read_again: Vec<String>,
 }
 
 /// See [`Operator::degraded`].
