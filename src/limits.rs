@@ -50,6 +50,9 @@ pub const TRAIL_STOP_MS_MAX: u64 = 250;
 pub const TRAIL_LINES_PER_SECOND: u64 = 5_000;
 /// Pause between two lines of an outage that lasts: an operator that looks finds a fresh one.
 pub const LOG_OUTAGE_PAUSE_MS: u64 = 30_000;
+/// How long nothing may have failed until what works is the end of an outage, where some calls work
+/// while others fail: longer than clients wait before they try again.
+pub const LOG_OUTAGE_QUIET_MS: u64 = 5_000;
 /// Lines in [`LOG_OUTAGE_WINDOW_MS`] about one thing that fails and works by turns, half of them
 /// for its ends.
 pub const LOG_OUTAGE_LINES_MAX: u32 = 10;

@@ -301,8 +301,8 @@ impl Node {
     }
 
     /// Reads the certificates again. Connections do not notice; a pair that does not fit stays as
-    /// it was, and why is answered.
-    pub fn reload_certificates(&self) -> Vec<String> {
+    /// it was. Which were taken, and why others were not.
+    pub fn reload_certificates(&self) -> imgate_tls::Reloaded {
         self.certificates.as_deref().map(tls::reload).unwrap_or_default()
     }
 

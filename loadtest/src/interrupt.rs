@@ -1,15 +1,22 @@
 //! SIGINT, SIGTERM and SIGHUP (the terminal closes): the first ends the run with a report of what was measured, the second ends
-//! the program at once.
+//! the program at once. What comes within [`SIGNAL_ECHO_NS`] of the first is its echo and means
+//! nothing of its own.
 //!
-//! Owns: [`Interrupt`], the flag that the signals set and that everything that waits looks at. A run
-//! that several processes share ends in the same way when one of them fails.
+//! Owns: [`Interrupt`], the flag that the signals set and that everything that waits looks at, and
+//! the thread that hears them. A run that several processes share ends in the same way when one of
+//! them fails.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use anyhow::{Result, ensure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::clock::Clock;
+use crate::limits::SIGNAL_ECHO_NS;
 
 /// Whether the run shall end before its time. Copies tell the same.
 #[derive(Clone, Default, Debug)]
@@ -28,14 +35,20 @@ impl Interrupt {
     /// The system does not let it.
     pub(crate) fn listen() -> Result<Self> {
         let interrupt = Self::default();
-        let flag = &interrupt.signal;
         let signals = [SIGINT, SIGTERM, SIGHUP];
         let wanted = signals.into_iter().filter(|&signal| signal != SIGHUP || !is_ignored(signal));
-        for signal in wanted {
-            // In this order: a signal that finds the flag set, by any of them, does as always.
-            flag::register_conditional_default(signal, Arc::clone(flag))?;
-            flag::register(signal, Arc::clone(flag))?;
-        }
+        let mut signals = Signals::new(wanted)?;
+        let flag = Arc::clone(&interrupt.signal);
+        thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let (clock, mut heard) = (Clock::start(), Heard::default());
+            for signal in signals.forever() {
+                flag.store(true, Ordering::Relaxed);
+                if heard.ends_at_once(clock.nanos()) {
+                    // Where the system refuses that, the run still ends by itself.
+                    let _ = emulate_default_handler(signal);
+                }
+            }
+        })?;
         Ok(interrupt)
     }
 
@@ -70,6 +83,19 @@ impl Interrupt {
     }
 }
 
+/// When the first signal came, in nanoseconds of the thread's own clock.
+#[derive(Default, Debug)]
+struct Heard {
+    first_ns: Option<u64>,
+}
+
+impl Heard {
+    /// A signal has come: whether it is a second one, and no echo of the first.
+    fn ends_at_once(&mut self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(*self.first_ns.get_or_insert(now_ns)) > SIGNAL_ECHO_NS
+    }
+}
+
 /// Whether this process ignores `signal`, as the system tells it; where it does not tell, no.
 fn is_ignored(signal: i32) -> bool {
     let mask = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
@@ -77,4 +103,23 @@ fn is_ignored(signal: i32) -> bool {
         u64::from_str_radix(mask.trim(), 16).ok()
     });
     mask.is_some_and(|mask| mask & 1 << (signal - 1) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_echo_of_the_first_signal_is_no_second_one() {
+        let mut heard = Heard::default();
+        let later_ns = 5_000_000_000;
+        for (now_ns, ends) in [
+            (later_ns, false),
+            (later_ns, false),
+            (later_ns + SIGNAL_ECHO_NS, false),
+            (later_ns + SIGNAL_ECHO_NS + 1, true),
+        ] {
+            assert_eq!(heard.ends_at_once(now_ns), ends, "{now_ns}");
+        }
+    }
 }

@@ -35,6 +35,8 @@ pub(crate) const MEMBER_PUBLISHERS_MAX: usize = 2_000_000;
 /// Messages that an open loop keeps for a user who cannot send now; beyond it they are counted as
 /// unsent.
 pub(crate) const BACKLOG_MAX: usize = 4_096;
+/// A list of a user's groups with fewer rows is whole: the gateway cuts it by its bytes.
+pub(crate) const WHOLE_LIST_MAX: usize = 100;
 /// Unanswered messages of one publisher, so that a server that answers nothing does not fill our
 /// memory.
 pub(crate) const UNACKED_MAX: usize = 65_536;
@@ -66,6 +68,11 @@ pub(crate) const TURN_DIALS_MAX: usize = 64;
 pub(crate) const RETRY_NS: u64 = 50_000_000;
 /// Longest pause between two tries.
 pub(crate) const RETRY_NS_MAX: u64 = 2_000_000_000;
+/// First pause before something is sent again that was refused for now; it doubles with each refusal,
+/// with jitter: the protocol asks clients for that, and a load test must not be the greediest.
+pub(crate) const BUSY_NS: u64 = 1_000_000_000;
+/// The longest such pause. The protocol allows a minute; the end of a run waits for the last try.
+pub(crate) const BUSY_NS_MAX: u64 = 16_000_000_000;
 /// The longest time for which a gateway that stops may send a client away; a longer one is not believed.
 pub(crate) const AWAY_MS_MAX: u64 = 3_600_000;
 /// How exactly the moment is kept at which a client was told to come back.
@@ -80,6 +87,9 @@ pub(crate) const CLOSE_NS_MAX: u64 = 2_000_000_000;
 /// How long what is on its way may take to arrive in a run that was interrupted: whoever sends
 /// SIGTERM waits some ten seconds before SIGKILL.
 pub(crate) const INTERRUPTED_DRAIN_NS: u64 = 2_000_000_000;
+/// A second signal within this time is the first one's echo: `timeout`, shells and some init systems
+/// signal a process and its group, and that must not cost the report. No person is so quick.
+pub(crate) const SIGNAL_ECHO_NS: u64 = 250_000_000;
 /// How long a run listens on after everything has arrived: a message that comes twice comes second.
 pub(crate) const LINGER_MS: u64 = 500;
 

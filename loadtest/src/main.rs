@@ -41,6 +41,7 @@ mod tokens;
 mod upgrade;
 mod verify;
 
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -134,6 +135,9 @@ fn main() -> ExitCode {
 
 /// Runs a scenario and tells what it found.
 fn run(scenario: &Scenario, interrupt: &Interrupt) -> Result<Exit> {
+    if let Some(path) = scenario.html() {
+        check_page(path).with_context(|| format!("--html {} cannot be written", path.display()))?;
+    }
     let report = scenario.run(interrupt).or_else(|error| match interrupt.is_set() {
         // It did not come as far as to measure anything.
         true => Ok(Report::cut_short(scenario.name(), interrupt, &format!("{error:#}"))),
@@ -161,6 +165,14 @@ fn print(text: &str) {
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         say(&format!("warning: the report could not be written: {error}"));
     }
+}
+
+/// Whether a page can be written, before a run is spent on it. Leaves nothing behind, and what is
+/// there as it is.
+fn check_page(path: &Path) -> std::io::Result<()> {
+    let is_new = !path.exists();
+    OpenOptions::new().append(true).create(true).open(path)?;
+    if is_new { std::fs::remove_file(path) } else { Ok(()) }
 }
 
 /// The report as a page. As with [`print`], that it cannot be written changes nothing.

@@ -207,7 +207,8 @@ impl Options {
 
     /// The name that the certificates of all of them must have.
     fn tls_name(&self) -> Result<&str> {
-        let host = |target: &String| target.rsplit_once(':').map_or(target.clone(), |(host, _)| host.to_owned());
+        let host =
+            |target: &String| target.rsplit_once(':').map_or_else(|| target.clone(), |(host, _)| host.to_owned());
         let [first, others @ ..] = &self.target[..] else { bail!("no --target") };
         ensure!(
             others.iter().all(|other| host(other) == host(first)),

@@ -138,6 +138,31 @@ fn fanout_finds_the_group_by_itself() {
 }
 
 #[test]
+fn more_members_than_the_group_has_are_refused_at_the_start() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let output = place.autoclient(
+        &FANOUT.replace("--members 12", "--members 61").replace("--target", &format!("--target {}", server.address)),
+    );
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("user 61") && words.contains("it has 60 members"), "{words}");
+    assert_eq!(server.progress().1, 0, "no connection was opened");
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_refused_at_the_start() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    for page in [place.file("no/such/folder.html"), place.file("")] {
+        let output = place.autoclient(&format!("{FANOUT} {} --html {page}", server.address));
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), words.contains("--html")), (Some(2), true), "{words}");
+    }
+    assert_eq!(server.progress().1, 0, "no connection was opened");
+}
+
+#[test]
 fn fanout_finds_a_lost_message() {
     // The first and the last message are the ones that a check of holes alone would miss.
     each([(1, true), (20, true), (40, true), (40, false)], |(place, stored)| {
@@ -345,6 +370,17 @@ fn direct_sends_again_what_was_refused_for_now() {
     let (code, report) = direct(Fault::Busy(20), true, "--rate 40");
     assert_eq!((code, report["acked"].as_u64()), (0, Some(80)), "{report}");
     assert_eq!(report["refusals"]["20"].as_u64(), Some(1), "{report}");
+}
+
+#[test]
+fn direct_waits_longer_each_time_it_is_refused() {
+    each(["--rate 10", "--rate 10 --reconnect"], |more| {
+        let (_, report) = direct(Fault::BusyAll, true, more);
+        let (sent, refused) = (report["sent"].as_u64(), report["refusals"]["20"].as_u64().expect("a count"));
+        assert_eq!(sent, Some(10), "{report}");
+        // In a second of posts and two of waiting each is sent at 0 s, 1 s and, at the earliest, 3 s.
+        assert!((11..=30).contains(&refused), "{report}");
+    });
 }
 
 #[test]

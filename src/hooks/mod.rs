@@ -15,6 +15,7 @@ mod endpoint;
 mod event;
 mod journal;
 mod signing;
+mod story;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -80,9 +81,16 @@ struct Queue {
 struct Held {
     events: AtomicUsize,
     bytes: AtomicUsize,
+    /// Events that found no place, since the log has been told.
+    dropped: AtomicU64,
 }
 
 impl Held {
+    /// Notes for the log that an event found no place.
+    fn drop_one(&self) {
+        self.dropped.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Counts one more in, if there is room.
     fn take(&self, bytes: usize) -> bool {
         let events = self.events.fetch_add(1, Ordering::AcqRel);
@@ -230,6 +238,7 @@ impl Hooks {
         let fits = groups.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes <= limits::HOOK_BYTES_MAX;
         if !fits || groups.to.try_send(message).is_err() {
             groups.bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.queues.iter().for_each(|queue| queue.held.drop_one());
             self.counts.hooked(Hooked::Full, self.queues.len() as u64);
         }
     }
@@ -251,6 +260,7 @@ impl Hooks {
             if has_place {
                 queue.held.leave(1, bytes);
             }
+            queue.held.drop_one();
             self.counts.hook_left(1);
             self.counts.hooked(Hooked::Full, 1);
         }

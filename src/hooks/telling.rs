@@ -29,6 +29,7 @@ use super::endpoint::{Endpoint, may_ask};
 use super::event::Event;
 use super::journal::Journal;
 use super::signing::Secrets;
+use super::story::Story;
 use crate::clock;
 use crate::fair::Networks;
 use crate::http::authorities;
@@ -176,6 +177,7 @@ pub(super) async fn tell(
     mut waiting: Waiting,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut story = Story::new(endpoint.shown(), Arc::clone(&waiting.held));
     loop {
         let Some(batch) = waiting.batch() else {
             tokio::select! {
@@ -190,7 +192,7 @@ pub(super) async fn tell(
         };
         let count = batch.events;
         let taken = {
-            let mut telling = pin!(teller.tell_until_taken(&endpoint, batch, stopped.clone()));
+            let mut telling = pin!(teller.tell_until_taken(&endpoint, batch, &mut story, stopped.clone()));
             loop {
                 // What comes meanwhile is written down at once.
                 tokio::select! {
@@ -222,22 +224,29 @@ enum Taken {
 
 impl Teller {
     /// Tells a batch until it is taken or given up. From a stop on there is one try.
-    async fn tell_until_taken(&self, endpoint: &Endpoint, batch: Batch, mut stopped: watch::Receiver<bool>) -> Taken {
+    async fn tell_until_taken(
+        &self,
+        endpoint: &Endpoint,
+        batch: Batch,
+        story: &mut Story,
+        mut stopped: watch::Receiver<bool>,
+    ) -> Taken {
         let mut pause_ms = self.retry_ms;
         for attempt in 1..=limits::HOOK_TRIES_MAX {
             let stops = *stopped.borrow();
             let why = match in_time(limits::HOOK_MS_MAX, self.ask(endpoint, &batch)).await {
                 Ok(()) => {
+                    story.taken();
                     self.counts.hooked(Hooked::Delivered, batch.events as u64);
                     return Taken::Yes;
                 }
                 Err(why) => why,
             };
             self.counts.hook_failed();
-            let is_last = attempt == limits::HOOK_TRIES_MAX || stops;
-            if is_last || attempt == 1 {
-                let (endpoint, events, given_up) = (endpoint.shown(), batch.events, is_last && !stops);
-                tracing::warn!(%endpoint, %why, events, attempt, given_up, "a webhook does not take its events");
+            story.failed(&why, batch.events, attempt);
+            let is_last = attempt == limits::HOOK_TRIES_MAX;
+            if is_last && !stops {
+                story.given_up(&why, batch.events, attempt);
             }
             if stops {
                 return Taken::NotNow;

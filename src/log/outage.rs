@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::limits::{LOG_OUTAGE_LINES_MAX, LOG_OUTAGE_PAUSE_MS, LOG_OUTAGE_WINDOW_MS};
+use crate::limits::{LOG_OUTAGE_LINES_MAX, LOG_OUTAGE_PAUSE_MS, LOG_OUTAGE_QUIET_MS, LOG_OUTAGE_WINDOW_MS};
 
 /// One thing that may fail, for every thread that notices.
 #[derive(Debug, Default)]
@@ -48,6 +48,8 @@ pub enum OutageLine {
 struct State {
     lasts: bool,
     since_ms: u64,
+    /// When it has failed last.
+    failed_ms: u64,
     /// Failures since the last line.
     failures: u64,
     /// Whether a line was said of this outage.
@@ -62,6 +64,7 @@ impl Outage {
     /// It has failed once more.
     pub fn failed(&self, now_ms: u64) -> Option<OutageLine> {
         let mut state = self.state.lock();
+        state.failed_ms = now_ms;
         if !state.lasts {
             (state.lasts, state.since_ms, state.told) = (true, now_ms, false);
             self.lasts.store(true, Ordering::Relaxed);
@@ -81,11 +84,21 @@ impl Outage {
 
     /// It has worked.
     pub fn worked(&self, now_ms: u64) -> Option<OutageLine> {
+        self.worked_since(now_ms, 0)
+    }
+
+    /// It has worked, which is its end if it has not failed for [`LOG_OUTAGE_QUIET_MS`]: of things
+    /// of which some work while others fail, such as the reads and the writes of a full disk.
+    pub fn worked_quietly(&self, now_ms: u64) -> Option<OutageLine> {
+        self.worked_since(now_ms, LOG_OUTAGE_QUIET_MS)
+    }
+
+    fn worked_since(&self, now_ms: u64, quiet_ms: u64) -> Option<OutageLine> {
         if !self.lasts.load(Ordering::Relaxed) {
             return None;
         }
         let mut state = self.state.lock();
-        if !std::mem::take(&mut state.lasts) {
+        if now_ms.saturating_sub(state.failed_ms) < quiet_ms || !std::mem::take(&mut state.lasts) {
             return None;
         }
         self.lasts.store(false, Ordering::Relaxed);
@@ -139,6 +152,22 @@ mod tests {
         assert_eq!(outage.worked(later_ms + 2_000), Some(OutageLine::Ended { failures: 1, seconds: seconds + 2 }));
         assert_eq!(outage.worked(later_ms + 2_001), None, "said once");
         assert_eq!(outage.failed(later_ms + 3_000), Some(OutageLine::Begins { untold: 0 }), "another one");
+    }
+
+    #[test]
+    fn what_works_beside_what_fails_ends_nothing_until_it_was_quiet() {
+        let outage = Outage::default();
+        assert_eq!(outage.failed(0), Some(OutageLine::Begins { untold: 0 }));
+        for now_ms in (0..LOG_OUTAGE_PAUSE_MS).step_by(100) {
+            assert_eq!(outage.worked_quietly(now_ms), None, "reads go on");
+            assert_eq!(outage.failed(now_ms), None);
+        }
+        let last_ms = LOG_OUTAGE_PAUSE_MS - 100;
+        assert_eq!(outage.worked_quietly(last_ms + LOG_OUTAGE_QUIET_MS - 1), None);
+        let (ended_ms, failures) = (last_ms + LOG_OUTAGE_QUIET_MS, LOG_OUTAGE_PAUSE_MS / 100);
+        let ended = OutageLine::Ended { failures, seconds: ended_ms / 1000 };
+        assert_eq!(outage.worked_quietly(ended_ms), Some(ended));
+        assert_eq!(outage.worked_quietly(ended_ms), None, "said once");
     }
 
     #[test]

@@ -33,7 +33,12 @@ pub(crate) fn run(config: &Config, args: &ReloadArgs) -> anyhow::Result<()> {
     if args.json {
         writeln!(out, "{body}")?;
     } else {
-        for (key, words) in [("in_force", "in force now"), ("needs_restart", "waits for a restart")] {
+        let lines = [
+            ("in_force", "in force now"),
+            ("needs_restart", "waits for a restart"),
+            ("read_again", "read again and in force"),
+        ];
+        for (key, words) in lines {
             let keys = list(key);
             let keys = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
             writeln!(out, "{words}: {keys}")?;

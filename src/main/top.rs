@@ -12,7 +12,7 @@ use imgate::config::Config;
 use imgate::metrics::names;
 use serde_json::Value;
 
-use super::ask::{address, ask_well};
+use super::ask::{address, ask_well, ask_well_for};
 
 /// The arguments.
 #[derive(Args)]
@@ -39,7 +39,7 @@ pub(crate) fn run(config: &Config, args: &TopArgs) -> anyhow::Result<()> {
     let path = format!("/admin/top?seconds={}&by={}", args.seconds, args.by);
     let mut before = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
     loop {
-        let top = ask_well(to, "GET", &path, Some(&token))?;
+        let top = ask_well_for(to, "GET", &path, Some(&token), args.seconds)?;
         let top: Value = serde_json::from_str(&top).context("the answer is no JSON")?;
         let now = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
         let picture = picture(&now, &before, &top);
@@ -149,6 +149,10 @@ fn picture(now: &Scrape, before: &Scrape, top: &Value) -> String {
         now.sum(names::PROCESS_FDS_MAX.name, ""),
     );
     shards(&mut out, now, before, seconds);
+    let silent: Vec<String> = top["silent_shards"].as_array().into_iter().flatten().map(Value::to_string).collect();
+    if !silent.is_empty() {
+        let _ = writeln!(out, "NO ANSWER from shard {}: its users are missing below", silent.join(", "));
+    }
     list(&mut out, top, "users", "user", &["cost", "messages", "bytes", "refused", "opened"], USERS);
     list(&mut out, top, "groups", "group", &["messages", "bytes"], OTHERS);
     list(&mut out, top, "networks", "network", &["opened"], OTHERS);
@@ -220,5 +224,13 @@ mod tests {
             assert!(picture.contains(words), "`{words}` in\n{picture}");
         }
         assert!(!picture.contains("group"), "an empty list is left out");
+        assert!(!picture.contains("NO ANSWER"), "{picture}");
+    }
+
+    #[test]
+    fn a_picture_names_the_shards_that_do_not_answer() {
+        let top = serde_json::json!({ "seconds": 2, "users": [], "silent_shards": [1, 3] });
+        let picture = picture(&Scrape::parse(BEFORE), &Scrape::parse(BEFORE), &top);
+        assert!(picture.contains("NO ANSWER from shard 1, 3"), "{picture}");
     }
 }

@@ -5,6 +5,7 @@
 //! configuration that is not valid: then all of the old one stays. Never: more than the table of
 //! settings says ([`Change::Reload`]); a test compares.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -44,27 +45,30 @@ impl Reloading {
     pub(super) fn reload(&mut self, node: &mut Node, log: &Log, by: &str) -> Result<Reloaded, String> {
         let mut outcome = self.try_reload(node, log).map_err(|error| format!("{error:#}"));
         // Whatever the settings are, their files may have changed.
-        let refused = node.reload_certificates();
+        let certificates = node.reload_certificates();
+        if let Ok(reloaded) = &mut outcome {
+            reloaded.read_again.extend(shown(&certificates.taken));
+            reloaded.refused = certificates.refused.iter().map(ToString::to_string).collect();
+        }
         match &outcome {
-            Ok(Reloaded { in_force, needs_restart, .. }) if needs_restart.is_empty() => {
-                tracing::info!(?in_force, "the configuration was loaded again");
+            Ok(Reloaded { in_force, needs_restart, read_again, .. }) if needs_restart.is_empty() => {
+                tracing::info!(?in_force, ?read_again, "the configuration was loaded again");
             }
-            Ok(Reloaded { in_force, needs_restart, .. }) => {
+            Ok(Reloaded { in_force, needs_restart, read_again, .. }) => {
                 tracing::warn!(
                     ?in_force,
                     ?needs_restart,
+                    ?read_again,
                     "the configuration was loaded again; a part of it waits for a restart"
                 );
             }
             Err(error) => tracing::error!("the configuration stays as it is: {error}"),
         }
-        if let Ok(reloaded) = &mut outcome {
-            reloaded.refused = refused;
-        }
         node.trails.reopen();
         node.trails.audit.say_deed("reload", || match &outcome {
-            Ok(Reloaded { in_force, needs_restart, refused }) => json!({
-                "outcome": "ok", "by": by, "in_force": in_force, "needs_restart": needs_restart, "refused": refused,
+            Ok(Reloaded { in_force, needs_restart, read_again, refused }) => json!({
+                "outcome": "ok", "by": by, "in_force": in_force, "needs_restart": needs_restart,
+                "read_again": read_again, "refused": refused,
             }),
             Err(_) => json!({ "outcome": "refused", "by": by }),
         });
@@ -76,10 +80,15 @@ impl Reloading {
         let config = Config::from_layers(&layers)?;
         node.adjust(&config)?;
         log.set_filter(&config.log)?;
-        let reloaded = compared(&self.first, &self.last, &layers);
+        let read_again = shown(&jwt_settings(&config).keys);
+        let reloaded = Reloaded { read_again, ..compared(&self.first, &self.last, &layers) };
         self.last = layers;
         Ok(reloaded)
     }
+}
+
+fn shown(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
 }
 
 /// What has changed since `last` and is in force, and what is not as at the start and cannot be.
@@ -91,6 +100,7 @@ fn compared(first: &Layers, last: &Layers, now: &Layers) -> Reloaded {
     Reloaded {
         in_force: of(TakesEffect::Reload, now.differing(last)),
         needs_restart: of(TakesEffect::Restart, now.differing(first)),
+        read_again: Vec::new(),
         refused: Vec::new(),
     }
 }
@@ -253,7 +263,7 @@ mod tests {
     fn what_waits_for_a_restart_is_named_until_it_is_as_at_the_start() {
         let first = layers(&[("shards", "2"), ("upload_max", "1MiB")]);
         let second = layers(&[("shards", "3"), ("upload_max", "2MiB")]);
-        let both = Reloaded { in_force: vec!["upload_max"], needs_restart: vec!["shards"], refused: vec![] };
+        let both = Reloaded { in_force: vec!["upload_max"], needs_restart: vec!["shards"], ..Reloaded::default() };
         assert_eq!(compared(&first, &first, &second), both);
         assert_eq!(compared(&first, &second, &second), Reloaded { in_force: vec![], ..both.clone() });
         assert_eq!(compared(&first, &second, &first), Reloaded { needs_restart: vec![], ..both });
@@ -272,7 +282,7 @@ mod tests {
         assert_eq!(compared(&one, &one, &other), nothing);
         // Two that stand only together.
         let window = layers(&[("ping_after", "20s"), ("idle_after", "50s")]);
-        let back = Reloaded { in_force: vec!["ping_after", "idle_after"], needs_restart: vec![], refused: vec![] };
+        let back = Reloaded { in_force: vec!["ping_after", "idle_after"], ..nothing };
         assert_eq!(compared(&window, &window, &layers(&[])), back);
     }
 }

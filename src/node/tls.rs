@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use imgate_tls::{Acceptor, Certificates};
+use imgate_tls::{Acceptor, Certificates, Reloaded};
 
 use crate::clock;
 use crate::config::Config;
@@ -24,17 +24,17 @@ pub(super) fn certificates(config: &Config) -> anyhow::Result<Option<Arc<Certifi
     Ok(Some(Arc::new(certificates)))
 }
 
-/// Reads them again. Answers why some stay as they were.
-pub(super) fn reload(certificates: &Certificates) -> Vec<String> {
+/// Reads them again.
+pub(super) fn reload(certificates: &Certificates) -> Reloaded {
     let reloaded = certificates.reload();
     for why in &reloaded.refused {
         tracing::error!("a certificate stays as it is: {why}");
     }
-    if reloaded.taken > 0 {
-        tracing::info!(certificates = reloaded.taken, "certificates were loaded");
+    if !reloaded.taken.is_empty() {
+        tracing::info!(certificates = reloaded.taken.len(), "certificates were loaded");
     }
     warn_of(certificates);
-    reloaded.refused.iter().map(ToString::to_string).collect()
+    reloaded
 }
 
 /// Says what is allowed and not meant.

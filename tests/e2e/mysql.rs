@@ -3,6 +3,7 @@
 //! Live delivery between gateways is not promised yet, so nobody here waits for a push from the other side.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -267,7 +268,19 @@ fn an_outage_of_the_database_is_a_few_lines_of_the_log() {
     while ready().as_deref() != Some("200") || login().as_deref() != Some("401") {
         assert!(Instant::now() < until, "not ready in time");
     }
-    let lines = gateway.lines_until("a login failed");
+    let mut lines = gateway.lines_until("a login failed");
+    // Its end is said by a call, once nothing has failed for a while.
+    let (admin, told) = (gateway.admin, AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let until = Instant::now() + 2 * PATIENCE;
+            while !told.load(Ordering::Relaxed) && Instant::now() < until {
+                exchange(admin, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            }
+        });
+        lines.extend(gateway.lines_until("calls of the control plane work again"));
+        told.store(true, Ordering::Relaxed);
+    });
     let about = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
     assert!(lines.len() < 12, "{lines:#?}");
     assert_eq!(about("calls of the control plane fail in the store"), 1, "{lines:#?}");

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::process::Process;
 use crate::support::{Client, Gateway, V2, ask, connect, exchange, post, register};
+use crate::tls::write_pair;
 
 /// Comes well within the patience of a test at any pace but the slow ones here.
 const SOON: Duration = Duration::from_secs(10);
@@ -101,7 +102,7 @@ fn the_operator_hears_what_became_of_a_reload() {
     let (code, out, error) = reload("log = \"info\"\nregistration = \"closed\"\nkeep_count = 500\n");
     assert_eq!(code, Some(0), "{error}");
     let reloaded: Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!(reloaded, json!({ "in_force": ["registration"], "needs_restart": ["keep_count"] }));
+    assert_eq!(reloaded, json!({ "in_force": ["registration"], "needs_restart": ["keep_count"], "read_again": [] }));
     let line = process.says("waits for a restart");
     assert!(line.contains("registration") && line.contains("keep_count"), "{line}");
     let closed = |mobile: &str| {
@@ -121,8 +122,33 @@ fn the_operator_hears_what_became_of_a_reload() {
     assert!(closed("13800000002"));
     let (_, out, _) = reload("log = \"info\"\nregistration = \"open\"\n");
     let reloaded: Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!(reloaded, json!({ "in_force": ["registration"], "needs_restart": [] }));
+    assert_eq!(reloaded, json!({ "in_force": ["registration"], "needs_restart": [], "read_again": [] }));
     let (_, token) = register(process.address, "/user/register", "13800000003");
     let url = format!("ws://{}/chat?token={token}", process.address);
     assert!(Client::open(connect(process.address), &url, &[V2]).is_ok());
+}
+
+#[test]
+fn files_that_a_reload_has_read_again_are_named() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let [keys, certificate, private] = ["jwt.secret", "one.pem", "one.key"].map(|name| data.path().join(name));
+    std::fs::write(&keys, "the first secret of the other system, long enough\n").expect("a file");
+    write_pair(data.path(), "one");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.env("IMGATE_JWT_KEYS", &keys).env("IMGATE_LISTEN_TLS", "127.0.0.1:0");
+    command.env("IMGATE_TLS_CERT", &certificate).env("IMGATE_TLS_KEY", &private);
+    let process = Process::launch(command, data.path());
+    let reload = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+        command.args(["reload", "--admin", &process.admin.to_string(), "--data"]).arg(data.path());
+        String::from_utf8(command.output().expect("the binary runs").stdout).expect("text")
+    };
+    let [keys_shown, certificate_shown] = [&keys, &certificate].map(|path| path.display().to_string());
+    std::fs::write(&keys, "the second secret of the other system, long enough\n").expect("a file");
+    let said = reload();
+    assert!(said.contains(&format!("read again and in force: {keys_shown}, {certificate_shown}\n")), "{said}");
+    // What is refused is not taken.
+    std::fs::write(&private, "no key").expect("a file");
+    let said = reload();
+    assert!(said.contains(&format!("read again and in force: {keys_shown}\n")), "{said}");
 }

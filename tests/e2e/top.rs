@@ -62,3 +62,14 @@ fn the_loudest_user_and_group_are_found_while_somebody_looks() {
     let (_, calm) = ask(&process, "/admin/top?seconds=1", token);
     assert_eq!(calm["users"], serde_json::json!([]), "what was counted for another look is gone: {calm}");
 }
+
+#[test]
+fn a_picture_may_take_longer_than_other_answers() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let process = Process::start(data.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    // An answer of another sort is waited for 5 s.
+    command.args(["top", "--once", "--seconds", "6", "--admin", &process.admin.to_string(), "--data"]);
+    let picture = command.arg(data.path()).output().expect("the command runs");
+    assert!(picture.status.success(), "{picture:?}");
+}

@@ -97,8 +97,8 @@ pub enum CertificateError {
 /// What a reload has found out.
 #[derive(Debug, Default)]
 pub struct Reloaded {
-    /// Pairs that are served as they were read now.
-    pub taken: usize,
+    /// The certificates that are served as they were read now.
+    pub taken: Vec<PathBuf>,
     /// Why others are served as they were before.
     pub refused: Vec<CertificateError>,
 }
@@ -122,7 +122,7 @@ impl Certificates {
         let mut outcome = Reloaded::default();
         let again = |old: &Served| match read_pair(&old.pair) {
             Ok(served) => {
-                outcome.taken += 1;
+                outcome.taken.push(old.pair.certificate.clone());
                 served
             }
             Err(error) => {

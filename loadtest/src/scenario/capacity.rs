@@ -286,6 +286,12 @@ fn tell(report: &mut Report, flags: &Flags, steps: &[Step], proved: Option<u64>)
     let shown: Vec<String> = steps.iter().map(Step::shown).collect();
     report.value("steps", steps.iter().map(Step::json).collect(), format!("\n  {}", shown.join("\n  ")));
     report.figure("capacity", proved.map(|rate| rate as f64), "messages/s, and as many answers");
+    if let Some(rate) = held_at_first(steps, proved) {
+        let shown = format!(
+            "{rate}/s, later not: the machine was busy with something else, or what the gateway keeps has grown"
+        );
+        report.value("held_at_first", json!(rate), shown);
+    }
     let faults: u64 = steps.iter().map(|step| step.faults).sum();
     report.must_be_zero("lost_doubled_or_out_of_order", faults);
     let above = proved.unwrap_or(0);
@@ -308,6 +314,12 @@ fn tell(report: &mut Report, flags: &Flags, steps: &[Step], proved: Option<u64>)
         report.fail(Exit::Exceeded, "no rate held for as long as the proof takes".to_owned());
     }
     by_rate(report, steps);
+}
+
+/// The highest rate that has held once and is above the answer: it has not held again.
+fn held_at_first(steps: &[Step], proved: Option<u64>) -> Option<u64> {
+    let held = steps.iter().filter(|step| step.verdict == Exit::Passed).map(|step| step.rate).max();
+    held.filter(|&rate| rate > proved.unwrap_or(0))
 }
 
 /// The steps as plots.
@@ -384,6 +396,36 @@ mod tests {
         assert_eq!((search.low(), search.next()), (Some(100), Next::Try(150)));
         search.learn(100, false);
         assert_eq!((search.low(), search.next()), (None, Next::Try(50)));
+    }
+
+    #[test]
+    fn a_rate_that_held_only_at_first_is_told() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        let flags = <Line as clap::Parser>::parse_from(["capacity", "--tokens", "file"]).flags;
+        let step = |rate, verdict| Step {
+            rate,
+            verdict,
+            why: String::new(),
+            steady: Steady::default(),
+            ms: [1.0; 3],
+            faults: 0,
+        };
+        let told = |steps: &[Step], proved| {
+            let mut report = Report::new("capacity", &Interrupt::default());
+            tell(&mut report, &flags, steps, proved);
+            report.rows().find(|(key, _)| *key == "held_at_first").map(|(_, shown)| shown.to_owned())
+        };
+        let (held, not) = (Exit::Passed, Exit::Exceeded);
+        let steps = [step(2000, held), step(4000, held), step(8000, not), step(4000, not), step(2000, held)];
+        let shown = told(&steps, Some(2000)).expect("a row");
+        assert!(shown.starts_with("4000/s, later not"), "{shown}");
+        assert!(told(&steps[..4], None).is_some(), "nothing was proved");
+        assert_eq!(told(&steps[..3], Some(4000)), None);
+        assert_eq!(told(&[step(1, not)], None), None);
     }
 
     #[test]

@@ -42,7 +42,11 @@ enum Better {
 impl Better {
     /// Of a figure of that name, if it is known.
     fn of(name: &str) -> Option<Self> {
-        let last = name.rsplit('/').next().unwrap_or(name);
+        let (of, last) = name.rsplit_once('/').unwrap_or(("", name));
+        // How late the generator was itself.
+        if of == "lateness" {
+            return None;
+        }
         match last {
             "capacity" => Some(Self::Larger),
             _ if last.ends_with("_per_second") => Some(Self::Larger),
@@ -101,6 +105,11 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
         before["scenario"],
         after["scenario"]
     );
+    for (path, report) in [(&flags.before, &before), (&flags.after, &after)] {
+        let verdict = report["verdict"].as_str().unwrap_or_default();
+        let whole = ![Exit::Interrupted, Exit::Worker].iter().any(|exit| exit.name() == verdict);
+        ensure!(whole, "{} is of a run that was cut short ({verdict}): that is no comparison", path.display());
+    }
     let mut report = Report::new("compare", interrupt);
     report.text("of", before["scenario"].as_str().unwrap_or_default());
     let verdicts = [&before, &after].map(|report| report["verdict"].as_str().unwrap_or("not known").to_owned());
@@ -161,5 +170,23 @@ mod tests {
     fn what_cannot_be_compared_is_an_error() {
         assert!(compared(&direct(1.0, 1.0), &json!({ "scenario": "fanout" }), Some(1)).is_err());
         assert!(compared(&direct(1.0, 1.0), &json!([1]), Some(2)).is_err());
+        for cut_short in [Exit::Interrupted, Exit::Worker] {
+            let mut other = direct(1.0, 1.0);
+            other["verdict"] = json!(cut_short.name());
+            assert!(compared(&direct(1.0, 1.0), &other, Some(3)).is_err(), "{other}");
+            assert!(compared(&other, &direct(1.0, 1.0), Some(4)).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn how_late_the_generator_was_is_no_figure_of_the_server() {
+        let late = |ms: f64| {
+            let mut report = direct(1.0, 1.0);
+            report["lateness"] = json!({ "count": 9, "p99_ms": ms });
+            report
+        };
+        let report = compared(&late(0.1), &late(5.0), Some(5)).expect("two reports");
+        assert_eq!(report.exit(), Exit::Passed, "{:?}", report.failures());
+        assert!(report.render(false).contains("lateness/p99_ms"), "told all the same");
     }
 }

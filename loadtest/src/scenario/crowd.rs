@@ -7,10 +7,10 @@
 //! Never: sends a refused message again; an open loop goes on.
 //! Bounds: [`MEMBER_PUBLISHERS_MAX`] windows, [`UNACKED_MAX`] unanswered messages of a publisher.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ use crate::conduct::deal;
 use crate::http::{self, Url};
 use crate::interrupt::Interrupt;
 use crate::ledger::{Verdict, Window};
-use crate::limits::{MEMBER_PUBLISHERS_MAX, RATE_MAX, UNACKED_MAX};
+use crate::limits::{MEMBER_PUBLISHERS_MAX, RATE_MAX, UNACKED_MAX, WHOLE_LIST_MAX};
 use crate::net::{Net, Plan};
 use crate::options::{Measure, Options};
 use crate::report::Report;
@@ -88,8 +88,28 @@ impl Crowd {
     }
 
     /// The group that is meant.
+    ///
+    /// # Errors
+    ///
+    /// None is known, or the gateway tells that the last of the members is not in it.
     pub(super) fn group(&self, plan: &Plan) -> Result<u64> {
-        self.group.map_or_else(|| first_group(plan), Ok)
+        let group = self.group.map_or_else(|| first_group(plan), Ok)?;
+        let last = self.members - 1;
+        // A server that does not tell may have the group all the same, and a long list may be cut.
+        if let Ok(groups) = groups_of(plan, last)
+            && groups.len() < WHOLE_LIST_MAX
+            && !groups.contains_key(&group)
+        {
+            let sizes = groups_of(plan, 0).unwrap_or_default();
+            let size = sizes.get(&group).copied().flatten();
+            let size = size.map(|size| format!(" (it has {size} members)")).unwrap_or_default();
+            let (user, members) = (plan.tokens.get(last).0, self.members);
+            bail!(
+                "user {user}, the last of {members} members, is not in group {group}{size}: its messages would all count \
+                 as lost; ask for fewer --members, or let them join"
+            );
+        }
+        Ok(group)
     }
 
     /// The load, for the report.
@@ -105,12 +125,24 @@ impl Crowd {
 
 /// The first group that the first user is in, as the gateway tells.
 fn first_group(plan: &Plan) -> Result<u64> {
-    let (user, token) = plan.tokens.get(0);
-    let url = Url { host: plan.host().to_owned(), path: "/contact/loadcommunity".to_owned() };
-    let answer = http::post(&url, Some(token), &[("userid", &user.to_string())]).context("cannot ask for a group")?;
-    let answer: Value = serde_json::from_slice(&answer).context("a list of groups that is no JSON")?;
-    let group = answer["rows"].as_array().and_then(|rows| rows.first()).and_then(|row| row["id"].as_u64());
+    let user = plan.tokens.get(0).0;
+    let group = groups_of(plan, 0).context("cannot ask for a group")?.into_keys().next();
     group.with_context(|| format!("user {user} is in no group: give --group, or make one (`imgate seed --groups 1`)"))
+}
+
+/// The groups of one of the run's users, and the number of their members where the gateway tells
+/// it.
+fn groups_of(plan: &Plan, at: usize) -> Result<BTreeMap<u64, Option<u64>>> {
+    let (user, token) = plan.tokens.get(at);
+    let url = Url { host: plan.host().to_owned(), path: "/contact/loadcommunity".to_owned() };
+    let answer = http::post(&url, Some(token), &[("userid", &user.to_string())])?;
+    let answer: Value = serde_json::from_slice(&answer).context("a list of groups that is no JSON")?;
+    let rows = answer["rows"].as_array().context("a list of groups without rows")?;
+    let group = |row: &Value| {
+        let id = row["id"].as_u64()?;
+        Some((id, answer["data"]["group_map"][id.to_string()].as_u64()))
+    };
+    Ok(rows.iter().filter_map(group).collect())
 }
 
 /// A message on its way: the publisher's counter, and when it was meant to be sent.

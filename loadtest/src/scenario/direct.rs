@@ -24,7 +24,7 @@ use crate::clock::seconds_ns;
 use crate::conduct::Steady;
 use crate::engine::Actor;
 use crate::interrupt::Interrupt;
-use crate::limits::{CONNECTIONS_MAX, RATE_MAX, RETRY_NS, WINDOW_MAX};
+use crate::limits::{BUSY_NS, BUSY_NS_MAX, CONNECTIONS_MAX, RATE_MAX, RETRY_NS, WINDOW_MAX};
 use crate::net::{Net, Plan};
 use crate::options::{Measure, Options};
 use crate::probe::Probe;
@@ -104,6 +104,11 @@ impl Flags {
 enum Later {
     Resend(u32),
     Sync,
+}
+
+/// How long to wait after a refusal for now, the one after so many `before` of the same.
+fn busy_ns(before: u32) -> u64 {
+    BUSY_NS.saturating_mul(1 << before.min(16)).min(BUSY_NS_MAX)
 }
 
 /// The pairs of one thread. Members 2 i and 2 i + 1 are its pair i, which is pair i * threads + t
@@ -207,8 +212,8 @@ impl Direct {
         }
     }
 
-    fn plan_later(&mut self, net: &mut Net, member: u32, now_ns: u64, what: Later) {
-        let at = now_ns + RETRY_NS + net.random_below(RETRY_NS);
+    fn plan_later(&mut self, net: &mut Net, member: u32, from_ns: u64, pause_ns: u64, what: Later) {
+        let at = from_ns + pause_ns + net.random_below(pause_ns / 4);
         self.later.push(Reverse((at, member, what)));
     }
 
@@ -242,18 +247,19 @@ impl Direct {
             net.board().trouble(|| format!("refused: {text:.200}"));
         }
         let side = &mut self.sides[member as usize];
-        match side.refused(&self.terms, fields.cid, !fields.retry) {
-            Some(n) if fields.retry => self.plan_later(net, member, now_ns, Later::Resend(n)),
-            Some(_) => {
-                net.lane().refused.add(1);
-                net.lane().pending.sub(1);
+        if fields.retry {
+            if let Some((n, before)) = side.put_off(&self.terms, fields.cid) {
+                return self.plan_later(net, member, now_ns, busy_ns(before), Later::Resend(n));
             }
-            // A sync has no cid.
-            None if self.terms.eye && fields.cid.is_none() => {
-                side.interrupted();
-                self.plan_later(net, member, now_ns, Later::Sync);
-            }
-            None => {}
+        } else if side.refused(&self.terms, fields.cid).is_some() {
+            net.lane().refused.add(1);
+            net.lane().pending.sub(1);
+            return;
+        }
+        // A sync has no cid.
+        if self.terms.eye && fields.cid.is_none() {
+            let before = side.sync_refused();
+            self.plan_later(net, member, now_ns, busy_ns(before), Later::Sync);
         }
     }
 
@@ -309,7 +315,7 @@ impl Direct {
             self.sync(net, member);
         } else if side.wants_sync() {
             // Heard of, but not in the answer: ask again, not at once.
-            self.plan_later(net, member, now_ns, Later::Sync);
+            self.plan_later(net, member, now_ns, RETRY_NS, Later::Sync);
         }
     }
 
@@ -367,6 +373,7 @@ impl Direct {
             let side = &mut self.sides[member as usize];
             match what {
                 Later::Resend(n) => {
+                    side.try_is_due(n);
                     if net.is_open(member) && side.again(n, &self.terms, &mut self.text) {
                         net.send(member, &self.text);
                     }

@@ -30,6 +30,10 @@ struct Unanswered {
     intended_ns: u64,
     /// It was sent more than once, so its place in the order may lie behind us.
     again: bool,
+    /// How often it was refused for now.
+    refusals: u32,
+    /// Its next try is planned.
+    planned: bool,
 }
 
 /// An ack, for the log.
@@ -56,6 +60,8 @@ pub(super) struct Side {
     stream: Stream,
     eye: Eye,
     syncing: bool,
+    /// Syncs that were refused since the last answer.
+    syncs_refused: u32,
     acked: u32,
     acked_seqs: Option<(u64, u64)>,
 }
@@ -73,6 +79,7 @@ impl Side {
             stream: Stream::default(),
             eye: Eye::default(),
             syncing: false,
+            syncs_refused: 0,
             acked: 0,
             acked_seqs: None,
         }
@@ -115,7 +122,13 @@ impl Side {
         if answered {
             self.acked += 1;
         } else {
-            self.unanswered.push_back(Unanswered { n: self.last_n, intended_ns, again: false });
+            self.unanswered.push_back(Unanswered {
+                n: self.last_n,
+                intended_ns,
+                again: false,
+                refusals: 0,
+                planned: false,
+            });
         }
     }
 
@@ -175,13 +188,26 @@ impl Side {
         Some(Acked { stamp, seq: fields.seq.unwrap_or_default(), id: fields.id.unwrap_or_default() })
     }
 
-    /// A refusal has come. The counter of the message, if it waits; `last`: it is not sent again.
-    pub(super) fn refused(&mut self, terms: &Terms, cid: Option<&str>, last: bool) -> Option<u32> {
-        if last {
-            return self.settle(cid, terms.run).map(|(stamp, _)| stamp.n);
-        }
+    /// A refusal for good has come. The counter of the message, if it waits.
+    pub(super) fn refused(&mut self, terms: &Terms, cid: Option<&str>) -> Option<u32> {
+        self.settle(cid, terms.run).map(|(stamp, _)| stamp.n)
+    }
+
+    /// A refusal for now has come. The counter of the message and how often it was refused before,
+    /// if it waits and its next try is not planned yet; now it is.
+    pub(super) fn put_off(&mut self, terms: &Terms, cid: Option<&str>) -> Option<(u32, u32)> {
         let stamp = Stamp::from_cid(cid?, terms.run).filter(|stamp| stamp.sender == self.sender)?;
-        self.unanswered.iter().find(|message| message.n == stamp.n).map(|message| message.n)
+        let message = self.unanswered.iter_mut().find(|message| message.n == stamp.n)?;
+        let before = message.refusals;
+        message.refusals = before.saturating_add(1);
+        (!std::mem::replace(&mut message.planned, true)).then_some((stamp.n, before))
+    }
+
+    /// The planned try of a message is due now.
+    pub(super) fn try_is_due(&mut self, n: u32) {
+        if let Some(message) = self.unanswered.iter_mut().find(|message| message.n == n) {
+            message.planned = false;
+        }
     }
 
     // ---- receiving ----------------------------------------------------------------------------
@@ -247,9 +273,17 @@ impl Side {
         format!(r#"{{"cmd":4,"kind":10,"dstid":{},"after":{},"limit":{SYNC_ROWS}}}"#, self.peer, self.eye.last)
     }
 
+    /// The sync was refused. How often that happened before, since the last answer.
+    pub(super) fn sync_refused(&mut self) -> u32 {
+        self.syncing = false;
+        let before = self.syncs_refused;
+        self.syncs_refused = before.saturating_add(1);
+        before
+    }
+
     /// A page of the answer has been entered. True: ask for the next one.
     pub(super) fn synced(&mut self, more: bool) -> bool {
-        self.syncing = false;
+        (self.syncing, self.syncs_refused) = (false, 0);
         more
     }
 
@@ -318,6 +352,23 @@ mod tests {
         assert!(arrive(&mut side, &terms, 2, 5, &mut tally) && arrive(&mut side, &terms, 3, 6, &mut tally));
         assert!(!side.synced(false) && !side.wants_sync());
         assert_eq!((tally.doubled, tally.out_of_order), (0, 0));
+    }
+
+    #[test]
+    fn what_is_refused_for_now_has_one_try_planned_and_counts_its_refusals() {
+        let (terms, mut side, mut text) = (terms(true), Side::new(7, 8, 0), String::new());
+        assert!(side.due(1) && side.next(&terms, &mut text));
+        side.sent(false);
+        let cid = Stamp { sender: 0, n: 1, intended_ns: 0 }.cid(terms.run);
+        assert_eq!(side.put_off(&terms, Some(&cid)), Some((1, 0)));
+        // Sent again because the connection came back, and refused again before its try was due.
+        assert_eq!(side.put_off(&terms, Some(&cid)), None);
+        side.try_is_due(1);
+        assert_eq!(side.put_off(&terms, Some(&cid)), Some((1, 2)));
+        assert_eq!((side.refused(&terms, Some(&cid)), side.put_off(&terms, Some(&cid))), (Some(1), None));
+        assert_eq!((side.sync_refused(), side.sync_refused()), (0, 1));
+        assert!(!side.synced(false));
+        assert_eq!(side.sync_refused(), 0);
     }
 
     #[test]

@@ -140,6 +140,22 @@ fn the_second_signal_ends_at_once() {
 }
 
 #[test]
+fn the_echo_of_a_signal_does_not_lose_the_report() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let line = format!("{} --rate 40 {LONG} --target {}", without_target(DIRECT), server.address);
+    let child = spawn(&place, &line);
+    under_way(&server, 5, 8);
+    // As `timeout` does, and with another one, since two of a kind may be one.
+    for signal in [Signal::INT, Signal::INT, Signal::TERM] {
+        tell(&child, signal);
+    }
+    let (code, report) = verdict(&child.wait_with_output().expect("it ends"));
+    assert_eq!((code, report["failures"].to_string().as_str()), (9, r#"["interrupted"]"#), "{report}");
+    assert!(report["acked"].as_u64() > Some(0), "{report}");
+}
+
+#[test]
 fn whoever_reads_no_report_does_not_change_the_verdict() {
     let server = start(Fault::None, true);
     let place = Place::beside(&server);

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::{State, belongs, conversation, page};
 
+/// Users up to this one are in group 5, as far as lists say.
+const GROUP_5: u64 = 60;
+
 /// The answer to a request. `None`: refused.
 pub(super) fn answer(state: &mut State, path: &str, user: Option<u64>, fields: &HashMap<&str, &str>) -> Option<Value> {
     let number = |key: &str| fields.get(key)?.parse::<u64>().ok();
@@ -34,11 +37,11 @@ pub(super) fn answer(state: &mut State, path: &str, user: Option<u64>, fields: &
             let user = user?;
             let mine = state.groups.iter().filter(|(_, members)| members.contains(&user));
             let mut rows: Vec<Value> = mine.map(|(group, _)| json!({"id": group})).collect();
-            if state.groups.is_empty() {
-                // One of those of which all are members.
+            if state.groups.is_empty() && user <= GROUP_5 {
                 rows.push(json!({"id": 5}));
             }
-            Some(json!({"code": 0, "msg": "", "rows": rows, "total": rows.len()}))
+            let sizes = json!({ "group_map": { "5": GROUP_5 } });
+            Some(json!({"code": 0, "msg": "", "rows": rows, "total": rows.len(), "data": sizes}))
         }
         "/message/history" => {
             let user = user?;

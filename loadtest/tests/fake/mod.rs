@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     NoAck(u64),
     /// It is refused, retry makes sense.
     Busy(u64),
+    /// Every post is refused, retry makes sense.
+    BusyAll,
     /// It is stored; then every connection breaks before any client is told.
     Crash(u64),
     /// As `Crash`, and it is not recognised when it is sent again.
@@ -409,6 +411,10 @@ fn post(
     let conv = conversation(kind, user, dstid);
     if fault == Fault::RefuseAll || (fault != Fault::Open && !belongs(state, conv, user)) {
         answer(&refusal(10, false));
+        return Some(());
+    }
+    if fault == Fault::BusyAll {
+        answer(&refusal(20, true));
         return Some(());
     }
     if fault == Fault::Tardy {

@@ -50,6 +50,9 @@ pub struct Reloaded {
     /// Certificates that stay as they were, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
+    /// Files that settings name and that were read again, whether they have changed or not: keys of
+    /// tokens, certificates. What they hold is in force.
+    pub read_again: Vec<String>,
 }
 
 /// See [`Operator::degraded`].

@@ -2,6 +2,8 @@
 //!
 //! Never: without the operator's token: it says who is here.
 //! Bounds: one look at a time, of [`TOP_SECONDS_MAX`] at most; [`TOP_ROWS_MAX`] rows of each list.
+//! A shard that does not answer is waited for [`READY_MS_MAX`](crate::limits::READY_MS_MAX) once,
+//! and named.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +16,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{Insight, text};
-use crate::api::services::pulse;
+use crate::api::services::{ShardAccess, pulse};
+use crate::ids::ShardId;
 use crate::limits::{TOP_ROWS_MAX, TOP_SECONDS_MAX};
 use crate::metrics::Board;
 use crate::metrics::top::{Top, Weights};
@@ -58,10 +61,11 @@ pub(super) async fn top(State(insight): State<Insight>, Query(asked): Query<Hash
     let look = Look(insight.operator.board.clone());
     drop(look.0.take_tops());
     look.0.look(true);
-    turned(&insight).await;
+    let mut shards = Turning::all(&insight);
+    shards.turned().await;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     look.0.look(false);
-    turned(&insight).await;
+    shards.turned().await;
     let (mut users, mut groups, mut networks) = (Top::default(), Top::default(), Top::default());
     for report in look.0.take_tops() {
         users.merge(report.users);
@@ -75,15 +79,35 @@ pub(super) async fn top(State(insight): State<Insight>, Query(asked): Query<Hash
         "users": rows(users, "user", by, |user| json!(user.get())),
         "groups": rows(groups, "group", of_groups, |group| json!(group.get())),
         "networks": rows(networks, "network", |weights| weights.opened, |network| json!(network.to_string())),
+        "silent_shards": shards.silent.iter().map(|shard| shard.0).collect::<Vec<_>>(),
     }))
     .into_response()
 }
 
-/// Waits until each shard has ended a turn: it answers in the middle of one, and what it has
-/// counted is shown at the end, so the second answer says that.
-async fn turned(insight: &Insight) {
-    pulse::silent(insight.services.homes.as_ref()).await;
-    pulse::silent(insight.services.homes.as_ref()).await;
+/// The shards, as far as they answer.
+struct Turning<'a> {
+    homes: &'a dyn ShardAccess,
+    answering: Vec<ShardId>,
+    /// Those that did not at least once: they are waited for no more.
+    silent: Vec<ShardId>,
+}
+
+impl<'a> Turning<'a> {
+    fn all(insight: &'a Insight) -> Self {
+        let homes = insight.services.homes.as_ref();
+        Self { homes, answering: (0..homes.shards()).map(ShardId).collect(), silent: Vec::new() }
+    }
+
+    /// Waits until each shard that answers has ended a turn: it answers in the middle of one, and
+    /// what it has counted is shown at the end, so the second answer says that.
+    async fn turned(&mut self) {
+        for _ in 0..2 {
+            let silent = pulse::silent_of(self.homes, &self.answering).await;
+            self.answering.retain(|shard| !silent.contains(shard));
+            self.silent.extend(silent);
+        }
+        self.silent.sort_unstable();
+    }
 }
 
 fn rows<K: Copy + Eq + std::hash::Hash + Ord>(

@@ -283,7 +283,7 @@ impl Db {
     /// and goes to the operator, never to a client.
     fn note(&self, error: Option<&Error>) {
         let now_ms = self.clock.now().mono_ms;
-        let line = error.map_or_else(|| self.outage.worked(now_ms), |_| self.outage.failed(now_ms));
+        let line = error.map_or_else(|| self.outage.worked_quietly(now_ms), |_| self.outage.failed(now_ms));
         match (line, error) {
             (Some(OutageLine::Begins { untold }), Some(error)) => {
                 tracing::warn!(%error, untold, "calls of the control plane fail in the store");

@@ -16,17 +16,24 @@ use crate::shard::Notice;
 /// or with so many unanswered notices that they take no more. Takes as long as the slowest of them,
 /// and at most that time.
 pub async fn silent(homes: &dyn ShardAccess) -> Vec<ShardId> {
+    let all: Vec<ShardId> = (0..homes.shards()).map(ShardId).collect();
+    silent_of(homes, &all).await
+}
+
+/// As [`silent`], of some shards.
+pub async fn silent_of(homes: &dyn ShardAccess, shards: &[ShardId]) -> Vec<ShardId> {
     // The runtime's own time: nothing else needs to agree with it.
     let deadline = sleep(Duration::from_millis(limits::READY_MS_MAX)).deadline();
-    let asked: Vec<_> = (0..homes.shards())
-        .map(|shard| {
+    let asked: Vec<_> = shards
+        .iter()
+        .map(|&shard| {
             let (tell, told) = oneshot::channel();
             let then = Box::new(move |_| {
                 // This fails when the receiver has gone.
                 let _ = tell.send(());
             });
-            let sent = homes.ask(ShardId(shard), Notice::Hello, then);
-            (ShardId(shard), sent.map(|()| told))
+            let sent = homes.ask(shard, Notice::Hello, then);
+            (shard, sent.map(|()| told))
         })
         .collect();
     let mut silent = Vec::new();

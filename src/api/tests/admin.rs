@@ -1,7 +1,10 @@
 //! The admin port.
 
+use std::time::{Duration, Instant};
+
 use super::rig::{Ask, Client, LOCAL, Mood, PATIENCE, Rig};
 use crate::ids::ShardId;
+use crate::limits;
 
 fn look(rig: &Rig, path: &str) -> (u16, String) {
     let answer = Client::connect(rig.admin).ask(Ask::get(path, &[LOCAL]));
@@ -33,6 +36,26 @@ fn it_says_how_the_gateway_is() {
     assert_eq!(look(&rig, "/healthz"), (200, "ok\n".to_owned()), "it lives as long as it turns");
     let ill = "Readiness { shard: true, store: true, stopping: true }";
     assert_eq!(look(&rig, "/metrics"), (200, format!("imgate_sessions 3\n# Text {ill}\n")), "a scrape says why");
+}
+
+#[test]
+fn a_stuck_shard_does_not_hide_who_loads_the_others() {
+    let rig = Rig::start();
+    let proof = format!("Bearer {}", rig.key.admin_token());
+    let top = || {
+        let began = Instant::now();
+        let headers = [LOCAL, ("Authorization", proof.as_str())];
+        let answer = Client::connect(rig.admin).ask(Ask::get("/admin/top?seconds=1", &headers));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let answer: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        (answer["silent_shards"].to_string(), began.elapsed())
+    };
+    assert_eq!(top().0, "[]");
+    *rig.homes.mood.lock() = Mood::Stuck(ShardId(1));
+    let (silent, took) = top();
+    assert_eq!(silent, "[1]");
+    // Four rounds of the pulse: the shard is waited for in the first.
+    assert!(took < Duration::from_secs(1) + 3 * Duration::from_millis(limits::READY_MS_MAX), "{took:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::far::{one_of_several, words_told};
 use super::*;
-use crate::shard::far::FarWord;
+use crate::shard::far::{FarIn, FarWord};
 use crate::wire::CloseCode;
 
 /// The sessions that were closed, each with its code.
@@ -72,7 +72,7 @@ fn other_gateways_hear_of_a_session_when_it_is_let_in() {
     let (mut world, _) = one_of_several();
     let shard = usize::from(shard_of(user_of("c"), SHARDS).0);
     let rows = [(user_of("c"), true)].into();
-    world.step(shard, Event::Far(crate::shard::far::FarIn::Elsewhere { rows }));
+    world.step(shard, Event::Far(FarIn::Elsewhere { rows }));
     let told = |world: &mut World| {
         words_told(world).into_iter().filter(|word| matches!(word, FarWord::Devices { .. })).count()
     };

@@ -83,7 +83,7 @@ impl From<Fault> for Error {
             Fault::Server { code, text } if HELD.contains(&code) => Self::Contended(text),
             Fault::Server { code, text } => Self::Unavailable(format!("{text}{}", advice(code))),
             Fault::Lost(text) => Self::Unavailable(format!("the connection is lost: {text}")),
-            Fault::Late(text) => Self::Unavailable(format!("no answer in time: {text}")),
+            Fault::Late(text) => Self::Unavailable(text),
             Fault::Raced => Self::Contended("another gateway is writing the same".to_owned()),
             Fault::Store(error) => error,
         }
@@ -100,16 +100,21 @@ impl From<mysql::Error> for Fault {
     fn from(error: mysql::Error) -> Self {
         match error {
             mysql::Error::MySqlError(error) => Self::Server { code: error.code, text: error.to_string() },
-            mysql::Error::IoError(error) if is_late(&error) => Self::Late(error.to_string()),
+            mysql::Error::IoError(error) if is_late(&error) => Self::Late(late(&error)),
             mysql::Error::CodecError(error)
                 if error.source().and_then(|source| source.downcast_ref()).is_some_and(is_late) =>
             {
-                Self::Late(error.to_string())
+                Self::Late(late(&error))
             }
             // What the driver could not read it may have read in part.
             error => Self::Lost(error.to_string()),
         }
     }
+}
+
+/// The words for it: the system's own, "temporarily unavailable", do not say that time ran out.
+fn late(error: &dyn std::error::Error) -> String {
+    format!("no answer in time: {error}")
 }
 
 /// A socket's time-out has one of two names.
@@ -150,6 +155,14 @@ mod tests {
             assert!(matches!(Error::from(said(code)), Error::Broken(_)), "{code}");
         }
         assert!(matches!(Error::from(Fault::Lost("x".into())), Error::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_server_that_is_frozen_has_not_answered_in_time() {
+        let fault = Fault::from(mysql::Error::IoError(io::Error::from(io::ErrorKind::WouldBlock)));
+        let Fault::Late(text) = fault else { panic!("{fault:?}") };
+        assert!(text.starts_with("no answer in time: "), "{text}");
+        assert!(matches!(Error::from(Fault::Late(text.clone())), Error::Unavailable(words) if words == text));
     }
 
     #[test]
