@@ -222,7 +222,7 @@ pub const PREFLIGHT_SECS: u32 = 600;
 pub const PREVIEW_BYTES_MAX: usize = 400;
 /// Where counting unread messages ends: "1,734 new" tells a person no more, and counting costs.
 pub const UNREAD_MAX: u64 = 1000;
-/// Messages that the counts of one page look at, and one count at most: a few milliseconds. One's
+/// Messages that the counts of one page look at, and one count at most: half a millisecond. One's
 /// own are not unread but cost as much, so a count ends early only for a user with thousands of own
 /// messages and none read.
 pub const UNREAD_SCAN_MAX: usize = 4 * UNREAD_MAX as usize;
