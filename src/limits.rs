@@ -587,6 +587,9 @@ pub const ADMIN_CONNS_MAX: usize = 64;
 pub const STORE_CALL_MS_MAX: u64 = 5_000;
 /// How long `/readyz` waits for the store and the shards: a probe gives up early.
 pub const READY_MS_MAX: u64 = 1_000;
+/// A turn that lasts longer is said in the log, with the shard's number. Turns take
+/// milliseconds under any load (`TURN_PART_US`); a machine that swaps or a bug comes near it.
+pub const SHARD_STUCK_MS: u64 = 2_000;
 /// How long the control plane waits for an answer of a shard.
 pub const NOTICE_MS_MAX: u64 = 5_000;
 /// Passwords that are being hashed or wait for it. At about 30 ms each this is the longest line

@@ -366,6 +366,7 @@ impl Driver {
         self.seat.disarm();
         self.began_ns = self.clock.nanos();
         self.now = Clock::now_at(self.began_ns);
+        self.publisher.begin_turn(self.began_ns);
         self.tally.asleep_ns += self.began_ns.saturating_sub(self.ended_ns);
         self.tally.events += events.iter().count() as u64;
         match polled {
@@ -636,6 +637,7 @@ impl Driver {
             self.shard.tally(),
             tally,
         );
+        self.publisher.end_turn();
     }
 }
 
