@@ -224,9 +224,6 @@ impl Node {
         let board = Board::new(shards);
         let ((drain, drain_asked), (reload, reload_asked)) = (bounded(1), bounded(1));
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
-        let mut turns = turns::Turns::new(board.clone(), clock);
-        let memory =
-            memory::Watch::start(Arc::clone(&pressure), move || turns.look()).context("cannot start a thread")?;
         let judge = judge(config, &key);
         let (hooks, telling) = start_hooks(config, &counts).context("cannot start the webhooks")?;
         let trails = trails(config)?;
@@ -235,6 +232,7 @@ impl Node {
         let process = (start_ms, clock, lost_log_lines);
         let metrics = scraper(&board, config, &store, &counts, process, numbers, (&fingerprint, &trails));
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
+        let memory = memory::Watch::start(&pressure, turns::watch(&board, clock, &homes)).context("no thread")?;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
         let operator = operator((drain, reload), &board, cluster.as_ref());

@@ -26,8 +26,7 @@ pub struct ShardReport {
     pub turns: SpanSummary,
     /// The messages of other shards on their way here.
     pub hops: SpanSummary,
-    /// How long the turn that is under way has lasted, in nanoseconds; 0 between two turns. Only in
-    /// what [`Board::reports_at`] gives.
+    /// As [`Board::turning`]. Only in what [`Board::reports_at`] gives.
     pub turning_ns: u64,
 }
 
@@ -38,6 +37,9 @@ struct Place {
     /// When the turn that is under way began, in nanoseconds of the gateway's clock; 0 between two.
     /// A shard that is stuck never ends its turn, so this cannot wait for a report.
     turn_began_ns: AtomicU64,
+    /// When the shard was asked whether it turns, if it has not answered; else 0. One that is not
+    /// woken, or gets no processor, is in no turn.
+    asked_ns: AtomicU64,
 }
 
 /// The reports of all shards; clones share them.
@@ -102,13 +104,38 @@ impl Board {
             .collect()
     }
 
-    /// For each shard how long its turn that is under way has lasted at `now_ns`, in nanoseconds; 0
-    /// between two turns.
+    /// For each shard how long, at `now_ns`, its turn that is under way has lasted, or it has not
+    /// answered for, whichever is longer, in nanoseconds; 0 for one that sleeps and owes no answer.
     pub fn turning(&self, now_ns: u64) -> impl Iterator<Item = u64> {
-        self.places.iter().map(move |place| match place.turn_began_ns.load(Ordering::Relaxed) {
+        let lasted = move |since: &AtomicU64| match since.load(Ordering::Relaxed) {
             0 => 0,
-            began_ns => now_ns.saturating_sub(began_ns),
-        })
+            since_ns => now_ns.saturating_sub(since_ns),
+        };
+        self.places.iter().map(move |place| lasted(&place.turn_began_ns).max(lasted(&place.asked_ns)))
+    }
+
+    /// Notes that `shard` is asked whether it turns, at `now_ns`. What is given back is to be
+    /// dropped when it answers. `None`: it owes an answer already, or there is no such shard.
+    #[must_use]
+    pub fn ask(&self, shard: ShardId, now_ns: u64) -> Option<TurnAsked> {
+        let place = usize::from(shard.0);
+        let asked_ns = &self.places.get(place)?.asked_ns;
+        let free = asked_ns.compare_exchange(0, now_ns.max(1), Ordering::Relaxed, Ordering::Relaxed);
+        free.is_ok().then(|| TurnAsked { board: self.clone(), place })
+    }
+}
+
+/// A question to a shard; dropped, it is answered, or the shard is no more.
+pub struct TurnAsked {
+    board: Board,
+    place: usize,
+}
+
+impl Drop for TurnAsked {
+    fn drop(&mut self) {
+        if let Some(place) = self.board.places.get(self.place) {
+            place.asked_ns.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -199,6 +226,17 @@ mod tests {
         first.publish(6_000, 0, &Tally::default(), &DriverTally::default());
         first.end_turn();
         assert_eq!(board.turning(9_000).collect::<Vec<_>>(), [0, 0]);
+    }
+
+    #[test]
+    fn a_shard_that_is_not_woken_owes_an_answer() {
+        let board = Board::new(2);
+        let asked = board.ask(ShardId(1), 3_000).expect("it owes none");
+        assert!(board.ask(ShardId(1), 4_000).is_none() && board.ask(ShardId(2), 0).is_none());
+        assert_eq!(board.turning(9_000).collect::<Vec<_>>(), [0, 6_000], "since the first one");
+        drop(asked);
+        assert_eq!(board.turning(9_000).collect::<Vec<_>>(), [0, 0]);
+        assert!(board.ask(ShardId(1), 9_000).is_some());
     }
 
     #[test]

@@ -1,34 +1,52 @@
 //! Whether every shard turns, looked at now and then and said in the log.
 //!
 //! Owns: what was said of each shard.
-//! Never: waits for a shard, or asks it anything: one that is stuck does not answer. Ends nothing: a
-//! supervisor's watchdog does (`supervisor.rs`).
-//! Bounds: lines as [`Outage`] has them, for each shard.
+//! Never: waits for a shard. Ends nothing: a supervisor's watchdog does (`supervisor.rs`).
+//! Bounds: one question to each shard, once in [`SHARD_ASK_MS`]; lines as [`Outage`] has them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::services::ShardAccess;
 use crate::clock::Clock;
 use crate::ids::ShardId;
-use crate::limits::SHARD_STUCK_MS;
+use crate::limits::{SHARD_ASK_MS, SHARD_STUCK_MS};
 use crate::log::outage::{Outage, OutageLine};
 use crate::metrics::Board;
+use crate::shard::Notice;
 
-/// Looks at the turns of all shards.
-pub(super) struct Turns {
+/// What looks at the turns of all shards, each time that it is called. `clock` is theirs.
+pub(super) fn watch(board: &Board, clock: Clock, homes: &Arc<dyn ShardAccess>) -> impl FnMut() + Send + 'static {
+    let (mut turns, homes) = (Turns::new(board.clone(), clock), Arc::clone(homes));
+    move || turns.look(&homes)
+}
+
+/// What is known of the turns.
+struct Turns {
     board: Board,
     clock: Clock,
+    /// When the shards were asked last.
+    asked_ms: u64,
     /// Of each shard that was ever looked at.
     outages: Vec<Outage>,
 }
 
 impl Turns {
-    /// Nothing was said so far. `clock` is that of the shards.
-    pub(super) const fn new(board: Board, clock: Clock) -> Self {
-        Self { board, clock, outages: Vec::new() }
+    const fn new(board: Board, clock: Clock) -> Self {
+        Self { board, clock, asked_ms: 0, outages: Vec::new() }
     }
 
-    /// Looks once, and says what is new.
-    pub(super) fn look(&mut self) {
+    /// Looks once, and says what is new; asks the shards now and then, through `homes`.
+    fn look(&mut self, homes: &Arc<dyn ShardAccess>) {
+        let now_ms = self.clock.now().mono_ms;
+        if now_ms >= self.asked_ms + SHARD_ASK_MS {
+            self.asked_ms = now_ms;
+            for shard in (0..homes.shards()).map(ShardId) {
+                let Some(asked) = self.board.ask(shard, self.clock.nanos()) else { continue };
+                // Without room for it the shard is asked again; others see that it is full.
+                let _ = homes.ask(shard, Notice::Hello, Box::new(move |_| drop(asked)));
+            }
+        }
         for (shard, line, turning_ms) in self.lines_at(self.clock.nanos()) {
             let (shard, turning) = (shard.0, Duration::from_millis(turning_ms));
             match line {
