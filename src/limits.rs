@@ -64,6 +64,13 @@ pub const LOGIN_LINES_MAX: u64 = 5;
 pub const LOGIN_LINES_ALL_MAX: u64 = 60;
 /// Pause after which there may be one more, of a network and in all; some 100 KB in an hour.
 pub const LOGIN_LINE_MS: u64 = 5_000;
+/// Lines of a shard at once about users that were closed for going too fast: their numbers
+/// matter, not how often.
+pub const TOO_FAST_LINES_MAX: u64 = 10;
+/// Pause after which there may be one more.
+pub const TOO_FAST_LINE_MS: u64 = 5_000;
+/// The same between two lines about one user, that may come back and be closed every half a minute.
+pub const TOO_FAST_USER_MS: u64 = 60_000;
 
 // ---- the gate: what a stranger may cost ---------------------------------------------------------
 
@@ -231,7 +238,7 @@ pub const PREFLIGHT_SECS: u32 = 600;
 pub const PREVIEW_BYTES_MAX: usize = 400;
 /// Where counting unread messages ends: "1,734 new" tells a person no more, and counting costs.
 pub const UNREAD_MAX: u64 = 1000;
-/// Messages that the counts of one page look at, and one count at most: a few milliseconds. One's
+/// Messages that the counts of one page look at, and one count at most: half a millisecond. One's
 /// own are not unread but cost as much, so a count ends early only for a user with thousands of own
 /// messages and none read.
 pub const UNREAD_SCAN_MAX: usize = 4 * UNREAD_MAX as usize;
@@ -599,6 +606,11 @@ pub const ADMIN_CONNS_MAX: usize = 64;
 pub const STORE_CALL_MS_MAX: u64 = 5_000;
 /// How long `/readyz` waits for the store and the shards: a probe gives up early.
 pub const READY_MS_MAX: u64 = 1_000;
+/// A turn that lasts longer is said in the log, with the shard's number. Turns take
+/// milliseconds under any load (`TURN_PART_US`); a machine that swaps or a bug comes near it.
+pub const SHARD_STUCK_MS: u64 = 2_000;
+/// Pause between two questions to each shard whether it turns.
+pub const SHARD_ASK_MS: u64 = 1_000;
 /// How long the control plane waits for an answer of a shard.
 pub const NOTICE_MS_MAX: u64 = 5_000;
 /// Passwords that are being hashed or wait for it. At about 30 ms each this is the longest line

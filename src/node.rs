@@ -14,6 +14,7 @@ mod stop;
 mod supervisor;
 mod surroundings;
 mod tls;
+mod turns;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -227,16 +228,16 @@ impl Node {
         let board = Board::new(shards);
         let ((drain, drain_asked), (reload, reload_asked)) = (bounded(1), bounded(1));
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
-        let memory = memory::Watch::start(Arc::clone(&pressure)).context("cannot start a thread")?;
         let judge = judge(config, &key);
         let (hooks, telling) = start_hooks(config, &counts).context("cannot start the webhooks")?;
         let trails = trails(config)?;
         let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
         let around = Arc::new(Surroundings::new((clock, start_ms), config.data.clone(), certificates.clone()));
         let numbers = (pressure.max(), Arc::clone(&around), cluster.as_ref().map(Cluster::numbers));
-        let process = (start_ms, lost_log_lines);
+        let process = (start_ms, clock, lost_log_lines);
         let metrics = scraper(&board, config, &store, &counts, process, numbers, (&fingerprint, &trails));
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
+        let memory = memory::Watch::start(&pressure, turns::watch(&board, clock, &homes)).context("no thread")?;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
         let operator = operator((drain, reload), &board, cluster.as_ref());
@@ -646,7 +647,7 @@ fn scraper(
     config: &Config,
     store: &Store,
     counts: &Counts,
-    (start_ms, lost_log_lines): (u64, LostLines),
+    (start_ms, clock, lost_log_lines): (u64, Clock, LostLines),
     (memory_max, around, cluster): (u64, Arc<Surroundings>, Option<Numbers>),
     (fingerprint, trails): (&Arc<Mutex<String>>, &Trails),
 ) -> api::admin::Metrics {
@@ -655,7 +656,7 @@ fn scraper(
     // Of these the connections are no part: they have not begun.
     let descriptors = ProcessNumbers::read(start_ms).open_fds;
     Arc::new(move |format, unready| {
-        let shards = board.reports();
+        let shards = board.reports_at(clock.nanos());
         let connections: u64 = shards.iter().map(|report| report.driver.connections).sum();
         render(&Scrape {
             format,

@@ -55,6 +55,7 @@ pub use self::listener::{bind, probe};
 pub use self::pressure::Pressure;
 use self::pressure::Shedding;
 use self::ready::{Levels, Ready, Share};
+use self::said::TooFastLines;
 use self::table::Table;
 use self::tls::Tls;
 pub use self::transport::Transport;
@@ -176,6 +177,7 @@ pub struct Driver {
     judge: Arc<Judge>,
     hooks: Hooks,
     trails: Trails,
+    too_fast: TooFastLines,
     publisher: Publisher,
     tally: DriverTally,
     listeners: Vec<Listener>,
@@ -261,6 +263,7 @@ impl Driver {
             judge: parts.judge,
             hooks: parts.hooks,
             trails: parts.trails,
+            too_fast: TooFastLines::new(),
             publisher: parts.publisher,
             tally: DriverTally::default(),
             table: Table::new(parts.conns, parts.conns_max),
@@ -366,6 +369,7 @@ impl Driver {
         self.seat.disarm();
         self.began_ns = self.clock.nanos();
         self.now = Clock::now_at(self.began_ns);
+        self.publisher.begin_turn(self.began_ns);
         self.tally.asleep_ns += self.began_ns.saturating_sub(self.ended_ns);
         self.tally.events += events.iter().count() as u64;
         match polled {
@@ -636,6 +640,7 @@ impl Driver {
             self.shard.tally(),
             tally,
         );
+        self.publisher.end_turn();
     }
 }
 

@@ -13,12 +13,17 @@ use serde_json::json;
 use super::Driver;
 use super::conn::{Conn, State};
 use crate::caller::Peer;
+use crate::fair::{Rate, Rates};
 use crate::http::Head;
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{ConnId, ShardId, UserId};
+use crate::limits::{PACED_USERS_MAX, TOO_FAST_LINE_MS, TOO_FAST_LINES_MAX, TOO_FAST_USER_MS};
 use crate::metrics::names;
 use crate::metrics::tally::GateRefusal;
 use crate::shard::Hello;
-use crate::wire::Profile;
+use crate::wire::{CloseCode, Profile};
+
+/// In the trail, of a session that was not ended by its peer.
+pub(super) const BY_GATEWAY: &str = "gateway";
 
 /// The name of a connection: shard, slot, generation.
 pub(super) struct Name(ShardId, ConnId);
@@ -26,6 +31,34 @@ pub(super) struct Name(ShardId, ConnId);
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s{}-{}-{}", self.0.0, self.1.slot, self.1.generation)
+    }
+}
+
+/// When the log names a user that was closed for going too fast.
+pub(super) struct TooFastLines {
+    users: Rates<Option<UserId>>,
+    all: Rates<()>,
+    /// Ends since the last line that had none.
+    untold: u64,
+}
+
+const USER_RATE: Rate = Rate { most: 1, pause_ms: TOO_FAST_USER_MS };
+const ALL_RATE: Rate = Rate { most: TOO_FAST_LINES_MAX, pause_ms: TOO_FAST_LINE_MS };
+
+impl TooFastLines {
+    /// Nothing was said so far.
+    pub(super) fn new() -> Self {
+        Self { users: Rates::new(PACED_USERS_MAX), all: Rates::new(1), untold: 0 }
+    }
+
+    /// A session of `user`, or of a guest, was closed for it. If there is to be a line: how many
+    /// ends before it have none.
+    fn line(&mut self, user: Option<UserId>, now_ms: u64) -> Option<u64> {
+        if self.users.take(user, USER_RATE, now_ms) && self.all.take((), ALL_RATE, now_ms) {
+            return Some(std::mem::take(&mut self.untold));
+        }
+        self.untold += 1;
+        None
     }
 }
 
@@ -71,7 +104,14 @@ impl Driver {
     }
 
     /// A session ends: with the `code` of its close frame, if there is one, and `by` whom.
-    pub(super) fn say_closed(&self, id: ConnId, code: Option<u16>, by: &str) {
+    pub(super) fn say_closed(&mut self, id: ConnId, code: Option<u16>, by: &str) {
+        if code == Some(CloseCode::TooFast.code()) && by == BY_GATEWAY {
+            let user = self.shard.user_of(id);
+            if let Some(untold) = self.too_fast.line(user, self.now.mono_ms) {
+                let (conn, user) = (self.named(id), user.map(UserId::get));
+                tracing::info!(%conn, user, untold, "a user is closed for going too fast");
+            }
+        }
         self.trails
             .access
             .say("session_closed", || json!({ "conn": self.named(id).to_string(), "code": code, "by": by }));
@@ -85,5 +125,23 @@ impl Driver {
         self.trails.audit.say("session_refused", || {
             json!({ "conn": self.named(id).to_string(), "from": from.map(|from| from.to_string()), "why": why.label() })
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_user_that_is_too_fast_is_named_and_none_fills_the_log() {
+        let user = |raw| UserId::new(raw);
+        let mut lines = TooFastLines::new();
+        assert_eq!(lines.line(user(1), 0), Some(0));
+        assert!((0..4).all(|_| lines.line(user(1), 10).is_none()), "one's other sessions");
+        assert_eq!(lines.line(None, 20), Some(4), "a guest, with the count of those without a line");
+        assert!(lines.line(user(1), TOO_FAST_USER_MS - 1).is_none());
+        assert_eq!(lines.line(user(1), TOO_FAST_USER_MS), Some(1), "who comes back is named again");
+        let told = (100..1100).filter(|&raw| lines.line(user(raw), TOO_FAST_USER_MS).is_some()).count() as u64;
+        assert_eq!(told, TOO_FAST_LINES_MAX - 1);
     }
 }

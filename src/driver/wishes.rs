@@ -12,6 +12,7 @@ use imgate_tls::Session;
 use super::Driver;
 use super::conn::{Conn, Parting, State};
 use super::ready::LAST_LEVEL;
+use super::said::BY_GATEWAY;
 use super::tls;
 use super::transport::Took;
 use crate::fair::Holding;
@@ -64,7 +65,7 @@ impl Driver {
             Effect::Pause { conn } => self.pause(conn, true),
             Effect::Resume { conn } => self.pause(conn, false),
             Effect::Finish { conn, code, by_peer } => {
-                self.say_closed(conn, code, if by_peer { "peer" } else { "gateway" });
+                self.say_closed(conn, code, if by_peer { "peer" } else { BY_GATEWAY });
                 self.part(conn, Vec::new());
             }
             Effect::Peer { to, msg } => self.seat.say(to, msg),

@@ -27,5 +27,5 @@ pub mod tally;
 pub mod threads;
 pub mod top;
 
-pub use board::{Board, Publisher, ShardReport};
+pub use board::{Board, Publisher, ShardReport, TurnAsked};
 pub use tally::{DriverTally, Tally};

@@ -175,6 +175,7 @@ metrics! {
     HOPS = Summary "imgate_hop_seconds" ["shard"] "Time of a message of one shard on its way to another: from the end of the turn in which it was said until the other takes it.";
     TURNS = Summary "imgate_turn_seconds" ["shard"] "Time of one turn of a shard's loop, without its sleep and the wake-ups at its end.";
     TURN_MAX = Gauge "imgate_turn_max_seconds" ["shard"] "The longest turn of the last one to two minutes.";
+    TURNING = Gauge "imgate_shard_turning_seconds" ["shard"] "How long a shard has been in its turn, or has not answered, whichever is longer; near 0 for one that is well. One that is stuck shows here while it is.";
     SHARD_ASLEEP = Counter "imgate_shard_asleep_seconds_total" ["shard"] "Time that a shard has slept because there was nothing to do; 1 minus its rate is how busy the shard is.";
     SHARD_EVENTS = Counter "imgate_shard_events_total" ["shard"] "Sockets that the kernel has reported to a shard as readable or writable.";
     BYTES_IN = Counter "imgate_received_bytes_total" [] "Bytes read from clients by shards.";

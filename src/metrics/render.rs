@@ -411,6 +411,7 @@ fn loops(page: &mut Page, shards: &[ShardReport]) {
     page.spans(names::HOPS, shards, |report| &report.hops);
     page.spans(names::TURNS, shards, |report| &report.turns);
     page.per_shard(names::TURN_MAX, shards, |report| seconds(report.turns.max_ns));
+    page.per_shard(names::TURNING, shards, |report| seconds(report.turning_ns));
     page.per_shard(names::SHARD_ASLEEP, shards, |report| seconds(report.driver.asleep_ns));
     page.per_shard(names::SHARD_EVENTS, shards, |report| report.driver.events);
     page.one(names::BYTES_IN, sum_driver(shards, |driver| driver.bytes_in));

@@ -1,6 +1,7 @@
 //! What the process takes of memory, looked at now and then.
 //!
-//! Owns: the thread that reads the resident size and tells the drivers, and what a process may take
+//! Owns: the thread that reads the resident size and tells the drivers, and looks at what
+//! else is to be looked at so often, and what a process may take
 //! when nothing is set: the larger part of what its control group or the machine has.
 //! Never: lets anything go; see `driver/pressure.rs`.
 
@@ -21,20 +22,22 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Looks from now on, and tells `pressure`.
+    /// Looks from now on, and tells `pressure`; calls `besides` each time, which must not wait.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(super) fn start(pressure: Arc<Pressure>) -> io::Result<Self> {
+    pub(super) fn start(pressure: &Arc<Pressure>, besides: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        thread::Builder::new().name("memory".to_owned()).spawn(move || look(&pressure, &stopped))?;
+        let pressure = Arc::clone(pressure);
+        thread::Builder::new().name("memory".to_owned()).spawn(move || look(&pressure, besides, &stopped))?;
         Ok(Self { _stop: stop })
     }
 }
 
-fn look(pressure: &Pressure, stopped: &Receiver<()>) {
+fn look(pressure: &Pressure, mut besides: impl FnMut(), stopped: &Receiver<()>) {
     let mut full = false;
     while stopped.recv_timeout(Duration::from_millis(MEMORY_LOOK_MS)) == Err(RecvTimeoutError::Timeout) {
+        besides();
         let Some(resident) = process::resident_bytes() else { continue };
         pressure.tell(resident);
         let is_full = resident >= pressure.max();
@@ -87,7 +90,7 @@ mod tests {
     #[test]
     fn a_watch_tells_what_the_process_takes() {
         let pressure = Arc::new(Pressure::new(1));
-        let watch = Watch::start(Arc::clone(&pressure)).expect("a thread");
+        let watch = Watch::start(&pressure, || ()).expect("a thread");
         while !pressure.is_exceeded() {
             thread::yield_now();
         }

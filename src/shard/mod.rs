@@ -64,13 +64,14 @@ pub use session::outbox::{Batch, Form, Outbox};
 pub use setup::{Adjustable, DevicePolicy, PaceLimits, PlantedBug, Setup};
 
 use crate::clock::Now;
-use crate::ids::{ConnId, ShardId};
+use crate::ids::{ConnId, ShardId, UserId};
 use crate::limits;
 use crate::metrics::Tally;
 use crate::metrics::tally::Slowness;
 use crate::metrics::top::TopReport;
 use crate::store::worker::Reply;
 use crate::store::{self, Heads};
+use crate::wire::Profile;
 use asks::Purpose;
 use broken::broken;
 use delivery::Deliveries;
@@ -335,6 +336,13 @@ impl Shard {
         if bytes > 0 {
             sessions.let_go_down_to(io, io.held.bytes().saturating_sub(bytes), Slowness::Memory);
         }
+    }
+
+    /// Whose a session is, also while its end is under way; `None` for a guest's.
+    #[must_use]
+    pub fn user_of(&self, conn: ConnId) -> Option<UserId> {
+        let session = self.sessions.table.get(conn)?;
+        (session.profile != Profile::Room).then_some(session.user)
     }
 
     /// What is queued for a connection, to be looked at; `None` when nothing is.

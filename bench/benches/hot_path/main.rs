@@ -34,6 +34,7 @@ criterion_group!(
     mesh::hop,
     sweeps::group,
     store::batch,
+    store::open_unread,
     recording::recording,
     tls::handshakes,
     tls::records

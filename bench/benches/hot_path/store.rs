@@ -1,10 +1,11 @@
-//! Appends, as a store's writer commits them: what has gathered in one transaction.
+//! Appends, as a store's writer commits them: what has gathered in one transaction. And what a session's opening
+//! asks a store of users who have been away for long.
 
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput};
 use imgate::ids::{ConvId, UserId};
-use imgate::store::{Backend, NewMessage, Options, PostKey, Seed, Synchronous, Write, Written, open};
+use imgate::store::{Backend, NewMessage, Options, PostKey, Read, ReadAnswer, Seed, Synchronous, Write, Written, open};
 
 pub(crate) fn batch(c: &mut Criterion) {
     let mut group = c.benchmark_group("store/append");
@@ -52,4 +53,56 @@ fn commit(backend: &mut dyn Backend, writes: &[Write]) -> Vec<Written> {
     let written = backend.commit(writes).expect("the disk takes it");
     assert!(written.iter().all(|one| matches!(one, Written::Stored { .. })), "refusals are fast and worthless");
     written
+}
+
+/// Pairs that talk all at once, so that each one's messages lie scattered over the table.
+const PAIRS: u64 = 200;
+/// Messages of each pair, of both in turn.
+const EACH: u64 = 2_500;
+
+/// One user's list of conversations, with 1,000 unread messages and more. A commit of another connection before each
+/// of them, as in a busy gateway: SQLite empties a reader's cache at it.
+pub(crate) fn open_unread(c: &mut Criterion) {
+    let mut group = c.benchmark_group("store/open, 1000 unread");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2)).sample_size(20);
+    for (name, url) in [("memory", "memory:"), ("sqlite", "sqlite:")] {
+        let folder = tempfile::tempdir().expect("a folder for a database");
+        let options = Options { synchronous: Synchronous::Normal, ..Options::default() };
+        let mut opened = open(url, folder.path(), options).expect("a fresh database");
+        let (writer, reader) = (&mut opened.writers[0], &mut opened.readers[0]);
+        let seed = Seed { users: 2 * PAIRS, groups: 0, group_size: 0, created_ms: 1 };
+        let first = writer.seed(&seed).expect("users").first_user;
+        let mut n = 0;
+        for _ in 0..EACH {
+            commit(writer.as_mut(), &(0..PAIRS).map(|_| in_pair(first, &mut n)).collect::<Vec<_>>());
+        }
+        let mut who = 0;
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || {
+                    commit(writer.as_mut(), &[in_pair(first, &mut n)]);
+                    who = (who + 1) % PAIRS;
+                    UserId::new(first.get() + 2 * who).expect("in range")
+                },
+                |user| unread(reader.as_mut(), user),
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// The next message, of the next pair.
+fn in_pair(first: UserId, n: &mut u64) -> Write {
+    let (pair, round) = (*n % PAIRS, *n / PAIRS);
+    let user = |offset: u64| UserId::new(first.get() + 2 * pair + offset % 2).expect("in range");
+    let Write::Append(message) = append(first, n) else { unreachable!("an append") };
+    Write::Append(NewMessage { conv: ConvId::direct(user(0), user(1)), sender: user(round), ..message })
+}
+
+fn unread(reader: &mut dyn Backend, user: UserId) {
+    let reads = [Read::Open { user }, Read::Heads { user, before: None, missed: false, max: 200 }];
+    let answers = reader.read(&reads).expect("it reads");
+    let Some(ReadAnswer::Heads(heads)) = answers.last() else { unreachable!("an answer for each") };
+    assert_eq!(heads.convs.iter().map(|state| state.unread).collect::<Vec<_>>(), [1000]);
 }

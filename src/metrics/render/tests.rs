@@ -140,6 +140,7 @@ fn two_shards_as(format: Format) -> String {
     second.driver.connections = 6;
     second.turns =
         SpanSummary { count: 2, sum_ns: 1_500_000_000, quantiles_ns: [1000, 2000, 3000, 4000], max_ns: 250_000_000 };
+    second.turning_ns = 12_500_000_000;
     let http = HttpCounts::default();
     http.slots([1, 2, 3], 4096);
     http.evicted(Evicted::Memory);
@@ -233,6 +234,8 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_turn_seconds_sum{shard=\"1\"}", 1.5),
         ("imgate_turn_seconds_count{shard=\"1\"}", 2.0),
         ("imgate_turn_max_seconds{shard=\"1\"}", 0.25),
+        ("imgate_shard_turning_seconds{shard=\"0\"}", 0.0),
+        ("imgate_shard_turning_seconds{shard=\"1\"}", 12.5),
         ("imgate_store_up", 1.0),
         ("imgate_object_store_up", 0.0),
         ("imgate_object_store_requests_total{operation=\"get\",outcome=\"late\"}", 1.0),

@@ -82,6 +82,9 @@ fn who_never_keeps_the_pace_is_closed_and_the_users_other_device_is_not() {
         assert!(world.now.mono_ms <= begun_ms + GREED_MS_MAX + 1_000, "patience ends");
     }
     assert!(world.now.mono_ms >= begun_ms + GREED_MS_MAX);
+    let (shard, conn, of) = (world.named("a").shard, world.named("a").conn, world.named("a2").conn);
+    let user = world.shards[shard].user_of(conn);
+    assert!(user.is_some() && user == world.shards[shard].user_of(of), "the log can say whose it was");
     world.lines("wait 60000");
     assert!(!world.is_paused("a2") && !world.trace.contains("a2: close"));
     assert_eq!(world.sum(|tally| tally.closed[crate::wire::CloseCode::TooFast.index()]), 1);

@@ -280,19 +280,26 @@ impl Batch<'_> {
         Ok(row)
     }
 
-    /// One update per conversation, not per message.
+    /// One update per conversation, not per message. A head moves only from where it was known to
+    /// be: that each number is given once rests on it, the index is not unique.
     fn write_heads(&mut self) -> Result<(), Error> {
-        let mut update = self.conn.prepare_cached("UPDATE convs SET head = ?2, newest_ms = ?3 WHERE conv = ?1")?;
+        let mut update =
+            self.conn.prepare_cached("UPDATE convs SET head = ?2, newest_ms = ?3 WHERE conv = ?1 AND head = ?4")?;
         // By itself, because SQLite moves the entries of an index whose columns are named, whether
         // they change or not.
         let mut update_listed = self.conn.prepare_cached(
             "UPDATE convs SET head = ?2, newest_ms = ?3, a_ms = iif(a_ms IS NULL, NULL, ?3),
-                              b_ms = iif(b_ms IS NULL, NULL, ?3) WHERE conv = ?1",
+                              b_ms = iif(b_ms IS NULL, NULL, ?3) WHERE conv = ?1 AND head = ?4",
         )?;
-        self.heads.each_moved(|Head { conv, seq, listed, newest_ms, .. }| {
+        self.heads.each_moved(|Head { conv, seq, kept, listed, newest_ms, .. }| {
             let update = if *listed { &mut update_listed } else { &mut update };
-            update.execute((conv, int(seq.get()), int(*newest_ms)))?;
-            Ok(())
+            match update.execute((conv, int(seq.get()), int(*newest_ms), int(kept.get())))? {
+                1 => Ok(()),
+                _ => Err(Error::Broken(format!(
+                    "the head of conversation {} is not at {kept}",
+                    conv.unwrap_or_default()
+                ))),
+            }
         })
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Head {
     pub(super) listed: bool,
     /// The time of the message that got `seq`; zero before the first.
     pub(super) newest_ms: u64,
+    /// The head as the row has it.
+    pub(super) kept: Seq,
     /// Whether `seq` is newer than the row.
     moved: bool,
     /// Whether the judge has said that the smaller user of a pair may post to it.
@@ -87,7 +89,7 @@ impl Heads {
                 let (conv, seq, listed, newest_ms) = row
                     .map_or((None, Seq::ZERO, false, 0), |row| (Some(row.conv), row.head, row.listed, row.newest_ms));
                 let (moved, lo_passes, hi_passes) = (false, false, false);
-                Ok(entry.insert(Head { conv, seq, listed, newest_ms, moved, lo_passes, hi_passes }))
+                Ok(entry.insert(Head { conv, seq, listed, newest_ms, kept: seq, moved, lo_passes, hi_passes }))
             }
         }
     }
@@ -110,7 +112,7 @@ impl Heads {
         for conv in moved.drain(..) {
             if let Some(head) = heads.get_mut(&conv) {
                 write(head)?;
-                head.moved = false;
+                (head.kept, head.moved) = (head.seq, false);
             }
         }
         Ok(())

@@ -25,6 +25,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/0010_groups.sql"),
     include_str!("../schema/sqlite/0011_hidden.sql"),
     include_str!("../schema/sqlite/0012_api_keys.sql"),
+    include_str!("../schema/sqlite/0013_counts.sql"),
 ];
 /// `imga` in ASCII: marks a SQLite file as ours.
 const APPLICATION_ID: i64 = 0x696d_6761;
@@ -35,6 +36,8 @@ pub(super) fn prepare(path: &Path) -> Result<u64, Error> {
     make_private(path);
     // FULL: a half-kept migration would be worse than a half-kept message.
     let mut conn = Role::Writer(Synchronous::Full).connect(path)?;
+    // A new index of a large table is sorted in files: it would take gigabytes of memory.
+    conn.pragma_update(None, "temp_store", "FILE")?;
     migrate(&mut conn, MIGRATIONS)
 }
 

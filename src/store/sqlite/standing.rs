@@ -133,7 +133,7 @@ fn count_unread(conn: &Connection, asks: &[Ask], found: &mut [(Vec<Found>, bool)
     }
     list.push(']');
     let mut statement = conn.prepare_cached(UNREAD_SQL)?;
-    let mut rows = statement.query([&list])?;
+    let mut rows = statement.query((&list, int(UNREAD_MAX)))?;
     while let Some(row) = rows.next()? {
         let (convs, _) = place_of(found, get_uint(row, 0)?)?;
         let one = place_of(convs, get_uint(row, 1)?)?;
@@ -205,12 +205,15 @@ pub(super) const HEADS_SQL: &str = "
     ORDER BY p.newest_ms DESC, p.kind DESC, p.a DESC, p.b DESC";
 
 /// `[n, k, conv, from, looks, user]` each: the messages from that number on that others wrote and
-/// that can be read, among so many.
+/// that can be read, among so many, up to a number (?2). All columns are in the index: messages lie
+/// scattered over their table, and to look at a thousand would read as many pages.
 pub(super) const UNREAD_SQL: &str = "
     SELECT q.value ->> 0, q.value ->> 1,
-           (SELECT count(*) FROM messages x
-            WHERE x.conv = q.value ->> 2 AND x.seq >= q.value ->> 3 AND x.seq < (q.value ->> 3) + (q.value ->> 4)
-                  AND x.sender <> q.value ->> 5 AND NOT x.hidden)
+           (SELECT count(*) FROM
+               (SELECT 1 FROM messages x
+                WHERE x.conv = q.value ->> 2 AND x.seq >= q.value ->> 3 AND x.seq < (q.value ->> 3) + (q.value ->> 4)
+                      AND x.sender <> q.value ->> 5 AND NOT x.hidden
+                LIMIT ?2))
     FROM json_each(?1) q";
 
 /// `[n, k, conv, seq]` each: that message, of its body the first characters (?2).

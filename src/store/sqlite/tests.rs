@@ -99,7 +99,7 @@ fn the_conversations_of_many_users_are_found_through_indexes() {
     ];
     for (sql, found) in [
         (standing::HEADS_SQL, &lists[..]),
-        (standing::UNREAD_SQL, &["USING INDEX messages_by_seq (conv=? AND seq>? AND seq<?)"]),
+        (standing::UNREAD_SQL, &["USING COVERING INDEX messages_by_seq (conv=? AND seq>? AND seq<?)"]),
         (changes::CHANGES_SQL, &["USING INTEGER PRIMARY KEY (rowid>?)"]),
     ] {
         let steps = plan(&db.conn, sql);
@@ -182,6 +182,38 @@ fn an_older_database_learns_when_each_conversation_was_last_used() {
     let newest: Vec<i64> =
         newest.query_map([], |row| row.get(0)).expect("rows").map(|ms| ms.expect("a time")).collect();
     assert_eq!(newest, [500, 0], "of the last message, not the latest time");
+}
+
+#[test]
+fn an_older_database_counts_unread_messages_in_its_index() {
+    let mut conn = Connection::open_in_memory().expect("a connection");
+    migrate(&mut conn, &MIGRATIONS[..12]).expect("as it was before");
+    let rows = "INSERT INTO convs (conv, kind, a, b, head, floor, newest_ms) VALUES (1, 10, 1, 2, 5, 1, 9);
+                INSERT INTO messages (id, conv, seq, ts_ms, sender, body, hidden) VALUES
+                    (10, 1, 1, 9, 1, 'x', 0), (11, 1, 2, 9, 2, 'x', 0), (12, 1, 3, 9, 2, '', 1), (13, 1, 4, 9, 2, 'x', 0)";
+    conn.execute_batch(rows).expect("as it was before");
+    migrate(&mut conn, MIGRATIONS).expect("the rest");
+    let ask = standing::Ask { user: UserId::new(1).expect("in range"), before: None, missed: false, max: 3 };
+    let heads = standing::heads(&conn, 1, &[ask]).expect("listed");
+    assert_eq!(heads[0].convs[0].unread, 2, "neither one's own nor what was taken back");
+    let covered = "USING COVERING INDEX messages_by_seq (conv=? AND seq>? AND seq<?)";
+    let steps = plan(&conn, standing::UNREAD_SQL);
+    assert!(steps.iter().any(|step| step.contains(covered)), "{steps:#?}");
+}
+
+/// The index is not unique, so this is what keeps two messages from one number.
+#[test]
+fn a_head_that_is_not_where_it_was_known_to_be_takes_no_message() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    db.commit(&[message("a", "x")]).expect("stored");
+    // By the same connection, so that nothing tells it that another one has written.
+    db.conn.execute("UPDATE convs SET head = 2", []).expect("moved behind its back");
+    assert!(matches!(db.commit(&[message("b", "x"), message("c", "x")]), Err(Error::Broken(_))));
+    db.conn.execute("UPDATE convs SET head = 1", []).expect("and back");
+    assert_eq!(seqs(&page(&mut db, Start::After(Seq::ZERO))), [1], "nothing was kept of it");
+    db.commit(&[message("b", "x"), message("c", "x")]).expect("it goes on");
+    assert_eq!(seqs(&page(&mut db, Start::After(Seq::ZERO))), [1, 2, 3]);
 }
 
 #[test]
