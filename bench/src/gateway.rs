@@ -171,7 +171,7 @@ impl Gateway {
         conn.generation += 1;
         let conn = *conn;
         let hello = Hello { identity, profile: Profile::V2, device: Device::Web, device_tag: 0, deflate: None };
-        self.seat_of(number).causes.push_back(Event::Open { conn, hello, response: Box::default() });
+        self.seat_of(number).causes.push_back(Event::Open { conn, hello, response: Box::default(), ended: false });
     }
 
     /// Queues the loss of user `number`'s connection.

@@ -314,6 +314,7 @@ impl Driver {
     /// `response`.
     fn open(&mut self, id: ConnId, (hello, from): (Hello, Option<IpAddr>), response: Vec<u8>, unread: &[u8]) {
         let Some(conn) = self.table.get_mut(id) else { return };
+        let ended = conn.transport.has_ended();
         if hello.profile == Profile::Room {
             conn.transport.keep_alive();
         }
@@ -330,7 +331,7 @@ impl Driver {
         self.heads.leave(&id);
         self.inbound.change(id, Holding::default(), after);
         self.say_opened(id, &hello, from);
-        self.give(Event::Open { conn: id, hello, response: response.into() });
+        self.give(Event::Open { conn: id, hello, response: response.into(), ended });
     }
 
     fn open_echo(&mut self, id: ConnId, response: &[u8], deflate: Option<Window>, unread: &[u8]) {

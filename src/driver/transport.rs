@@ -82,6 +82,15 @@ impl Transport {
         }
     }
 
+    /// Whether the peer has finished sending and nothing of it is left to be read. One system call.
+    pub(super) fn has_ended(&self) -> bool {
+        let Self::Plain(stream) = self;
+        match stream.peek(&mut [0]) {
+            Ok(bytes) => bytes == 0,
+            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        }
+    }
+
     /// Reads once.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Got {
         let Self::Plain(stream) = self;

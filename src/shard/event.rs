@@ -25,8 +25,10 @@ pub enum Event {
     /// [`Effect::Resume`](super::effect::Effect::Resume). `response` is what answers the upgrade
     /// (101): it leaves before anything else, in one send with what the session is told first if
     /// that comes within [`Setup::response_ms_max`](super::Setup::response_ms_max). Empty: it has
-    /// left already.
-    Open { conn: ConnId, hello: Hello, response: Box<[u8]> },
+    /// left already. `ended`: the peer had finished sending by then. It gets its response, and its
+    /// session takes the place of none: a gateway that stood still finds upgrades that clients have
+    /// given up long ago, and these have sessions elsewhere.
+    Open { conn: ConnId, hello: Hello, response: Box<[u8]>, ended: bool },
     /// A client's command.
     Command { conn: ConnId, command: Command },
     /// A client's message that is no command.

@@ -159,8 +159,8 @@ impl Shard {
     fn handle(&mut self, event: Event) {
         let Self { io, sessions, deliveries, opening, social, .. } = self;
         match event {
-            Event::Open { conn, hello, response } => {
-                opening.open(io, sessions, &mut deliveries.catching_up, conn, &hello, response);
+            Event::Open { conn, hello, response, ended } => {
+                opening.open(io, sessions, &mut deliveries.catching_up, conn, &hello, (response, ended));
             }
             Event::Command { conn, command } => self.command(conn, command),
             Event::Unreadable { conn, refused } => self.unreadable(conn, &refused),

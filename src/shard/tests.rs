@@ -232,6 +232,8 @@ struct World {
     slots: u32,
     /// How long the tokens of those who open live; `None`: for ever.
     token_ms: Option<u64>,
+    /// The next client that comes has finished sending.
+    ended: bool,
     trace: String,
 }
 
@@ -290,6 +292,7 @@ impl World {
             pongs: Vec::new(),
             slots: 0,
             token_ms: None,
+            ended: false,
             trace: String::new(),
         }
     }
@@ -553,7 +556,8 @@ impl World {
         let shard = usize::from(shard_of(user, SHARDS).0);
         self.clients.push(Client { name: name.into(), conn, shard, stalled: false, open: true, buffer: Vec::new() });
         let hello = Hello { identity, profile, device, device_tag: 0, deflate: None };
-        self.step(shard, Event::Open { conn, hello, response: Box::default() });
+        let ended = mem::take(&mut self.ended);
+        self.step(shard, Event::Open { conn, hello, response: Box::default(), ended });
     }
 
     fn command(&mut self, who: &str, command: Command) {

@@ -66,7 +66,7 @@ impl World {
             ..Link::new(node, conn, device, self.truth.moment(self.step, user))
         });
         self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
-        self.give(node, Event::Open { conn, hello, response: RESPONSE.into() })
+        self.give(node, Event::Open { conn, hello, response: RESPONSE.into(), ended: false })
     }
 
     /// A session has opened: the policy of devices holds now, and what was closed for it in this step had as many newer ones of its user beside it as may be.

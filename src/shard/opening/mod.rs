@@ -21,7 +21,7 @@ use crate::shard::opening::arrivals::Arrivals;
 use crate::shard::opening::interest::Interest;
 use crate::shard::opening::ready::Readies;
 use crate::shard::retries::Retry;
-use crate::shard::session::{Phase, Session};
+use crate::shard::session::{Flag, Phase, Session};
 use crate::shard::sessions::Sessions;
 use crate::store::{self, Read, UserState};
 use crate::wire::{CloseCode, Profile, push};
@@ -55,10 +55,11 @@ impl Opening {
         catching_up: &mut CatchingUp,
         conn: ConnId,
         hello: &Hello,
-        response: Box<[u8]>,
+        (response, ended): (Box<[u8]>, bool),
     ) {
         let user = hello.identity.user();
         let mut session = Session::new(conn.generation, hello, io.now);
+        session.set(Flag::Ended, ended);
         let responds = !response.is_empty();
         if responds {
             session.outbox_mut(&mut io.held, io.now.mono_ms).response(response, &mut io.held);
@@ -209,8 +210,8 @@ impl Opening {
         conn: ConnId,
     ) {
         let Some(session) = sessions.table.get(conn) else { return };
-        let (user, is_guest) = (session.user, session.profile == Profile::Room);
-        if !is_guest && !sessions.make_room(io, user, conn) {
+        let (user, counts) = (session.user, session.profile != Profile::Room && !session.is(Flag::Ended));
+        if counts && !sessions.make_room(io, user, conn) {
             return sessions.close(io, conn, CloseCode::Replaced);
         }
         let Some(session) = sessions.table.get_mut(conn) else { return };
@@ -219,7 +220,7 @@ impl Opening {
             trouble.left.clear();
         }
         session.tidy(&mut io.held);
-        if !is_guest {
+        if counts {
             sessions.has_come(io, user, conn);
         }
         if !sessions.has_more_to_tell(io, conn) {

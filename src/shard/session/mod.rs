@@ -114,6 +114,8 @@ impl Trouble {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(in crate::shard) enum Flag {
+    /// The peer had finished sending before it was let in: its session is no device.
+    Ended = 1,
     /// The driver was told to flush, and has not reported that everything is out.
     Flushing = 2,
     /// One of the messages of the batch that is swept right now is its own.

@@ -56,6 +56,13 @@ fn a_session_whose_peer_is_gone_before_it_opens_takes_the_place_of_none() {
     world.line("wait 1000");
     world.settle();
     assert_eq!(closed(&world), [], "{}", world.trace);
+    // Nor does one whose peer has gone long ago, which its connection says only when it is read.
+    world.ended = true;
+    world.line("a6: phone");
+    world.line("wait 1000");
+    world.settle();
+    assert_eq!(closed(&world), [], "{}", world.trace);
+    world.line("a6: gone");
     // One that stays does take it, once it is let in.
     world.line("hold store");
     world.line("a7: phone");

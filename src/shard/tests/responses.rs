@@ -17,7 +17,7 @@ fn open(world: &mut World, slot: u32, profile: Profile) -> ConnId {
     };
     let hello = Hello { identity, profile, device: Device::Web, device_tag: 0, deflate: None };
     let conn = ConnId { slot, generation: 1 };
-    world.step(0, Event::Open { conn, hello, response: RESPONSE.into() });
+    world.step(0, Event::Open { conn, hello, response: RESPONSE.into(), ended: false });
     conn
 }
 
