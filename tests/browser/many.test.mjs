@@ -194,6 +194,8 @@ describe("a real life", () => {
     const person = await enter(t, bob, `#/c/10/${ann[0]}`);
     const { page } = person;
     await person.sees(`after all pages ${SENDS}`);
+    // The first page of history is here.
+    await page.waitForFunction(() => document.querySelectorAll(".line").length >= 40);
     const middle = async () => page.evaluate(() => {
       const box = document.querySelector(".scroller").getBoundingClientRect();
       const line = document.elementFromPoint(box.left + 60, box.top + box.height / 2).closest(".lines > *") ?? document.querySelector(".line");

@@ -30,6 +30,9 @@ async function serveTree(context, url) {
   });
 }
 
+/** So many times as slow as it is a page runs: `BROWSER_SLOWER=8` finds what a test sees only on a fast machine. */
+const SLOWER = Number(process.env.BROWSER_SLOWER ?? 1);
+
 let mobiles = 0;
 export const newMobile = () => `13${String(process.pid % 100_000).padStart(5, "0")}${String((mobiles += 1)).padStart(4, "0")}`;
 
@@ -50,7 +53,8 @@ export class Person {
   /** A further tab of the same browser. */
   async tab(path = "/") {
     const page = await this.context.newPage();
-    page.setDefaultTimeout(PATIENCE_MS);
+    page.setDefaultTimeout(PATIENCE_MS * SLOWER);
+    if (SLOWER > 1) await (await this.context.newCDPSession(page)).send("Emulation.setCPUThrottlingRate", { rate: SLOWER });
     page.on("pageerror", (error) => this.complaints.push(error.stack ?? error.message));
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type()) && !EXPECTED.test(message.text())) this.complaints.push(message.text());

@@ -31,6 +31,8 @@ export class ChatView {
     /** Read up to here when the conversation was opened: below it "new messages" is written. */
     this.mark = null;
     this.follow = true;
+    /** Where the end was when it was last put into view. */
+    this.end = 0;
     /** What of the conversation is in the page. */
     this.span = new Span();
     /** What the title says. */
@@ -52,6 +54,7 @@ export class ChatView {
     }
     this.mark = conversation.unread > 0 ? conversation.read : null;
     this.follow = true;
+    this.end = 0;
     this.build();
     if (conversation.left === null) this.model.client.open(conversation.kind, conversation.dstid);
     // How many members there are changes without a word.
@@ -96,7 +99,7 @@ export class ChatView {
       this.composer.sendFiles(event.dataTransfer.files);
     };
     // The end stays in view when the window, the keyboard or the box one writes in changes.
-    this.resize = new ResizeObserver(() => this.follow && this.toEnd());
+    this.resize = new ResizeObserver(() => this.follows() && this.toEnd());
     this.resize.observe(this.scroller);
     // Pictures and films find their size late.
     this.resize.observe(this.list);
@@ -167,7 +170,15 @@ export class ChatView {
       return;
     }
     this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.end = this.scroller.scrollTop;
     this.seen();
+  }
+
+  /** Whether the end is kept in view. Who scrolls has left it some time before that is told, which is with the next picture. */
+  follows() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    if (scrollTop < this.end && scrollHeight - scrollTop - clientHeight >= NEAR) this.follow = false;
+    return this.follow;
   }
 
   /** What stands at the end of a window that somebody looks at has been read. */
@@ -213,7 +224,7 @@ export class ChatView {
   render() {
     const { conversation, model } = this;
     this.title();
-    this.span.update(conversation.held, this.follow);
+    this.span.update(conversation.held, this.follows());
     // Who reads what was before is not read to what is loaded there.
     const live = this.follow ? "polite" : "off";
     if (this.list.getAttribute("aria-live") !== live) this.list.setAttribute("aria-live", live);
