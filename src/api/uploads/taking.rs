@@ -209,6 +209,11 @@ impl Uploads {
         let (mut known, mut looked) = (None, 0);
         while let Some(bytes) = intake.chunk().await? {
             place.came(bytes.len());
+            // What does not fit any more would have the chunk copied to one of twice its size.
+            if known.is_some() && held.len() + bytes.len() > held.capacity() {
+                promise.came(held.len() as u64);
+                (draft, held) = self.put(draft, held).await?;
+            }
             held.extend_from_slice(&bytes);
             if known.is_none() && held.len() >= HEAD_BYTES {
                 let (kind, has_boxes) = (Kind::of(&held[..HEAD_BYTES]), Kind::has_boxes(&held));
@@ -223,10 +228,6 @@ impl Uploads {
                 let blobs = Arc::clone(&self.blobs);
                 let free = self.jobs.run(move || blobs.room()).await?;
                 promise.renew(limits::UPLOAD_ROOM_BYTES, free)?;
-            }
-            if held.len() >= limits::FILE_CHUNK_BYTES {
-                promise.came(held.len() as u64);
-                (draft, held) = self.put(draft, held).await?;
             }
         }
         let (kind, has_boxes) = known.unwrap_or_else(|| (Kind::of(&held), Kind::has_boxes(&held)));
