@@ -195,10 +195,13 @@ pub enum KeyError {
     Random(getrandom::Error),
 }
 
-/// The signing key, shared by the nodes of a cluster.
+/// The signing key, shared by the nodes of a cluster, and while it is replaced a second one, by
+/// which is only read.
 #[derive(Clone)]
 pub struct Key {
     secret: [u8; KEY_BYTES],
+    /// What this one signed is accepted, too.
+    fallback: Option<[u8; KEY_BYTES]>,
 }
 
 /// Never shows the secret: a key may stand in a structure that is logged.
@@ -236,7 +239,15 @@ impl Key {
     /// A key from 32 secret bytes.
     #[must_use]
     pub const fn new(secret: [u8; KEY_BYTES]) -> Self {
-        Self { secret }
+        Self { secret, fallback: None }
+    }
+
+    /// The same key, which accepts what `other` has signed, too. Nobody is logged out while a
+    /// secret is replaced, and gateways of a cluster that have different ones of both know each
+    /// other.
+    #[must_use]
+    pub const fn accepting(self, other: &Self) -> Self {
+        Self { secret: self.secret, fallback: Some(other.secret) }
     }
 
     /// The key that belongs to a secret text (`IMGATE_SECRET`): the same on every node that is told
@@ -252,6 +263,18 @@ impl Key {
         Ok(Self::new(digest.finalize().into()))
     }
 
+    /// The key in the file `path`, if there is such a file.
+    ///
+    /// # Errors
+    /// [`KeyError`]; a file that is no key is an error and stays as it is.
+    pub fn load_if_there(path: &Path) -> Result<Option<LoadedKey>, KeyError> {
+        match File::open(path) {
+            Ok(file) => Self::load(file, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(KeyError::File { path: path.to_owned(), error }),
+        }
+    }
+
     /// The key in the file `path`; a missing file is made, readable for its owner only (0600). The
     /// folder must exist. Two processes that start at once get the same key.
     ///
@@ -259,18 +282,15 @@ impl Key {
     /// [`KeyError`]; a file that is no key is an error and stays as it is.
     pub fn load_or_create(path: &Path) -> Result<LoadedKey, KeyError> {
         let failed = |error| KeyError::File { path: path.to_owned(), error };
-        match File::open(path) {
-            Ok(file) => Self::load(file, path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut secret = [0; KEY_BYTES];
-                getrandom::fill(&mut secret).map_err(KeyError::Random)?;
-                match publish(path, &secret) {
-                    Ok(()) => Ok(LoadedKey { key: Self::new(secret), origin: KeyOrigin::Created }),
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        Self::load(File::open(path).map_err(failed)?, path)
-                    }
-                    Err(error) => Err(failed(error)),
-                }
+        if let Some(loaded) = Self::load_if_there(path)? {
+            return Ok(loaded);
+        }
+        let mut secret = [0; KEY_BYTES];
+        getrandom::fill(&mut secret).map_err(KeyError::Random)?;
+        match publish(path, &secret) {
+            Ok(()) => Ok(LoadedKey { key: Self::new(secret), origin: KeyOrigin::Created }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::load(File::open(path).map_err(failed)?, path)
             }
             Err(error) => Err(failed(error)),
         }
@@ -332,7 +352,10 @@ impl Key {
             return Err(BadToken::Malformed);
         }
         let (claims, signature) = bytes.split_at(layout.claims_bytes);
-        self.mac(claims).verify_slice(signature).map_err(|_| BadToken::Signature)?;
+        let is_signed = |secret| mac(secret, TOKEN_PURPOSE, claims).verify_slice(signature).is_ok();
+        if !self.secrets().any(is_signed) {
+            return Err(BadToken::Signature);
+        }
         // From here on we said it ourselves, but perhaps with a newer binary: what this one does
         // not know is refused.
         let identity = claims_of(claims).filter(|who| who.user != UserId::GUEST).ok_or(BadToken::Malformed)?;
@@ -342,8 +365,13 @@ impl Key {
     /// What tells this key from others without saying anything of it: six hexadecimal digits.
     #[must_use]
     pub fn tag(&self) -> String {
-        let digest = self.mac_for(TAG_PURPOSE, &[]).finalize().into_bytes();
-        digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
+        tag_of(&self.secret)
+    }
+
+    /// The tag of the key that is accepted, too.
+    #[must_use]
+    pub fn fallback_tag(&self) -> Option<String> {
+        self.fallback.as_ref().map(tag_of)
     }
 
     /// The address of the file whose content has the SHA-256 `digest`: the same on every gateway
@@ -359,13 +387,13 @@ impl Key {
         URL_SAFE_NO_PAD.encode(self.mac_for(ADMIN_PURPOSE, &[]).finalize().into_bytes())
     }
 
-    /// Whether `shown` is [`Key::admin_token`]. The comparison takes the same time for every wrong
+    /// Whether `shown` is [`Key::admin_token`], of the key that is accepted, too, if there is one. The comparison takes the same time for every wrong
     /// one.
     #[must_use]
     pub fn is_admin_token(&self, shown: &str) -> bool {
         let mut bytes = [0; SIGNATURE_BYTES];
         URL_SAFE_NO_PAD.decode_slice(shown, &mut bytes) == Ok(SIGNATURE_BYTES)
-            && self.mac_for(ADMIN_PURPOSE, &[]).verify_slice(&bytes).is_ok()
+            && self.secrets().any(|secret| mac(secret, ADMIN_PURPOSE, &[]).verify_slice(&bytes).is_ok())
     }
 
     /// The secret of TLS session tickets: a ticket of one node is good at every node with this key.
@@ -374,23 +402,38 @@ impl Key {
         self.mac_for(TICKET_PURPOSE, &[]).finalize().into_bytes().into()
     }
 
-    /// The secret by which gateways know each other on the bus between them.
+    /// The secret by which gateways know each other on the bus between them, and that of the key
+    /// that is accepted, too.
     #[must_use]
-    pub fn bus_secret(&self) -> [u8; 32] {
-        self.mac_for(BUS_PURPOSE, &[]).finalize().into_bytes().into()
+    pub fn bus_secrets(&self) -> ([u8; 32], Option<[u8; 32]>) {
+        let of = |secret| mac(secret, BUS_PURPOSE, &[]).finalize().into_bytes().into();
+        (of(&self.secret), self.fallback.as_ref().map(of))
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &[u8; KEY_BYTES]> {
+        std::iter::once(&self.secret).chain(&self.fallback)
     }
 
     fn mac(&self, claims: &[u8]) -> Hmac<Sha256> {
-        self.mac_for(TOKEN_PURPOSE, claims)
+        mac(&self.secret, TOKEN_PURPOSE, claims)
     }
 
     fn mac_for(&self, purpose: &[u8], said: &[u8]) -> Hmac<Sha256> {
-        // RFC 2104, section 2 pads a key with zeros to the block of the hash; done here, it is a
-        // size that cannot be wrong.
-        let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
-        block[..KEY_BYTES].copy_from_slice(&self.secret);
-        <Hmac<Sha256> as KeyInit>::new(&block).chain_update(purpose).chain_update(said)
+        mac(&self.secret, purpose, said)
     }
+}
+
+fn tag_of(secret: &[u8; KEY_BYTES]) -> String {
+    let digest = mac(secret, TAG_PURPOSE, &[]).finalize().into_bytes();
+    digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn mac(secret: &[u8; KEY_BYTES], purpose: &[u8], said: &[u8]) -> Hmac<Sha256> {
+    // RFC 2104, section 2 pads a key with zeros to the block of the hash; done here, it is a size
+    // that cannot be wrong.
+    let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
+    block[..KEY_BYTES].copy_from_slice(secret);
+    <Hmac<Sha256> as KeyInit>::new(&block).chain_update(purpose).chain_update(said)
 }
 
 /// What the claims of a verified token say; `None` for what this version does not know.
@@ -527,6 +570,25 @@ mod tests {
         {
             assert_eq!(key.verify(token, 0), Err(BadToken::Malformed));
         }
+    }
+
+    #[test]
+    fn while_a_secret_is_replaced_both_are_accepted_and_one_signs() {
+        let (old, new) = (Key::new([7; 32]), Key::new([8; 32]));
+        let both = new.clone().accepting(&old);
+        let tokens = [&old, &new, &both].map(|key| key.issue(user(1), 0, Issuer::Own, 1000));
+        assert_eq!(tokens[2], tokens[1]);
+        assert!(tokens.iter().all(|token| both.verify(token, 0).is_ok()));
+        assert_eq!(both.verify(&tokens[0], 1001), Err(BadToken::Expired));
+        let strangers = Key::new([9; 32]).issue(user(1), 0, Issuer::Own, 1000);
+        assert_eq!(both.verify(&strangers, 0), Err(BadToken::Signature));
+        for (key, admin) in [(&old, true), (&new, true), (&Key::new([9; 32]), false)] {
+            assert_eq!(both.is_admin_token(&key.admin_token()), admin);
+        }
+        assert_eq!(both.admin_token(), new.admin_token());
+        assert_eq!((both.tag(), both.fallback_tag()), (new.tag(), Some(old.tag())));
+        assert_eq!(both.bus_secrets(), (new.bus_secrets().0, Some(old.bus_secrets().0)));
+        assert_eq!((new.fallback_tag(), new.bus_secrets().1), (None, None));
     }
 
     #[test]

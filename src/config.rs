@@ -124,6 +124,9 @@ pub struct Config {
     pub accounts: Accounts,
     /// The signing key's text; `None`: the file `secret.key` in [`Config::data`].
     pub secret: Option<Secret>,
+    /// The text of a key whose tokens are accepted, too; `None`: the file `secret.fallback.key` in
+    /// [`Config::data`], if there is one.
+    pub secret_fallback: Option<Secret>,
     /// Connections of the process, all shards together.
     pub max_connections: usize,
     /// How long a kept-alive HTTP connection may be idle, in milliseconds.
@@ -330,7 +333,8 @@ impl Config {
             pace: pace::read(layers)?,
             token_ttl_ms: duration(layers, "token_ttl", TOKEN_TTL_RANGE_MS, TOKEN_TTL_DEFAULT_MS)?,
             accounts: accounts(layers)?,
-            secret: secret(layers)?,
+            secret: secret(layers, "secret")?,
+            secret_fallback: secret(layers, "secret_fallback")?,
             max_connections: number(layers, "max_connections", CONNECTIONS_DEFAULT, 1..=limits::CONNECTIONS_MAX)?,
             http_idle_ms: duration(layers, "http_idle", HTTP_IDLE_RANGE_MS, limits::HTTP_IDLE_MS_DEFAULT)?,
             http_budget: size(layers, "http_budget", limits::HTTP_BUDGET_DEFAULT, HTTP_BUDGET_RANGE)?,

@@ -2,7 +2,8 @@
 //!
 //! Owns: one cookie per user, so that two tabs may be two users. Its name is `imgate_<tag>_<user>`,
 //! where the tag is that of the gateway's key: browsers share cookies between the ports of a host,
-//! and two gateways on it must not overwrite each other's. Where the browser's side is encrypted,
+//! and two gateways on it must not overwrite each other's. While the key is replaced, cookies with
+//! the tag of the other key are read, too. Where the browser's side is encrypted,
 //! it begins with `__Host-`: such a cookie never travels in the clear, and no neighbour's site may
 //! set it (RFC 6265bis, section 4.1.3.2).
 //! Never: sets a cookie for a page of another origin, or with a `Domain`.
@@ -50,7 +51,10 @@ impl Judge {
         let bare = name.strip_prefix(HOST_PREFIX);
         let rest = bare.unwrap_or(name).strip_prefix(PREFIX)?;
         match rest.split_once('_') {
-            Some((tag, user)) => Some((user_of(user)?, false)).filter(|_| tag == self.tag),
+            Some((tag, user)) => {
+                let is_ours = tag == self.tag || self.fallback_tag.as_deref() == Some(tag);
+                Some((user_of(user)?, false)).filter(|_| is_ours)
+            }
             None => Some((user_of(rest)?, true)).filter(|_| bare.is_none()),
         }
     }

@@ -78,6 +78,8 @@ pub struct Judge {
     /// What tells the login cookies of this gateway (or cluster) from those of another one on the
     /// same host.
     tag: String,
+    /// The tag of the key by which is read, too, while keys are replaced.
+    fallback_tag: Option<String>,
 }
 
 impl Judge {
@@ -85,8 +87,8 @@ impl Judge {
     /// client is believed; pages of `origins` may use cookies as our own may.
     #[must_use]
     pub fn new(key: Key, trusted: Networks, origins: Origins) -> Self {
-        let tag = key.tag();
-        Self { key, trusted, origins, readers: Readers::default(), tag }
+        let (tag, fallback_tag) = (key.tag(), key.fallback_tag());
+        Self { key, trusted, origins, readers: Readers::default(), tag, fallback_tag }
     }
 
     /// Whether `peer` may speak for others: in headers, or by the PROXY protocol.

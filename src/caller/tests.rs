@@ -108,6 +108,25 @@ fn a_claim_chooses_among_cookies_and_never_proves() {
 }
 
 #[test]
+fn while_the_key_is_replaced_cookies_of_both_are_read_and_those_of_the_other_one_go_at_the_next_login() {
+    let (old, new) = (key(), Key::new([8; 32]));
+    let both = Judge::new(new.clone().accepting(&old), Networks::loopback(), Origins::default());
+    let name = |key: &Key| format!("imgate_{}_7", key.tag());
+    let cookie = format!("{}={}", name(&old), token(7));
+    let asks = |judge: &Judge| {
+        let found =
+            with_head(&[("Cookie", &cookie)], |head| judge.acting(head, || OWN, None, ClaimedIdentity::Any, NOW_MS));
+        found.map(|identity| identity.user().get())
+    };
+    assert_eq!(asks(&both), Ok(7));
+    assert_eq!(asks(&Judge::new(new.clone(), Networks::loopback(), Origins::default())), Err(Unproven::NoToken));
+    let lines = with_head(&[("Cookie", &cookie)], |head| both.log_in(head, OWN, (user(7), "fresh"), DAY_MS, NOW_MS));
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].starts_with(&format!("{}=; ", name(&old))), "{lines:?}");
+    assert!(lines[1].starts_with(&format!("{}=fresh; ", name(&new))), "{lines:?}");
+}
+
+#[test]
 fn the_cookie_that_lives_longest_is_taken() {
     let tag = key().tag();
     let old =

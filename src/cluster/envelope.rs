@@ -198,24 +198,34 @@ pub enum Bad {
 
 /// The key of a cluster.
 #[derive(Clone)]
-pub struct BusKey(Hmac<Sha256>);
+pub struct BusKey {
+    own: Hmac<Sha256>,
+    /// What this one has sealed is read, too.
+    fallback: Option<Hmac<Sha256>>,
+}
 
 impl BusKey {
-    /// From a secret that every gateway has; `cluster` is the name of the cluster.
+    /// From a secret that every gateway has, and a second one by which some may still, or already,
+    /// seal while secrets are replaced; `cluster` is the name of the cluster.
     #[must_use]
-    pub fn new(secret: &[u8; 32], cluster: &str) -> Self {
-        let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
-        block[..secret.len()].copy_from_slice(secret);
-        Self(<Hmac<Sha256> as KeyInit>::new(&block).chain_update(cluster.as_bytes()).chain_update([0]))
+    pub fn new((secret, fallback): (&[u8; 32], Option<&[u8; 32]>), cluster: &str) -> Self {
+        let of = |secret: &[u8; 32]| {
+            let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
+            block[..secret.len()].copy_from_slice(secret);
+            <Hmac<Sha256> as KeyInit>::new(&block).chain_update(cluster.as_bytes()).chain_update([0])
+        };
+        Self { own: of(secret), fallback: fallback.map(of) }
     }
 
     fn tag(&self, head: &[u8], items: &[u8]) -> [u8; 32] {
-        self.0.clone().chain_update(head).chain_update(items).finalize().into_bytes().into()
+        self.own.clone().chain_update(head).chain_update(items).finalize().into_bytes().into()
     }
 
     /// Whether the tag is right, in a time that does not depend on where it is wrong.
     fn is_right(&self, head: &[u8], tag: &[u8], items: &[u8]) -> bool {
-        self.0.clone().chain_update(head).chain_update(items).verify_truncated_left(tag).is_ok()
+        let is_of =
+            |key: &Hmac<Sha256>| key.clone().chain_update(head).chain_update(items).verify_truncated_left(tag).is_ok();
+        is_of(&self.own) || self.fallback.as_ref().is_some_and(is_of)
     }
 }
 
@@ -623,7 +633,7 @@ mod tests {
     use super::*;
 
     fn key() -> BusKey {
-        BusKey::new(&[7; 32], "test")
+        BusKey::new((&[7; 32], None), "test")
     }
 
     fn from() -> From {
@@ -793,8 +803,8 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(decode(&key(), &bytes[..end]).is_err(), "cut at {end}");
         }
-        assert_eq!(decode(&BusKey::new(&[8; 32], "test"), &bytes), Err(Bad::Tag), "another secret");
-        assert_eq!(decode(&BusKey::new(&[7; 32], "other"), &bytes), Err(Bad::Tag), "another cluster");
+        assert_eq!(decode(&BusKey::new((&[8; 32], None), "test"), &bytes), Err(Bad::Tag), "another secret");
+        assert_eq!(decode(&BusKey::new((&[7; 32], None), "other"), &bytes), Err(Bad::Tag), "another cluster");
         for version in [VERSION - 1, VERSION + 1] {
             let mut other = bytes.clone();
             other[4] = version;

@@ -482,6 +482,17 @@ pub const FIELDS: &[Field] = &[
         change: TakesEffect::Restart,
     },
     Field {
+        key: "secret_fallback",
+        value: "TEXT",
+        doc: "A second key whose tokens are accepted, too, and by which nothing is signed: the old one while a secret is replaced, so that nobody is logged out, and \
+              on the gateways of a cluster before that the new one. `secret_fallback_file` names a file that holds it instead. Without either, the file \
+              secret.fallback.key in the data directory, if there is one. See docs/operations.md.",
+        default: "",
+        range: "16 to 1024 bytes",
+        reach: Reach::NoFlag,
+        change: TakesEffect::Restart,
+    },
+    Field {
         key: "max_connections",
         value: "N",
         doc: "Connections of this process. If the descriptor limit allows fewer, with a reserve for the admin port, the store and files, it is fewer; the log says so \

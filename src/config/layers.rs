@@ -50,7 +50,8 @@ impl Layer {
 }
 
 /// Settings whose values may lie in files: secrets, and what may hold one.
-const KEPT_IN_FILES: [&str; 5] = ["secret", "store", "webhook_secret", "s3_access_key", "s3_secret_key"];
+const KEPT_IN_FILES: [&str; 6] =
+    ["secret", "secret_fallback", "store", "webhook_secret", "s3_access_key", "s3_secret_key"];
 
 /// The setting whose value lies in a file that `key` names.
 fn kept_in_file(key: &str) -> Option<&'static Field> {

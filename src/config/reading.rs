@@ -362,8 +362,9 @@ pub(super) fn shards(layers: &Layers) -> Result<u16, Error> {
     })
 }
 
-pub(super) fn secret(layers: &Layers) -> Result<Option<Secret>, Error> {
-    let Some(found) = layers.find("secret") else { return Ok(None) };
+/// `secret`, or `secret_fallback`.
+pub(super) fn secret(layers: &Layers, key: &'static str) -> Result<Option<Secret>, Error> {
+    let Some(found) = layers.find(key) else { return Ok(None) };
     let given = found.one()?;
     if !(16..=1024).contains(&given.len()) {
         return Err(found.wrong_unshown("a secret has 16 to 1024 bytes"));

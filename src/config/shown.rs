@@ -50,7 +50,7 @@ impl Shown {
 
 fn is_secret(key: &str, values: &[String]) -> bool {
     // Of a URL only one without a user can have no password.
-    matches!(key, "secret" | "webhook_secret" | "s3_access_key" | "s3_secret_key")
+    matches!(key, "secret" | "secret_fallback" | "webhook_secret" | "s3_access_key" | "s3_secret_key")
         // A path may be the secret of an endpoint.
         || (key == "webhook_url" && !values.is_empty())
         || (["store", "cluster", "s3_endpoint"].contains(&key) && values.iter().any(|url| url.contains('@')))

@@ -230,7 +230,7 @@ fn the_sample_says_the_defaults() {
     let mut layers = Layers::default();
     layers.file_text(Path::new("sample"), &bare).expect("the sample is a valid file");
     let given = FIELDS.iter().filter(|field| layers.find(field.key).is_some()).count();
-    assert_eq!(given, FIELDS.iter().filter(|field| field.reach != Reach::Hidden).count() - 2);
+    assert_eq!(given, FIELDS.iter().filter(|field| field.reach != Reach::Hidden).count() - 3);
     assert_eq!(Config::from_layers(&layers).expect("the defaults are allowed"), defaults());
 }
 

@@ -37,10 +37,11 @@ pub(super) fn start<H>(
         anyhow::bail!("the setting `cluster`: number {} is no URL of a server", server + 1);
     }
     let exchange = Exchange::new(config.node, boot, end.shards(), clock.now(), None);
+    let (secret, fallback) = key.bus_secrets();
     let setup = Setup {
         servers: config.cluster.expose().to_vec(),
         name: config.cluster_name.clone(),
-        key: BusKey::new(&key.bus_secret(), &config.cluster_name),
+        key: BusKey::new((&secret, fallback.as_ref()), &config.cluster_name),
         exchange,
         end,
         wake: bell,

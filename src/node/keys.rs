@@ -5,10 +5,11 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::auth::{Key, KeyOrigin};
+use crate::auth::{Key, KeyOrigin, LoadedKey};
 use crate::config::Config;
 
 /// The key of the configuration or of the data directory, which is made if it is missing.
@@ -16,6 +17,14 @@ use crate::config::Config;
 /// # Errors
 /// The directory or the key cannot be had.
 pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
+    let key = own_key(config)?;
+    let Some(fallback) = fallback_key(config)? else { return Ok(key) };
+    tracing::info!("tokens of a second key are accepted, too");
+    Ok(key.accepting(&fallback))
+}
+
+/// The key by which is signed.
+fn own_key(config: &Config) -> anyhow::Result<Key> {
     if let Some(secret) = &config.secret {
         return Key::from_secret(secret.expose()).context("the setting `secret`");
     }
@@ -24,7 +33,20 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
     made.with_context(|| format!("cannot make {}", config.data.display()))?;
     let path = config.data.join("secret.key");
-    let loaded = Key::load_or_create(&path)?;
+    Ok(told(&path, Key::load_or_create(&path)?))
+}
+
+/// The key by which is read, too, while keys are replaced.
+fn fallback_key(config: &Config) -> anyhow::Result<Option<Key>> {
+    if let Some(secret) = &config.secret_fallback {
+        return Key::from_secret(secret.expose()).map(Some).context("the setting `secret_fallback`");
+    }
+    let path = config.data.join("secret.fallback.key");
+    Ok(Key::load_if_there(&path)?.map(|loaded| told(&path, loaded)))
+}
+
+/// The key, after the log was told how its file was found.
+fn told(path: &Path, loaded: LoadedKey) -> Key {
     match loaded.origin {
         KeyOrigin::Created => tracing::info!(path = %path.display(), "made a new signing key"),
         KeyOrigin::Private => {}
@@ -32,7 +54,7 @@ pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
             tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "others may read the signing key");
         }
     }
-    Ok(loaded.key)
+    loaded.key
 }
 
 /// The key of the gateway that is to be asked for something: as [`signing_key`], and one that is

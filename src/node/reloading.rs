@@ -219,7 +219,7 @@ mod tests {
             "keep_count" => "500",
             "log" => "warn",
             "audit_log" | "access_log" => "stderr",
-            "secret" => "0123456789abcdef",
+            "secret" | "secret_fallback" => "0123456789abcdef",
             "chatroom" => "false",
             "echo" => "true",
             "cors_origins" | "origins" => "https://a.example",

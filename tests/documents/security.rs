@@ -47,6 +47,7 @@ const NO_LIMITS: &[&str] = &[
     "drain_return_after",
     "drain_return_rate",
     "secret",
+    "secret_fallback",
     "node",
     "cluster",
     "cluster_name",

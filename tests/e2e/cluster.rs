@@ -325,6 +325,46 @@ fn a_second_gateway_with_the_number_of_one_that_lives_does_not_start() {
     next.stop();
 }
 
+#[test]
+fn a_secret_is_replaced_one_gateway_after_another_and_logs_nobody_out() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let (url, bus) = (server.url(&server.database()), nats.url());
+    let new = SECRET.replace('1', "2");
+    let start = |node: &str, users: u64, (secret, fallback): (&str, &str)| {
+        let settings = [("store", url.as_str()), ("node", node), ("cluster", bus.as_str()), ("secret", secret)];
+        let settings = [&settings[..], &[("secret_fallback", fallback)]].concat();
+        Gateway::start_with(2, users, &settings, Tuning::default())
+    };
+    // The second step: one gateway signs with the new secret already, the other one not yet.
+    let all = [start("1", 2, (SECRET, &new)), start("2", 0, (&new, SECRET))];
+    for gateway in &all {
+        await_metric(gateway, "imgate_nodes", |nodes| nodes == 2.0);
+    }
+    let (ann, old) = register(all[0].address(), "/user/register", "13800000001");
+    let again = post(all[1].address(), "/user/login", "", "mobile=13800000001&passwd=secret");
+    let fresh = again["data"]["token"].as_str().unwrap_or_else(|| panic!("a token: {again}")).to_owned();
+    // Each token opens sessions on each gateway, and these hear each other at once.
+    let mut sessions = [0, 1].map(|at: usize| [&old, &fresh].map(|token| Client::v2(all[at].address(), token)));
+    let mut b = all[0].v2(2);
+    b.say_acked(10, ann, "c1", "to all of them");
+    for client in sessions.iter_mut().flatten() {
+        hears(client, 10, "to all of them", AT_ONCE);
+    }
+    for gateway in &all {
+        assert_eq!(gateway.metric("imgate_bus_dropped_total{reason=\"key\"}"), 0.0);
+    }
+    drop((sessions, b));
+    let [first, second] = all;
+    drop(first);
+    drop(second);
+    // Without the old one its tokens are void.
+    let settings = [("store", url.as_str()), ("secret", new.as_str())];
+    let last = Gateway::start_with(2, 0, &settings, Tuning::default());
+    assert_eq!(Client::v2_at_once(last.address(), &old).close_code(), Some(CloseCode::BadToken.code()));
+    let mut stays = Client::v2(last.address(), &fresh);
+    stays.say_acked(10, 2, "c2", "still logged in");
+}
+
 /// Waits for a word of that command, and for how long.
 fn is_told(client: &mut Client, word: &Value) {
     let began = Instant::now();

@@ -11,8 +11,8 @@ const NOW: Now = Now { mono_ms: 10_000, wall_ms: 1_800_000_000_000 };
 /// Bytes without the key are nothing. The same bytes as items under a right tag are damaged, or items that are the same when they are said again; and
 /// whatever they say, a gateway goes on.
 pub(crate) fn envelope(input: &[u8]) {
-    let key = BusKey::new(&[7; 32], "fuzz");
-    assert!(envelope::decode(&BusKey::new(&[8; 32], "fuzz"), input).is_err(), "nobody has that key");
+    let key = BusKey::new((&[7; 32], None), "fuzz");
+    assert!(envelope::decode(&BusKey::new((&[8; 32], None), "fuzz"), input).is_err(), "nobody has that key");
     let from = From { node: 2, boot: 5, count: 1, sent_ms: NOW.wall_ms, epoch: 9 };
     for to in [To::All, To::Node(1)] {
         match envelope::decode(&key, &envelope::seal(&key, &from, to, input)) {
