@@ -355,6 +355,16 @@ fn a_seed_is_the_same_run_each_time() {
 }
 
 #[test]
+fn a_session_that_takes_a_place_when_it_knocks_is_noticed() {
+    is_noticed(PlantedBug::EarlyReplacement, &["devices"]);
+}
+
+#[test]
+fn a_session_that_was_given_up_and_takes_a_place_is_noticed() {
+    is_noticed(PlantedBug::PlaceForTheGone, &["devices"]);
+}
+
+#[test]
 fn an_ack_before_the_commit_is_noticed() {
     // P8: what was acked and then not stored is a failure that a legacy page is never told. Recall: its author takes back what another has got that number for.
     is_noticed(PlantedBug::AckBeforeCommit, &["P1", "P8", "recall: "]);

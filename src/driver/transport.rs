@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::caller::Peer;
@@ -82,13 +83,13 @@ impl Transport {
         }
     }
 
-    /// Whether the peer has finished sending and nothing of it is left to be read. One system call.
+    /// Whether the peer has finished sending, or the connection is lost, whatever is still to be
+    /// read. One system call.
     pub(super) fn has_ended(&self) -> bool {
         let Self::Plain(stream) = self;
-        match stream.peek(&mut [0]) {
-            Ok(bytes) => bytes == 0,
-            Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
-        }
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // What cannot be asked is read later, and ends then.
+        poll(&mut [PollFd::new(stream, PollFlags::RDHUP)], Some(&at_once)).is_ok_and(|ended| ended > 0)
     }
 
     /// Reads once.

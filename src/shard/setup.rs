@@ -93,6 +93,10 @@ pub enum PlantedBug {
     IgnoredDigest,
     /// A home that forgets a conversation remembers nothing of it.
     ForgottenMemo,
+    /// A session takes the place of another when it knocks, before it is let in.
+    EarlyReplacement,
+    /// A session whose peer had given up takes the place of another.
+    PlaceForTheGone,
     /// An old page is shown again what its user has read elsewhere a moment ago.
     UnguardedPage,
 }

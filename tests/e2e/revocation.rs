@@ -1,5 +1,8 @@
 //! What ends a session that was open: the end of its token, and what the operator says on the command line.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Output, Stdio};
 
 use imgate::auth::Issuer;
@@ -7,9 +10,12 @@ use imgate::clock;
 use imgate::ids::UserId;
 use imgate::node;
 use imgate::wire::CloseCode;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Gateway, config, post, register};
+use crate::process::Process;
+use crate::support::{Client, Gateway, config, connect, post, register};
+use crate::tls::{encrypt, trusting, write_pair};
 
 /// Runs `imgate user …` on the data of a gateway.
 fn user(gateway: &Gateway, words: &[&str]) -> Output {
@@ -46,6 +52,78 @@ fn a_session_ends_with_its_token() {
     let page =
         crate::support::exchange(gateway.admin(), b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(page.contains("imgate_sessions_revoked_total{reason=\"expired\"} 2"), "{page}");
+}
+
+#[test]
+fn the_key_in_the_data_directory_is_replaced_without_logging_anybody_out() {
+    let data = tempfile::tempdir().expect("a directory");
+    let (key, fallback) = (data.path().join("secret.key"), data.path().join("secret.fallback.key"));
+    let process = Process::start(data.path());
+    let (ann, old) = register(process.address, "/user/register", "13800000001");
+    drop(process);
+    fs::rename(&key, &fallback).expect("its owner's");
+    let process = Process::start(data.path());
+    let mut session = Client::v2(process.address, &old);
+    session.say_acked(10, ann, "c1", "to myself");
+    let again = post(process.address, "/user/login", "", "mobile=13800000001&passwd=secret");
+    let fresh = again["data"]["token"].as_str().unwrap_or_else(|| panic!("a token: {again}")).to_owned();
+    drop(session);
+    drop(process);
+    fs::remove_file(&fallback).expect("its owner's");
+    let process = Process::start(data.path());
+    assert_eq!(Client::v2_at_once(process.address, &old).close_code(), Some(CloseCode::BadToken.code()));
+    let mut session = Client::v2(process.address, &fresh);
+    session.say_acked(10, ann, "c2", "with the new key");
+}
+
+/// A gateway that stood still works off what came meanwhile. A client that gave its upgrade up by then has connected elsewhere, or again.
+#[test]
+fn an_upgrade_that_its_client_has_given_up_ends_no_session() {
+    let data = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    let trusted = trusting(&write_pair(data.path(), "one"));
+    let [pem, key] = ["one.pem", "one.key"].map(|name| data.path().join(name));
+    command.args(["--devices", "1", "--listen-tls", "127.0.0.1:0", "--tls-cert"]).arg(pem).arg("--tls-key").arg(key);
+    let process = Process::launch(command, data.path());
+    let (ann, token) = register(process.address, "/user/register", "13800000001");
+    let mut here = Client::v2(process.address, &token);
+    let request = format!(
+        "GET /chat?token={token} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: imgate.v2\r\n\r\n"
+    );
+    let is_accepted = |which: &str, mut stream: TcpStream| {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer and its end");
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{which}: {}", String::from_utf8_lossy(&answer));
+    };
+    let mut encrypted = encrypt(connect(process.listening[1]), &trusted, "localhost");
+    while encrypted.conn.is_handshaking() {
+        encrypted.conn.complete_io(&mut encrypted.sock).expect("a handshake");
+    }
+    process.signal(Signal::STOP);
+    let mut bare = connect(process.address);
+    bare.write_all(request.as_bytes()).expect("the kernel takes it");
+    bare.shutdown(Shutdown::Write).expect("connected");
+    // A part of a message stands between the request and the end, more than is read at once.
+    let mut busy = connect(process.address);
+    let part = [&b"\x81\xfe\xea\x60\0\0\0\0"[..], &[b'x'; 50_000]].concat();
+    busy.write_all(&[request.as_bytes(), &part].concat()).expect("the kernel takes it");
+    busy.shutdown(Shutdown::Write).expect("connected");
+    // And here the alert that this is all.
+    encrypted.write_all(request.as_bytes()).expect("the kernel takes it");
+    encrypted.conn.send_close_notify();
+    encrypted.conn.complete_io(&mut encrypted.sock).expect("the kernel takes it");
+    encrypted.sock.shutdown(Shutdown::Write).expect("connected");
+    process.signal(Signal::CONT);
+    is_accepted("bare", bare);
+    is_accepted("busy", busy);
+    // It may have been told nothing: it has said that it would not listen.
+    encrypted.read_to_end(&mut Vec::new()).expect("the end is a regular one");
+    // The shard has dealt with all of them: one that stays is let in, and only now the older session gives way.
+    here.say_acked(10, ann, "c1", "still here");
+    let mut newer = Client::v2(process.address, &token);
+    assert_eq!(here.closed(), CloseCode::Replaced.code());
+    newer.say_acked(10, ann, "c2", "here now");
 }
 
 #[test]

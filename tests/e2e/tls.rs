@@ -101,7 +101,7 @@ impl Secure {
 }
 
 /// A client that believes one certificate.
-fn trusting(trusted: &CertificateDer<'static>) -> Arc<ClientConfig> {
+pub(crate) fn trusting(trusted: &CertificateDer<'static>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).expect("it is a certificate");
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -112,7 +112,7 @@ fn trusting(trusted: &CertificateDer<'static>) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn encrypt(socket: TcpStream, config: &Arc<ClientConfig>, name: &'static str) -> Stream {
+pub(crate) fn encrypt(socket: TcpStream, config: &Arc<ClientConfig>, name: &'static str) -> Stream {
     let name = name.try_into().expect("it is a name");
     StreamOwned::new(ClientConnection::new(Arc::clone(config), name).expect("it can be made"), socket)
 }

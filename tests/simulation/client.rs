@@ -28,6 +28,8 @@ pub(crate) enum Sent {
     Pong(Vec<u8>, Option<BTreeMap<ConvId, u64>>),
     PeerClosed(Option<u16>),
     Violation(CloseCode),
+    /// The end of the stream, without a word.
+    End,
 }
 
 /// A command that must be answered exactly once.
@@ -106,6 +108,8 @@ pub(crate) struct Link {
     pub(crate) queue: VecDeque<Sent>,
     /// Nothing more is read: the client closed or broke the protocol.
     pub(crate) mute: bool,
+    /// The client had given up before its session opened, and says nothing any more.
+    pub(crate) ended: bool,
     /// When the shard last read something.
     pub(crate) heard_ms: u64,
     /// What is still to come of the response to the upgrade, before any frame.
@@ -170,6 +174,7 @@ impl Link {
             pace: Pace::Fast,
             queue: VecDeque::new(),
             mute: false,
+            ended: false,
             heard_ms: 0,
             response: RESPONSE,
             reader: Reader::default(),
@@ -207,6 +212,11 @@ impl Link {
     /// Whether a session can be expected behind it.
     pub(crate) fn is_live(&self) -> bool {
         self.resumed.is_some() && self.finished_ms.is_none() && !self.mute
+    }
+
+    /// Whether the client says nothing any more.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.mute || self.ended || self.finished_ms.is_some()
     }
 
     /// Whether the driver reads it.

@@ -9,7 +9,7 @@ use imgate::store::{NewMessage, PostKey, Write};
 use imgate::wire::Device;
 use imgate::ws::deflate::Window;
 
-use crate::client::{Link, Pace, RESPONSE};
+use crate::client::{Link, Pace, RESPONSE, Sent};
 use crate::database::Database;
 use crate::frames::Reader;
 use crate::plan::Plan;
@@ -55,6 +55,7 @@ impl World {
         };
         self.serials += 1;
         let slow = self.plan.stalls > 0 && self.random.chance(400);
+        let ended = !self.calm && self.serials.is_multiple_of(16);
         let pace = if slow { Pace::Slow(self.random.pick(&[3, 60, 700])) } else { Pace::Fast };
         self.clients[client].link = Some(Link {
             serial: self.serials,
@@ -63,10 +64,12 @@ impl World {
             reader: Reader::inflating(hello.deflate),
             pace,
             heard_ms: self.now.mono_ms,
+            ended,
+            queue: ended.then_some(Sent::End).into_iter().collect(),
             ..Link::new(node, conn, device, self.truth.moment(self.step, user))
         });
         self.trace.line(|| format!("client {client} ({user:?}, {:?}) opens {conn:?} of shard {node}", hello.profile));
-        self.give(node, Event::Open { conn, hello, response: RESPONSE.into(), ended: false })
+        self.give(node, Event::Open { conn, hello, response: RESPONSE.into(), ended })
     }
 
     /// A session has opened: the policy of devices holds now, and what was closed for it in this step had as many newer ones of its user beside it as may be.
@@ -74,7 +77,7 @@ impl World {
         let user = self.clients[client].user;
         let (policy, step) = (self.plan.devices, self.step);
         let links = self.clients.iter().filter(|there| there.user == user).filter_map(|there| there.link.as_ref());
-        let opened: Vec<&Link> = links.filter(|link| link.resumed.is_some()).collect();
+        let opened: Vec<&Link> = links.filter(|link| link.resumed.is_some() && !link.ended).collect();
         let (open, closed): (Vec<&Link>, Vec<&Link>) = opened.iter().partition(|link| link.finished_ms.is_none());
         let of = |all: &[&Link], class: usize| all.iter().filter(|link| Device::ALL[class] == link.device).count();
         if open.len() > policy.total || (0..Device::ALL.len()).any(|class| of(&open, class) > policy.of_class[class]) {
@@ -103,7 +106,8 @@ impl World {
         let (user, Some(late)) = (self.clients[client].user, self.clients[client].link.as_ref()) else { return false };
         let links = self.clients.iter().filter(|there| there.user == user).filter_map(|there| there.link.as_ref());
         let newer: Vec<Device> = links
-            .filter(|link| link.resumed.is_some() && link.finished_ms.is_none() && link.serial > late.serial)
+            .filter(|link| link.resumed.is_some() && link.finished_ms.is_none() && !link.ended)
+            .filter(|link| link.serial > late.serial)
             .map(|link| link.device)
             .collect();
         let class = Device::ALL.iter().position(|&other| other == late.device).unwrap_or(0);

@@ -9,7 +9,7 @@ use imgate::store::{NewMessage, PageStart, PostKey, Retention, Write};
 use imgate::wire::command::{Post as WirePost, RefusedCommand, SyncRequest};
 use imgate::wire::{CloseCode, Command, Reject, Target};
 
-use crate::client::{Client, Sent};
+use crate::client::{Client, Link, Sent};
 use crate::hear::seq_of;
 use crate::world::{Checked, Issued, Post, Standing, World, conv_of, target_of};
 
@@ -97,7 +97,7 @@ impl World {
 
     /// A client says something, if it is connected.
     fn talk(&mut self, client: usize) -> Checked {
-        if self.clients[client].link.as_ref().is_none_or(|link| link.mute || link.finished_ms.is_some()) {
+        if self.clients[client].link.as_ref().is_none_or(Link::is_silent) {
             return Ok(());
         }
         let rare = self.plan.deaths > 0;
@@ -152,7 +152,7 @@ impl World {
         let user = self.clients[0].user;
         let devices: Vec<usize> = (0..self.clients.len()).filter(|&at| self.clients[at].user == user).collect();
         let client = self.random.pick(&devices);
-        if self.clients[client].link.as_ref().is_none_or(|link| link.mute || link.finished_ms.is_some()) {
+        if self.clients[client].link.as_ref().is_none_or(Link::is_silent) {
             return Ok(());
         }
         for _ in 0..self.random.between(20, 120) {
@@ -275,7 +275,7 @@ impl World {
     pub(crate) fn repair(&mut self, client: usize) -> bool {
         let here = &mut self.clients[client];
         let idle = here.is_v2() && !here.is_syncing() && !(here.anonymous && here.is_posting());
-        if !idle || here.link.as_ref().is_none_or(|link| !link.is_live()) {
+        if !idle || here.link.as_ref().is_none_or(|link| !link.is_live() || link.is_silent()) {
             return false;
         }
         let Some(conv) = here.memory.holes.pop_first() else { return false };

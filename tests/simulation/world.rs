@@ -503,6 +503,7 @@ impl World {
                 (link.mute, link.closing) = (true, Some(Some(code.code())));
                 Event::Violation { conn, code }
             }
+            Sent::End => return self.cut(client),
             Sent::Unreadable(refused) => {
                 if v2 {
                     let cid = refused.cid.as_deref().map(str::to_owned);

@@ -86,6 +86,9 @@ impl Opening {
         if sessions.opening_of(user) > limits::OPENINGS_PER_USER_MAX {
             return sessions.close(io, conn, CloseCode::Unavailable);
         }
+        if io.has_bug(PlantedBug::EarlyReplacement) && !sessions.make_room(io, user, conn) {
+            return sessions.close(io, conn, CloseCode::Replaced);
+        }
         if self.arrivals.come(io.now_ms(), conn) {
             self.ask_open(io, sessions, conn);
         }
@@ -210,7 +213,8 @@ impl Opening {
         conn: ConnId,
     ) {
         let Some(session) = sessions.table.get(conn) else { return };
-        let (user, counts) = (session.user, session.profile != Profile::Room && !session.is(Flag::Ended));
+        let ended = session.is(Flag::Ended) && !io.has_bug(PlantedBug::PlaceForTheGone);
+        let (user, counts) = (session.user, session.profile != Profile::Room && !ended);
         if counts && !sessions.make_room(io, user, conn) {
             return sessions.close(io, conn, CloseCode::Replaced);
         }

@@ -9,7 +9,7 @@
 
 use crate::ids::{ConnId, UserId};
 use crate::shard::io::Io;
-use crate::shard::session::Phase;
+use crate::shard::session::{Flag, Phase};
 use crate::shard::sessions::Sessions;
 use crate::wire::{CloseCode, Device};
 
@@ -53,11 +53,13 @@ impl Sessions {
         stays
     }
 
-    /// The device of a session that is open, or of the one that opens.
+    /// The device of a session that is open, or of the one that opens. One whose peer had left
+    /// before it opened has taken no place, and is no reason for another to leave.
     fn device_at(&self, slot: u32, newest: ConnId) -> Option<(ConnId, Device)> {
         let conn = self.table.name(slot)?;
-        let session = self.table.get(conn).filter(|session| session.phase == Phase::Open || conn == newest)?;
-        Some((conn, session.device))
+        let session = self.table.get(conn)?;
+        let counts = session.phase == Phase::Open && !session.is(Flag::Ended);
+        (counts || conn == newest).then_some((conn, session.device))
     }
 
     /// Sessions of a user that are about to open.

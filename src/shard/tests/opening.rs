@@ -75,6 +75,20 @@ fn a_session_whose_peer_is_gone_before_it_opens_takes_the_place_of_none() {
 }
 
 #[test]
+fn a_session_whose_peer_had_left_helps_to_push_out_none() {
+    let mut world = full();
+    world.ended = true;
+    world.line("a4: open");
+    world.line("wait 1000");
+    world.settle();
+    assert_eq!(closed(&world), [], "{}", world.trace);
+    world.line("a5: open");
+    world.line("wait 1000");
+    world.settle();
+    assert_eq!(closed(&world), [("a".to_owned(), CloseCode::Replaced.code())], "{}", world.trace);
+}
+
+#[test]
 fn other_gateways_hear_of_a_session_when_it_is_let_in() {
     let (mut world, _) = one_of_several();
     let shard = usize::from(shard_of(user_of("c"), SHARDS).0);
