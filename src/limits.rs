@@ -98,6 +98,9 @@ pub const HANDSHAKES_PATIENT_MAX: usize = 256;
 pub const SURROUNDINGS_LOOK_MS: u64 = 10_000;
 /// A clock that moves by so much between two looks was set.
 pub const CLOCK_STEP_MS: u64 = 2_000;
+/// From so long before its end on a certificate is worth a warning: what renews them begins 30 days
+/// before, and has failed for two weeks then.
+pub const CERTIFICATE_ENDS_SOON_S: u64 = 14 * 86_400;
 /// Less room on the disk of the data directory is worth a warning: a day of a busy database, and
 /// twice what uploads leave.
 pub const DATA_ROOM_BYTES_MIN: u64 = 1 << 30;

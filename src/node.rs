@@ -36,7 +36,8 @@ use self::settings::{Counts, allowed, jwt_settings, start_hooks, trails, upload_
 use self::signals::Wish;
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
-use self::surroundings::{Lookout, Surroundings};
+use self::surroundings::{Surroundings, SurroundingsWatch};
+pub use self::tls::check_certificates;
 use crate::api::admin::ReloadWish;
 use crate::api::services::ShardAccess;
 use crate::api::{self, ApiHandle};
@@ -48,9 +49,7 @@ use crate::config::{self, Config, Durability, Layers};
 use crate::driver::{self, AddressCounts, AddressLimits, Driver, HandOver, Parts, Pressure, ReturnGate};
 use crate::hooks::{Hooks, Telling};
 use crate::ids::ShardId;
-use crate::limits::{
-    DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, SURROUNDINGS_LOOK_MS, WELCOME_MS_MAX,
-};
+use crate::limits::{DESCRIPTORS_RESERVED, DESCRIPTORS_RESERVED_PART, HEAD_MS_MAX, MESSAGE_MS_MAX, WELCOME_MS_MAX};
 use crate::log::Log;
 use crate::log::trail::Trails;
 use crate::mesh::{self, ControlPlane, Gate, Orders, ShardEnd, StopProgress};
@@ -116,13 +115,11 @@ pub struct Node {
     store: Store,
     api: ApiHandle,
     certificates: Option<Arc<Certificates>>,
-    around: Arc<Surroundings>,
-    lookout: Lookout,
     cluster: Option<Cluster>,
     /// Tells the webhooks.
     telling: Telling,
-    /// Looks as long as the gateway lives.
-    _memory: memory::Watch,
+    /// They look as long as the gateway lives.
+    _watches: (memory::Watch, SurroundingsWatch),
 }
 
 /// Reads the sources of the configuration again.
@@ -247,6 +244,7 @@ impl Node {
         // After everything else has its descriptors.
         let common = Common::new(config, tuning, (clock, boot), &store, judge, &api, pressure, (hooks, trails.clone()));
         around.allow(common.conns_max);
+        let surroundings = SurroundingsWatch::start(&around).context("no thread")?;
         let fixed = Fixed { key, conns_max: common.conns_max, trusted_proxies: config.trusted_proxies.clone() };
         let listeners =
             || [&mut public, &mut proxied, &mut tls].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
@@ -272,11 +270,9 @@ impl Node {
             store,
             api,
             certificates,
-            around,
-            lookout: Lookout::default(),
             cluster,
             telling,
-            _memory: memory,
+            _watches: (memory, surroundings),
         })
     }
 
@@ -284,20 +280,15 @@ impl Node {
         Watchdog::start(Arc::clone(&self.homes), u16::try_from(self.orders.shards()).unwrap_or(u16::MAX))
     }
 
-    /// Waits until something is wanted: by a signal, or at the admin port. Looks meanwhile
-    /// at what is around the gateway.
-    fn next_wish(&mut self, signals: &Receiver<Wish>) -> Asked {
-        let look = Duration::from_millis(SURROUNDINGS_LOOK_MS);
-        loop {
-            crossbeam_channel::select! {
-                recv(signals) -> wish => return match wish {
-                    Ok(Wish::Reload) => Asked::Reload(None),
-                    Ok(Wish::Stop) | Err(_) => Asked::Stop,
-                },
-                recv(self.drain_asked) -> _ => return Asked::Stop,
-                recv(self.reload_asked) -> whom => return whom.map_or(Asked::Stop, |whom| Asked::Reload(Some(whom))),
-                default(look) => self.look_around(),
-            }
+    /// Waits until something is wanted: by a signal, or at the admin port.
+    fn next_wish(&self, signals: &Receiver<Wish>) -> Asked {
+        crossbeam_channel::select! {
+            recv(signals) -> wish => match wish {
+                Ok(Wish::Reload) => Asked::Reload(None),
+                Ok(Wish::Stop) | Err(_) => Asked::Stop,
+            },
+            recv(self.drain_asked) -> _ => Asked::Stop,
+            recv(self.reload_asked) -> whom => whom.map_or(Asked::Stop, |whom| Asked::Reload(Some(whom))),
         }
     }
 
@@ -305,14 +296,6 @@ impl Node {
     /// it was. Which were taken, and why others were not.
     pub fn reload_certificates(&self) -> imgate_tls::Reloaded {
         self.certificates.as_deref().map(tls::reload).unwrap_or_default()
-    }
-
-    /// Reads certificates again if a file has changed, and tells the log what has changed around.
-    fn look_around(&mut self) {
-        if self.certificates.as_ref().is_some_and(|certificates| certificates.changed()) {
-            self.reload_certificates();
-        }
-        self.lookout.look(&self.around.numbers());
     }
 
     /// The public addresses, with the ports that the kernel chose: plain ones, those with the PROXY

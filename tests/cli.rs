@@ -103,6 +103,24 @@ fn what_changes_nothing_is_told_and_empty_variables_are_none() {
 }
 
 #[test]
+fn a_check_reads_the_certificates() {
+    let folder = folder();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("it is a name");
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("it is a name");
+    std::fs::write(folder.path().join("a.pem"), made.cert.pem()).expect("the folder can be written");
+    let check = |key: &str| {
+        std::fs::write(folder.path().join("a.key"), key).expect("the folder can be written");
+        let settings = ["config", "check", "--listen-tls", "127.0.0.1:0", "--tls-cert", "a.pem", "--tls-key", "a.key"];
+        run(&folder, &settings)
+    };
+    let fits = check(&made.signing_key.serialize_pem());
+    assert!(fits.status.success(), "{}", text(&fits.stderr));
+    let another = check(&other.signing_key.serialize_pem());
+    assert_eq!(another.status.code(), Some(1));
+    assert!(text(&another.stderr).contains("cannot serve TLS"), "{}", text(&another.stderr));
+}
+
+#[test]
 fn help_shows_defaults_without_the_quotes_of_the_file() {
     let help = run(&folder(), &["--help"]);
     let words = text(&help.stdout).split_whitespace().collect::<Vec<_>>().join(" ");

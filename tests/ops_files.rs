@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use imgate::config::{Config, Layers};
+use imgate::limits::{CERTIFICATE_ENDS_SOON_S, DATA_ROOM_BYTES_MIN};
 use imgate::metrics::names;
 
 const ALERTS: &str = include_str!("../ops/prometheus/alerts.yml");
@@ -11,6 +12,7 @@ const DASHBOARD: &str = include_str!("../ops/grafana/imgate.json");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
 const KUBERNETES: &str = include_str!("../ops/kubernetes/imgate.yaml");
 const PACKAGES: &str = include_str!("../scripts/package.sh");
+const STATUS_PAGE: &str = include_str!("../src/api/admin/status.html");
 const RUNBOOK: &str = include_str!("../docs/operations.md");
 
 /// The values of a key, a line each.
@@ -74,6 +76,19 @@ fn every_alert_has_its_runbook() {
     assert_eq!(values(ALERTS, "expr").len(), names.len());
     let tested = values(ALERT_TESTS, "alertname");
     assert!(tested.len() >= 10 && tested.iter().all(|name| names.contains(name)), "{tested:?}");
+}
+
+/// The doctor, the log, the rules, the runbook and the status page warn at the same point.
+#[test]
+fn one_limit_is_the_same_wherever_it_is_told() {
+    let days = format!("{} * 86400", CERTIFICATE_ENDS_SOON_S / 86_400);
+    for (text, place) in [(ALERTS, "the rules"), (RUNBOOK, "the runbook")] {
+        assert!(text.contains(&format!("imgate_data_free_bytes < {DATA_ROOM_BYTES_MIN}")), "the disk in {place}");
+        assert!(text.contains(&format!("imgate_tls_not_after_seconds - time() < {days}")), "certificates in {place}");
+    }
+    assert!(STATUS_PAGE.contains(&format!("left < {days} ")), "certificates on the status page");
+    let room = format!("imgate_data_free_bytes\") < 2 ** {} ", DATA_ROOM_BYTES_MIN.ilog2());
+    assert!(STATUS_PAGE.contains(&room) && DATA_ROOM_BYTES_MIN.is_power_of_two(), "the disk on the status page");
 }
 
 #[test]

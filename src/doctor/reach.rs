@@ -8,10 +8,7 @@ use super::{Finding, Severity};
 use crate::clock;
 use crate::cluster;
 use crate::config::Config;
-
-/// From so long before its end on a certificate is worth a warning, as in the rules for Prometheus
-/// (`ops/prometheus/alerts.yml`).
-const ENDS_SOON_S: u64 = 14 * 86_400;
+use crate::limits::CERTIFICATE_ENDS_SOON_S;
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let certificates = config.tls_pairs.iter().map(|pair| certificate(pair, clock::wall_ms() / 1000));
@@ -36,7 +33,7 @@ fn certificate(pair: &Pair, now_s: u64) -> Finding {
         return Finding::bad(Severity::Stops, WHAT, found, "browsers and clients refuse the gateway").mend(renew);
     }
     let found = format!("{path} ends in {} days", (ends_s - now_s) / day_s);
-    if ends_s - now_s < ENDS_SOON_S {
+    if ends_s - now_s < CERTIFICATE_ENDS_SOON_S {
         let why = "browsers and clients refuse the gateway from then on";
         return Finding::bad(Severity::Warning, WHAT, found, why).mend(renew);
     }
@@ -85,8 +82,8 @@ mod tests {
         };
         std::fs::set_permissions(&pair.key, std::fs::Permissions::from_mode(0o600)).expect("a file");
         let word = |word: &str| Some(word.to_owned());
-        assert_eq!(judged(ends_s - ENDS_SOON_S), (Severity::Ok, word("days")));
-        assert_eq!(judged(ends_s - ENDS_SOON_S + 1), (Severity::Warning, word("days")));
+        assert_eq!(judged(ends_s - CERTIFICATE_ENDS_SOON_S), (Severity::Ok, word("days")));
+        assert_eq!(judged(ends_s - CERTIFICATE_ENDS_SOON_S + 1), (Severity::Warning, word("days")));
         assert_eq!(judged(ends_s), (Severity::Stops, word("ago")));
         std::fs::set_permissions(&pair.key, std::fs::Permissions::from_mode(0o644)).expect("a file");
         assert_eq!(judged(0).0, Severity::Warning);

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Subcommand;
 use imgate::config::{Config, Layers, explain, sample, shown, table};
+use imgate::node;
 
 /// What to do.
 #[derive(Subcommand)]
@@ -16,7 +17,8 @@ pub(crate) enum ConfigCommand {
     Default,
     /// Prints every setting as it is in force here, with where it came from. Secrets are not shown.
     Print,
-    /// Says whether the configuration is valid; exit code 1 and the reason if it is not.
+    /// Says whether the configuration is valid, its certificates included; exit code 1 and the
+    /// reason if it is not.
     Check,
     /// Prints all settings as a Markdown table.
     Doc,
@@ -43,6 +45,7 @@ pub(crate) fn run(
             for (key, why) in config.without_effect() {
                 let _ = writeln!(io::stderr(), "imgate: {key} has no effect: {why}");
             }
+            node::check_certificates(&config)?;
             format!("valid; settings {}\n", config.fingerprint())
         }
         Some(ConfigCommand::Explain { key }) => {

@@ -1,22 +1,56 @@
 //! What may go wrong around a gateway while it runs: its clock is set, its disk fills up, the files
 //! of its certificates do not fit any more.
 //!
-//! Owns: what a scrape shows of it ([`Surroundings::numbers`]), and the lines in the log: one when
-//! it begins, one when it is over. Never: does anything about it.
-//! Bounds: a look each [`crate::limits::SURROUNDINGS_LOOK_MS`].
+//! Owns: what a scrape shows of it ([`Surroundings::numbers`]), the lines in the log (one when it
+//! begins, one when it is over), and the thread that looks: a disk that hangs holds up nothing else.
+//! Never: does anything about it, but for certificates, which are read again when their files change.
+//! Bounds: a look each [`SURROUNDINGS_LOOK_MS`], and one at a time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use std::{io, thread};
 
+use crossbeam_channel::{RecvTimeoutError, Sender};
 use imgate_tls::Certificates;
+use parking_lot::Mutex;
 use rustix::fs::statvfs;
 
+use super::tls;
 use crate::clock::{self, Clock};
-use crate::limits::{CLOCK_STEP_MS, DATA_ROOM_BYTES_MIN};
+use crate::limits::{CLOCK_STEP_MS, DATA_ROOM_BYTES_MIN, SURROUNDINGS_LOOK_MS};
 use crate::metrics::surroundings::{CertificateNumbers, SurroundingNumbers};
 
-/// Where to look. Shared by the starting thread, which tells the log, and by scrapes.
+/// Looks until it is dropped.
+pub(super) struct SurroundingsWatch {
+    _stop: Sender<()>,
+}
+
+impl SurroundingsWatch {
+    /// Looks at once and from now on, and tells the log.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(super) fn start(around: &Arc<Surroundings>) -> io::Result<Self> {
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let (around, mut lookout) = (Arc::clone(around), Lookout::default());
+        let look = move || {
+            loop {
+                around.look();
+                lookout.look(&around.numbers());
+                let pause = Duration::from_millis(SURROUNDINGS_LOOK_MS);
+                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("surroundings".to_owned()).spawn(look)?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+/// Where to look, and what was seen last. Shared by the thread that looks and by scrapes.
 #[derive(Debug)]
 pub(super) struct Surroundings {
     clock: Clock,
@@ -26,6 +60,8 @@ pub(super) struct Surroundings {
     certificates: Option<Arc<Certificates>>,
     /// Known when everything else has its descriptors.
     connections_max: AtomicU64,
+    /// Bytes that are free on the disk of `data`, and all of them, at the last look.
+    disk: Mutex<Option<[u64; 2]>>,
 }
 
 impl Surroundings {
@@ -35,7 +71,8 @@ impl Surroundings {
         data: PathBuf,
         certificates: Option<Arc<Certificates>>,
     ) -> Self {
-        Self { clock, start_ms, data, certificates, connections_max: AtomicU64::new(0) }
+        let (connections_max, disk) = (AtomicU64::new(0), Mutex::new(None));
+        Self { clock, start_ms, data, certificates, connections_max, disk }
     }
 
     /// So many connections there may be.
@@ -43,12 +80,22 @@ impl Surroundings {
         self.connections_max.store(connections_max as u64, Ordering::Relaxed);
     }
 
-    /// As it is now. It may wait for a disk.
+    /// Looks at what may keep the thread that looks waiting: the disk, and the certificates' files,
+    /// which are read again if they have changed.
+    fn look(&self) {
+        if let Some(certificates) = self.certificates.as_deref().filter(|certificates| certificates.changed()) {
+            tls::reload(certificates);
+        }
+        let disk = statvfs(&self.data).ok();
+        *self.disk.lock() = disk.map(|disk| [disk.f_bavail, disk.f_blocks].map(|n| n * disk.f_frsize));
+    }
+
+    /// As it is now; the disk as it was at the last look. Waits for nothing.
     pub(super) fn numbers(&self) -> SurroundingNumbers {
         SurroundingNumbers {
             connections_max: self.connections_max.load(Ordering::Relaxed),
             clock_moved_ms: self.clock_moved_ms(),
-            data_disk: statvfs(&self.data).ok().map(|disk| [disk.f_bavail, disk.f_blocks].map(|n| n * disk.f_frsize)),
+            data_disk: *self.disk.lock(),
             certificates: self.certificates.as_deref().map(|certificates| CertificateNumbers {
                 not_after_s: certificates.not_after_s(),
                 refused: certificates.refused() as u64,
@@ -65,14 +112,14 @@ impl Surroundings {
 
 /// What was told.
 #[derive(Debug, Default)]
-pub(super) struct Lookout {
+struct Lookout {
     clock_moved_ms: i64,
     disk_is_full: bool,
 }
 
 impl Lookout {
     /// Tells the log what has changed.
-    pub(super) fn look(&mut self, now: &SurroundingNumbers) {
+    fn look(&mut self, now: &SurroundingNumbers) {
         let step_ms = now.clock_moved_ms - self.clock_moved_ms;
         // A clock that is drawn near by and by moves as well: what was told last is kept.
         if step_ms.unsigned_abs() >= CLOCK_STEP_MS {
@@ -116,12 +163,15 @@ mod tests {
         let surroundings =
             Surroundings::new((Clock::start(), clock::wall_ms() - 5_000), folder.path().to_owned(), None);
         surroundings.allow(7);
+        assert_eq!(surroundings.numbers().data_disk, None, "not looked at");
+        surroundings.look();
         let numbers = surroundings.numbers();
         assert_eq!((numbers.connections_max, numbers.certificates), (7, None));
         assert!((4_000..3_600_000).contains(&numbers.clock_moved_ms), "{numbers:?}");
         let [free, size] = numbers.data_disk.expect("there is a folder");
         assert!(free <= size && size > 0);
         let gone = Surroundings::new((Clock::start(), 0), folder.path().join("none"), None);
+        gone.look();
         assert_eq!(gone.numbers().data_disk, None);
     }
 }

@@ -24,6 +24,14 @@ pub(super) fn certificates(config: &Config) -> anyhow::Result<Option<Arc<Certifi
     Ok(Some(Arc::new(certificates)))
 }
 
+/// Reads the certificates of the configuration as a start would, and says what a start would say.
+///
+/// # Errors
+/// A pair of files cannot be served.
+pub fn check_certificates(config: &Config) -> anyhow::Result<()> {
+    certificates(config).map(drop)
+}
+
 /// Reads them again.
 pub(super) fn reload(certificates: &Certificates) -> Reloaded {
     let reloaded = certificates.reload();

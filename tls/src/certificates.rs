@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -38,6 +38,8 @@ pub struct Pair {
 #[derive(Debug)]
 pub struct Certificates {
     served: ArcSwap<Vec<Served>>,
+    /// Held while files are read: of two that read them, the later one is served.
+    reading: Mutex<()>,
 }
 
 /// One pair as it was read last.
@@ -114,11 +116,13 @@ impl Certificates {
             return Err(CertificateError::Count(pairs.len()));
         }
         let served = pairs.iter().map(read_pair).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { served: ArcSwap::from_pointee(served) })
+        Ok(Self { served: ArcSwap::from_pointee(served), reading: Mutex::new(()) })
     }
 
     /// Reads all pairs again. One that cannot be served stays as it was.
     pub fn reload(&self) -> Reloaded {
+        // It guards no data that a panic could have left half changed.
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let mut outcome = Reloaded::default();
         let again = |old: &Served| match read_pair(&old.pair) {
             Ok(served) => {
