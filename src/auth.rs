@@ -242,9 +242,8 @@ impl Key {
         Self { secret, fallback: None }
     }
 
-    /// The same key, which accepts what `other` has signed, too. Nobody is logged out while a
-    /// secret is replaced, and gateways of a cluster that have different ones of both know each
-    /// other.
+    /// The same key, which accepts what `other` has signed, too: while a secret is replaced logins
+    /// last, and gateways of a cluster that have different ones of both know each other.
     #[must_use]
     pub const fn accepting(self, other: &Self) -> Self {
         Self { secret: self.secret, fallback: Some(other.secret) }
@@ -387,8 +386,8 @@ impl Key {
         URL_SAFE_NO_PAD.encode(self.mac_for(ADMIN_PURPOSE, &[]).finalize().into_bytes())
     }
 
-    /// Whether `shown` is [`Key::admin_token`], of the key that is accepted, too, if there is one. The comparison takes the same time for every wrong
-    /// one.
+    /// Whether `shown` is [`Key::admin_token`], of this key or of the one that is accepted, too.
+    /// The comparison takes the same time for every wrong one.
     #[must_use]
     pub fn is_admin_token(&self, shown: &str) -> bool {
         let mut bytes = [0; SIGNATURE_BYTES];

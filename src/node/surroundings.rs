@@ -2,9 +2,9 @@
 //! of its certificates do not fit any more.
 //!
 //! Owns: what a scrape shows of it ([`Surroundings::numbers`]), the lines in the log (one when it
-//! begins, one when it is over), and the thread that looks: a disk that hangs holds up nothing else.
-//! Never: does anything about it, but for certificates, which are read again when their files change.
-//! Bounds: a look each [`SURROUNDINGS_LOOK_MS`], and one at a time.
+//! begins, one when it is over), and the thread that looks: a disk that hangs holds up nothing
+//! else. Never: does anything about it, but for certificates, which are read again when their files
+//! change. Bounds: a look each [`SURROUNDINGS_LOOK_MS`], and one at a time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
