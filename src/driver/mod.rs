@@ -436,6 +436,10 @@ impl Driver {
         } else if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.list(id);
         }
+        if deaf && event.is_read_closed() {
+            // It is read when it has opened, and must not have taken a place by then.
+            self.give(Event::PeerEnded { conn: id });
+        }
     }
 
     /// Tells the shard what room its lanes have.

@@ -29,6 +29,9 @@ pub enum Event {
     /// session takes the place of none: a gateway that stood still finds upgrades that clients have
     /// given up long ago, and these have sessions elsewhere.
     Open { conn: ConnId, hello: Hello, response: Box<[u8]>, ended: bool },
+    /// The peer of a session that is not read yet has finished sending: as `ended` of
+    /// [`Event::Open`], from now on. What it has sent before is read when the session has opened.
+    PeerEnded { conn: ConnId },
     /// A client's command.
     Command { conn: ConnId, command: Command },
     /// A client's message that is no command.

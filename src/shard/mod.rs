@@ -162,6 +162,7 @@ impl Shard {
             Event::Open { conn, hello, response, ended } => {
                 opening.open(io, sessions, &mut deliveries.catching_up, conn, &hello, (response, ended));
             }
+            Event::PeerEnded { conn } => sessions.peer_ended(conn),
             Event::Command { conn, command } => self.command(conn, command),
             Event::Unreadable { conn, refused } => self.unreadable(conn, &refused),
             Event::Ping { conn, payload } => sessions.ping(io, conn, &payload),

@@ -616,6 +616,10 @@ impl World {
                 let (shard, conn) = (self.named(who).shard, self.named(who).conn);
                 self.step(shard, Event::PeerClosed { conn, code: Some(1000) });
             }
+            ["ends"] => {
+                let (shard, conn) = (self.named(who).shard, self.named(who).conn);
+                self.step(shard, Event::PeerEnded { conn });
+            }
             ["gone"] => {
                 let (shard, conn) = (self.named(who).shard, self.named(who).conn);
                 self.named(who).open = false;

@@ -141,6 +141,24 @@ fn a_late_store_holds_up_no_101_and_everything_comes_in_order() {
 }
 
 #[test]
+fn a_client_that_gives_up_while_the_store_is_slow_ends_no_session_of_its_user() {
+    let Some(server) = Server::shared() else { return };
+    let (gateway, database) = gateway(server, Tuning::default().welcome_ms_max, &[("devices", "1")]);
+    let mut here = informed(&gateway, 1);
+    let held = Lock::of(server, &database, "users");
+    let mut given_up = knock(&gateway, 1);
+    read_101(&mut given_up);
+    given_up.shutdown(Shutdown::Write).expect("connected");
+    // What the kernel says of both it says at once, or in this order.
+    here.send(&json!({"cmd": 0}));
+    here.wait_for(0);
+    drop(held);
+    // Its end is read when it has opened.
+    given_up.read_to_end(&mut Vec::new()).expect("what a session is told, and its end");
+    here.say_acked(10, 2, "c1", "still here");
+}
+
+#[test]
 fn nothing_overtakes_a_101_that_waits() {
     const MESSAGES: u64 = 40;
     let Some(server) = Server::shared() else { return };

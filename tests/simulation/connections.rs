@@ -115,6 +115,15 @@ impl World {
         newer.len() >= self.plan.devices.total || of_class >= self.plan.devices.of_class[class]
     }
 
+    /// A client whose session has not opened gives up: it has finished sending, and that is read when the session has opened.
+    pub(crate) fn give_up(&mut self, client: usize) -> Checked {
+        let link = self.link(client)?;
+        link.ended = true;
+        link.queue.push_back(Sent::End);
+        let (node, conn) = (link.node, link.conn);
+        self.give(node, Event::PeerEnded { conn })
+    }
+
     /// The socket of a client is gone.
     pub(crate) fn cut(&mut self, client: usize) -> Checked {
         let Some(link) = self.clients[client].link.take() else { return Ok(()) };

@@ -50,7 +50,11 @@ impl World {
             2 => self.work_store(false),
             3 => self.talk(client),
             4 if self.clients[client].link.is_none() => self.connect(client),
-            5 => self.cut(client),
+            5 => {
+                let link = self.clients[client].link.as_ref();
+                let opens = link.is_some_and(|link| link.resumed.is_none() && !link.is_silent());
+                if opens && self.step.is_multiple_of(2) { self.give_up(client) } else { self.cut(client) }
+            }
             6 => {
                 let until = self.now.mono_ms + self.random.below(4000);
                 if let Some(link) = &mut self.clients[client].link {

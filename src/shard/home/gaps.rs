@@ -83,6 +83,11 @@ impl Home {
         state.base = Base::Delivered(base);
         state.told_from = None;
         state.doubt = false;
+        // What told of its end may know less: a message that was committed late, under an earlier
+        // time than the one before it, has gone out of its sight.
+        if io.setup.clustered && state.in_store == 0 && state.unknown == 0 {
+            state.revealed = state.revealed.max(page.head);
+        }
         self.hand_on_rows(io, conv, page);
         self.conversations.busy(conv).reading = false;
         self.advance(io, conv);

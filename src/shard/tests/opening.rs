@@ -63,6 +63,17 @@ fn a_session_whose_peer_is_gone_before_it_opens_takes_the_place_of_none() {
     world.settle();
     assert_eq!(closed(&world), [], "{}", world.trace);
     world.line("a6: gone");
+    // Nor does one that goes while the store is asked.
+    world.ended = false;
+    world.line("hold store");
+    world.line("a6: phone");
+    world.settle();
+    world.line("a6: ends");
+    world.line("release store");
+    world.line("wait 1000");
+    world.settle();
+    assert_eq!(closed(&world), [], "{}", world.trace);
+    world.line("a6: gone");
     // One that stays does take it, once it is let in.
     world.line("hold store");
     world.line("a7: phone");
