@@ -18,8 +18,9 @@ cd "$(dirname "$self")/.."
 
 rate="${1:-1000}" seconds="${2:-10}" rounds="${3:-3}"
 for number in "$rate" "$seconds" "$rounds"; do
-    [[ "$number" =~ ^[1-9][0-9]{0,5}$ ]] || { echo "cluster-cost.sh: $number is no number from 1 to 999999" >&2; exit 2; }
+    [[ "$number" =~ ^[1-9][0-9]{0,4}$ ]] || { echo "cluster-cost.sh: $number is no number from 1 to 99999" >&2; exit 2; }
 done
+[[ "$rounds" -le 99 && "$seconds" -le 600 ]] || { echo "cluster-cost.sh: at most 600 seconds and 99 rounds" >&2; exit 2; }
 
 profile="${PROFILE:-release}"
 if [[ -z "${IMGATE:-}" || -z "${AUTOCLIENT:-}" ]]; then

@@ -115,6 +115,7 @@ fn a_check_reads_the_certificates() {
     };
     let fits = check(&made.signing_key.serialize_pem());
     assert!(fits.status.success(), "{}", text(&fits.stderr));
+    assert!(text(&fits.stderr).contains("others may read the key"), "{}", text(&fits.stderr));
     let another = check(&other.signing_key.serialize_pem());
     assert_eq!(another.status.code(), Some(1));
     assert!(text(&another.stderr).contains("cannot serve TLS"), "{}", text(&another.stderr));

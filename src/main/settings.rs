@@ -45,7 +45,9 @@ pub(crate) fn run(
             for (key, why) in config.without_effect() {
                 let _ = writeln!(io::stderr(), "imgate: {key} has no effect: {why}");
             }
-            node::check_certificates(&config)?;
+            for warning in node::check_certificates(&config)? {
+                let _ = writeln!(io::stderr(), "imgate: {warning}");
+            }
             format!("valid; settings {}\n", config.fingerprint())
         }
         Some(ConfigCommand::Explain { key }) => {

@@ -18,8 +18,12 @@ use crate::config::Config;
 /// The directory or the key cannot be had.
 pub fn signing_key(config: &Config) -> anyhow::Result<Key> {
     let key = own_key(config)?;
-    let Some(fallback) = fallback_key(config)? else { return Ok(key) };
-    tracing::info!("tokens of a second key are accepted, too");
+    let Some((fallback, origin)) = fallback_key(config)? else { return Ok(key) };
+    if fallback.tag() == key.tag() {
+        tracing::warn!(%origin, "the second key whose tokens are accepted is the first one again");
+    } else {
+        tracing::info!(%origin, "tokens of a second key are accepted, too");
+    }
     Ok(key.accepting(&fallback))
 }
 
@@ -36,13 +40,14 @@ fn own_key(config: &Config) -> anyhow::Result<Key> {
     Ok(told(&path, Key::load_or_create(&path)?))
 }
 
-/// The key by which is read, too, while keys are replaced.
-fn fallback_key(config: &Config) -> anyhow::Result<Option<Key>> {
+/// The key by which is read, too, while keys are replaced, and where it comes from.
+fn fallback_key(config: &Config) -> anyhow::Result<Option<(Key, String)>> {
     if let Some(secret) = &config.secret_fallback {
-        return Key::from_secret(secret.expose()).map(Some).context("the setting `secret_fallback`");
+        let key = Key::from_secret(secret.expose()).context("the setting `secret_fallback`")?;
+        return Ok(Some((key, "secret_fallback".to_owned())));
     }
     let path = config.data.join("secret.fallback.key");
-    Ok(Key::load_if_there(&path)?.map(|loaded| told(&path, loaded)))
+    Ok(Key::load_if_there(&path)?.map(|loaded| (told(&path, loaded), path.display().to_string())))
 }
 
 /// The key, after the log was told how its file was found.
@@ -57,8 +62,8 @@ fn told(path: &Path, loaded: LoadedKey) -> Key {
     loaded.key
 }
 
-/// The key of the gateway that is to be asked for something: as [`signing_key`], and one that is
-/// missing is not made, for a new one would be no gateway's.
+/// The key of the gateway that is to be asked for something: as [`signing_key`] without a second
+/// one, and one that is missing is not made, for a new one would be no gateway's.
 ///
 /// # Errors
 /// The key cannot be had.
@@ -67,12 +72,12 @@ pub fn gateways_key(config: &Config) -> anyhow::Result<Key> {
     if config.secret.is_none() && !path.exists() {
         anyhow::bail!("there is no {}: --data or IMGATE_SECRET must be the gateway's own", path.display());
     }
-    signing_key(config)
+    own_key(config)
 }
 
-/// The key that signs tokens for users: as [`signing_key`], and a directory that is missing is not
-/// made, for it may be a mistyped one. In one that is there the key may be made before the first
-/// start.
+/// The key that signs tokens for users: as [`signing_key`] without a second one, and a directory
+/// that is missing is not made, for it may be a mistyped one. In one that is there the key may be
+/// made before the first start.
 ///
 /// # Errors
 /// The key cannot be had.
@@ -83,5 +88,5 @@ pub fn tokens_key(config: &Config) -> anyhow::Result<Key> {
             config.data.display()
         );
     }
-    signing_key(config)
+    own_key(config)
 }

@@ -2,9 +2,9 @@
 //! of its certificates do not fit any more.
 //!
 //! Owns: what a scrape shows of it ([`Surroundings::numbers`]), the lines in the log (one when it
-//! begins, one when it is over), and the thread that looks: a disk that hangs holds up nothing
-//! else. Never: does anything about it, but for certificates, which are read again when their files
-//! change. Bounds: a look each [`SURROUNDINGS_LOOK_MS`], and one at a time.
+//! begins, one when it is over), and the thread that looks: a disk that hangs holds up neither
+//! signals nor scrapes. Never: does anything about it, but for certificates, which are read again
+//! when their files change. Bounds: a look each [`SURROUNDINGS_LOOK_MS`], and one at a time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,8 +60,9 @@ pub(super) struct Surroundings {
     certificates: Option<Arc<Certificates>>,
     /// Known when everything else has its descriptors.
     connections_max: AtomicU64,
-    /// Bytes that are free on the disk of `data`, and all of them, at the last look.
-    disk: Mutex<Option<[u64; 2]>>,
+    /// Bytes that are free on the disk of `data`, and all of them, and in which millisecond that
+    /// was so: at the last look that came to its end.
+    disk: Mutex<Option<(u64, [u64; 2])>>,
 }
 
 impl Surroundings {
@@ -87,20 +88,27 @@ impl Surroundings {
             tls::reload(certificates);
         }
         let disk = statvfs(&self.data).ok();
-        *self.disk.lock() = disk.map(|disk| [disk.f_bavail, disk.f_blocks].map(|n| n * disk.f_frsize));
+        let disk = disk.map(|disk| [disk.f_bavail, disk.f_blocks].map(|n| n * disk.f_frsize));
+        *self.disk.lock() = disk.map(|disk| (self.clock.now().mono_ms, disk));
     }
 
-    /// As it is now; the disk as it was at the last look. Waits for nothing.
+    /// As it is now; the disk as it was at the last look, if that is not long ago: of one that
+    /// hangs nothing is known. Waits for nothing.
     pub(super) fn numbers(&self) -> SurroundingNumbers {
         SurroundingNumbers {
             connections_max: self.connections_max.load(Ordering::Relaxed),
             clock_moved_ms: self.clock_moved_ms(),
-            data_disk: *self.disk.lock(),
+            data_disk: self.disk_at(self.clock.now().mono_ms),
             certificates: self.certificates.as_deref().map(|certificates| CertificateNumbers {
                 not_after_s: certificates.not_after_s(),
                 refused: certificates.refused() as u64,
             }),
         }
+    }
+
+    fn disk_at(&self, now_ms: u64) -> Option<[u64; 2]> {
+        let (then_ms, disk) = (*self.disk.lock())?;
+        (now_ms.saturating_sub(then_ms) <= 3 * SURROUNDINGS_LOOK_MS).then_some(disk)
     }
 
     /// Wall time less the time that has passed.
@@ -170,6 +178,9 @@ mod tests {
         assert!((4_000..3_600_000).contains(&numbers.clock_moved_ms), "{numbers:?}");
         let [free, size] = numbers.data_disk.expect("there is a folder");
         assert!(free <= size && size > 0);
+        let now_ms = surroundings.clock.now().mono_ms;
+        assert!(surroundings.disk_at(now_ms + 2 * SURROUNDINGS_LOOK_MS).is_some());
+        assert_eq!(surroundings.disk_at(now_ms + 4 * SURROUNDINGS_LOOK_MS), None, "a disk that hangs");
         let gone = Surroundings::new((Clock::start(), 0), folder.path().join("none"), None);
         gone.look();
         assert_eq!(gone.numbers().data_disk, None);

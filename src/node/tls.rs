@@ -16,20 +16,22 @@ use crate::config::Config;
 /// # Errors
 /// A pair of files cannot be served.
 pub(super) fn certificates(config: &Config) -> anyhow::Result<Option<Arc<Certificates>>> {
-    if config.listen_tls.is_empty() {
-        return Ok(None);
-    }
-    let certificates = Certificates::load(&config.tls_pairs).context("cannot serve TLS")?;
-    warn_of(&certificates);
-    Ok(Some(Arc::new(certificates)))
+    let loaded = load(config)?;
+    loaded.iter().for_each(warn_of);
+    Ok(loaded.map(Arc::new))
 }
 
-/// Reads the certificates of the configuration as a start would, and says what a start would say.
+fn load(config: &Config) -> anyhow::Result<Option<Certificates>> {
+    let wanted = (!config.listen_tls.is_empty()).then(|| Certificates::load(&config.tls_pairs));
+    wanted.transpose().context("cannot serve TLS")
+}
+
+/// Reads the certificates of the configuration as a start would. What is allowed and not meant.
 ///
 /// # Errors
 /// A pair of files cannot be served.
-pub fn check_certificates(config: &Config) -> anyhow::Result<()> {
-    certificates(config).map(drop)
+pub fn check_certificates(config: &Config) -> anyhow::Result<Vec<String>> {
+    Ok(load(config)?.map(|certificates| warnings(&certificates)).unwrap_or_default())
 }
 
 /// Reads them again.
@@ -47,12 +49,17 @@ pub(super) fn reload(certificates: &Certificates) -> Reloaded {
 
 /// Says what is allowed and not meant.
 fn warn_of(certificates: &Certificates) {
-    for key in certificates.exposed_keys() {
-        tracing::warn!(path = %key.display(), "others may read the key of a certificate");
+    for warning in warnings(certificates) {
+        tracing::warn!("{warning}");
     }
-    if certificates.not_after_s() * 1000 < clock::wall_ms() {
-        tracing::warn!("a certificate has expired");
-    }
+}
+
+/// What is allowed and not meant.
+fn warnings(certificates: &Certificates) -> Vec<String> {
+    let exposed = certificates.exposed_keys().into_iter();
+    let exposed = exposed.map(|key| format!("others may read the key of a certificate: {}", key.display()));
+    let expired = certificates.not_after_s() * 1000 < clock::wall_ms();
+    exposed.chain(expired.then(|| "a certificate has expired".to_owned())).collect()
 }
 
 /// What begins the handshakes of one shard.

@@ -326,7 +326,7 @@ fn a_second_gateway_with_the_number_of_one_that_lives_does_not_start() {
 }
 
 #[test]
-fn a_secret_is_replaced_one_gateway_after_another_and_logs_nobody_out() {
+fn gateways_of_two_secrets_understand_each_other_while_one_is_replaced() {
     let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
     let (url, bus) = (server.url(&server.database()), nats.url());
     let new = SECRET.replace('1', "2");

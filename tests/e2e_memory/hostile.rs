@@ -17,6 +17,7 @@ use crate::support::{connect, register};
 const MIB: u64 = 1024 * 1024;
 /// What all uploads together may take, one by one and all at once.
 const MORE_MAX: u64 = 64 * MIB;
+
 /// A line of `/proc/PID/status`, in bytes.
 fn memory(process: &Process, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).expect("Linux");

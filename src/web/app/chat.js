@@ -154,7 +154,10 @@ export class ChatView {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     const left = scrollHeight - scrollTop - clientHeight;
     this.follow = left < NEAR && this.span.atEnd;
-    if (this.follow) this.seen();
+    if (this.follow) {
+      this.end = scrollTop;
+      this.seen();
+    }
     this.jump();
     if (left < NEAR * 3 && !this.span.atEnd) {
       this.span.down();
@@ -165,6 +168,8 @@ export class ChatView {
   toEnd() {
     this.follow = true;
     if (!this.span.atEnd) {
+      // It was another page whose end was in view.
+      this.end = 0;
       this.span.toEnd();
       this.render();
       return;
