@@ -283,11 +283,6 @@ async fn try_to_log_in(
     if mobile.trim().is_empty() || password.is_empty() {
         return Err(NotLoggedIn::Incomplete);
     }
-    if identities::spellings(mobile).is_empty() {
-        // Too long for anybody's, which is no secret: it costs nothing, and counts against no
-        // address.
-        return Err(NotLoggedIn::Unknown);
-    }
     // Who proves to be somebody is looked up first: their own account is not shut by what others do
     // at the same address.
     let mut counted = context.presented.is_empty();
@@ -314,6 +309,10 @@ async fn check(
     context: LoginContext<'_>,
     counted: &mut bool,
 ) -> Result<User, NotLoggedIn> {
+    if identities::spellings(mobile).is_empty() {
+        // Too long for anybody's, which is no secret.
+        return Err(NotLoggedIn::Unknown);
+    }
     let user = by_mobile(services, mobile).await?;
     let owner = match &user {
         Some(user) => proven(services, user, context.presented).await?,
