@@ -109,17 +109,20 @@ fn when_memory_is_short_newcomers_are_refused_and_whoever_is_in_stays() {
         }
     };
     // The gateway is a part of this process. What earlier tests have freed goes back to the system at
-    // a time of the allocator's choice, so the ballast grows until it is felt.
+    // a time of the allocator's choice, so the ballast grows until it is felt, and is kept as heavy.
     let mut ballast: Vec<Vec<u8>> = Vec::new();
-    let began = Instant::now();
-    while !guest(&gateway).err().is_some_and(|refused| refused.contains("503")) {
-        assert!(began.elapsed() < PATIENCE, "newcomers are told at {} of {max} bytes", resident());
-        if resident() < max + 32 * MIB {
-            ballast.push(std::hint::black_box(vec![1_u8; 32 * MIB]));
+    let mut press_until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < PATIENCE, "{what}, at {} of {max} bytes", resident());
+            if resident() < max + 32 * MIB {
+                ballast.push(std::hint::black_box(vec![1_u8; 32 * MIB]));
+            }
         }
-    }
+    };
+    press_until("newcomers are told", &|| guest(&gateway).err().is_some_and(|refused| refused.contains("503")));
     assert!(gateway.metric(REFUSED) >= 1.0);
-    until("caches are shed", &|| gateway.metric("imgate_caches_shed_total") >= 1.0);
+    press_until("caches are shed", &|| gateway.metric("imgate_caches_shed_total") >= 1.0);
     assert_eq!(a.say_acked(10, 2, "c", "hello")["seq"], 1);
     assert_eq!(b.wait_for(10)["seq"], 1, "whoever takes what is sent keeps nothing alive");
     drop(ballast);
