@@ -235,9 +235,12 @@ fn settings(role: Role) -> [String; 4] {
              net_write_timeout = {MYSQL_SILENT_S}, time_zone = '+00:00', unique_checks = 1, foreign_key_checks = 1, \
              max_sort_length = 1024, {WHOLE_RESULTS}"
         ),
+        // MariaDB's cache of answers is told of a commit after the tables are: a snapshot of after
+        // the commit would be given answers of before it.
         "SET @imgate = 0 /*M!100300 , SESSION max_statement_time = 0, SESSION idle_transaction_timeout = 0, \
          SESSION idle_readonly_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0, \
-         SESSION max_session_mem_used = 9223372036854775807 */ /*!80000 , SESSION max_execution_time = 0 */"
+         SESSION max_session_mem_used = 9223372036854775807, SESSION query_cache_type = 0 */ \
+         /*!80000 , SESSION max_execution_time = 0 */"
             .to_owned(),
     ]
 }
