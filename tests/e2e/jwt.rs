@@ -25,6 +25,7 @@ const sign = {
   RS256: (d) => c.sign('sha256', Buffer.from(d), rsa.privateKey).toString('base64url'),
   ES256: (d) => c.sign('sha256', Buffer.from(d), { key: ec.privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url'),
   EdDSA: (d) => c.sign(null, Buffer.from(d), ed.privateKey).toString('base64url'),
+  Ed25519: (d) => sign.EdDSA(d),
   none: () => '',
   confused: (d) => c.createHmac('sha256', pem).update(d).digest('base64url'),
   trimmed: (d) => c.createHmac('sha256', '\ufeff' + pem.trim()).update(d).digest('base64url'),
@@ -38,7 +39,7 @@ const keys = [
   { kty: 'oct', k: secret.toString('base64url'), kid: 'HS256', alg: 'HS256' },
   { ...rsa.publicKey.export({ format: 'jwk' }), kid: 'RS256', use: 'sig' },
   { ...ec.publicKey.export({ format: 'jwk' }), kid: 'ES256' },
-  { ...ed.publicKey.export({ format: 'jwk' }), kid: 'EdDSA' },
+  { ...ed.publicKey.export({ format: 'jwk' }), kid: 'EdDSA', alg: 'Ed25519' },
 ];
 console.log(JSON.stringify({ keys, pem, edPem, tokens: JSON.parse(process.argv[1]).map(token) }));
 "#;
@@ -94,6 +95,7 @@ fn tokens_of_every_kind_let_their_users_in_wherever_they_stand() {
         ["RS256", claims("a")],
         ["ES256", claims("b")],
         ["EdDSA", claims("c"), null],
+        ["Ed25519", claims("c"), "EdDSA"],
     ]));
     write_set(&set, &keys);
     let gateway = start(&set, &[]);
@@ -109,7 +111,10 @@ fn tokens_of_every_kind_let_their_users_in_wherever_they_stand() {
             me["id"].clone()
         })
         .collect();
-    assert!(found[0] == found[1] && found[1] != found[2] && found[2] != found[3], "a user is its subject: {found:?}");
+    assert!(
+        found[0] == found[1] && found[1] != found[2] && found[2] != found[3] && found[3] == found[4],
+        "a user is its subject: {found:?}"
+    );
     // In the query, in the header, among the offered subprotocols.
     let address = gateway.address();
     let mut one = Client::v2(address, &tokens[0]);

@@ -199,6 +199,8 @@ fn a_backup_under_traffic_is_restored_as_another_epoch() {
     }
     std::fs::copy(&copy, data.path().join("imgate.db")).expect("copied");
     let restored = Process::start(data.path());
+    let is_told = |line: &String| line.contains("the database is a backup that was put in place");
+    assert!(restored.beginning.iter().any(is_told), "{:?}", restored.beginning);
     let rows = history(restored.address, &reader_token, 10, author);
     assert!(rows.len() as u64 >= before && (rows.len() as u64) < last, "{before} <= {} < {last}", rows.len());
     for (n, row) in rows.iter().enumerate() {

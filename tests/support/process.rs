@@ -19,6 +19,8 @@ pub(crate) struct Process {
     child: Child,
     /// The lines of its log that were not asked for yet.
     log: Receiver<String>,
+    /// Those of before it listened.
+    pub(crate) beginning: Vec<String>,
     /// The public address.
     pub(crate) address: SocketAddr,
     /// All public addresses, those with TLS last.
@@ -55,7 +57,7 @@ impl Process {
             }
         });
         let until = Instant::now() + PATIENCE;
-        let mut listening: Vec<SocketAddr> = Vec::new();
+        let (mut listening, mut beginning): (Vec<SocketAddr>, Vec<String>) = Default::default();
         let admin = loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = told.recv_timeout(left).expect("it says where it listens");
@@ -67,10 +69,12 @@ impl Process {
                 listening.push(address());
             } else if line.contains(" admin ") {
                 break address();
+            } else {
+                beginning.push(line);
             }
         };
         let address = *listening.first().expect("it listens before it says where its admin port is");
-        Self { child, log: told, address, listening, admin }
+        Self { child, log: told, beginning, address, listening, admin }
     }
 
     /// Waits for a line of its log that holds `words`.

@@ -253,9 +253,15 @@ impl JwtHead {
         // The library would take the fields as an array, too.
         let json = URL_SAFE_NO_PAD.decode(base64).ok().filter(|json| json.trim_ascii_start().starts_with(b"{"))?;
         let said: JwtHeadSaid<'_> = serde_json::from_slice(&json).ok()?;
-        let algorithm = said.alg.parse().ok()?;
+        let algorithm = algorithm_of(&said.alg)?;
         (!said.crit).then_some(Self { algorithm, kid: said.kid })
     }
+}
+
+/// What signs, by its name: one of RFC 7518, section 3.1, or RFC 8037, section 3.1; `Ed25519` is
+/// what RFC 9864, section 2.2, calls `EdDSA` with that curve, the only one that we take.
+fn algorithm_of(name: &str) -> Option<Algorithm> {
+    if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
 /// Whether a field stands there, whatever it holds.

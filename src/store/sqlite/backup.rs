@@ -120,10 +120,10 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
 
 /// Draws a new epoch if this is a copy that was put in place, so that clients that saw more than it
 /// holds are told to begin anew. Numbers that were given away after the copy was made, and lost
-/// with the database, are not given again.
-pub(super) fn renew_if_restored(tx: &Transaction<'_>) -> Result<(), Error> {
+/// with the database, are not given again. Whether it is one.
+pub(super) fn renew_if_restored(tx: &Transaction<'_>) -> Result<bool, Error> {
     if tx.execute("DELETE FROM meta WHERE name = ?1", [RESTORED])? == 0 {
-        return Ok(());
+        return Ok(false);
     }
     tx.execute("UPDATE meta SET value = ?1 WHERE name = 'epoch'", [int(random_epoch()?)])?;
     tx.execute("UPDATE meta SET value = value + ?1 WHERE name = 'next_id'", [int(RESTORE_SKIP)])?;
@@ -133,7 +133,7 @@ pub(super) fn renew_if_restored(tx: &Transaction<'_>) -> Result<(), Error> {
         tx.execute(sql, [table])?;
         tx.execute("UPDATE sqlite_sequence SET seq = seq + ?2 WHERE name = ?1", (table, int(RESTORE_SKIP)))?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Refuses a copy beside which the log of the database before it was left: SQLite would write that

@@ -67,9 +67,12 @@ pub(super) fn migrate(conn: &mut Connection, migrations: &[&str]) -> Result<u64,
         let sql = "INSERT INTO meta (name, value) VALUES ('epoch', ?1), ('next_id', 1)";
         tx.execute(sql, [int(random_epoch()?)])?;
     }
-    renew_if_restored(&tx)?;
+    let is_restored = renew_if_restored(&tx)?;
     let epoch = first(&tx, "SELECT value FROM meta WHERE name = 'epoch'", &[], |row| get_uint(row, 0))?;
     let epoch = epoch.ok_or_else(|| Error::Broken("it has no epoch".to_owned()))?;
     tx.commit()?;
+    if is_restored {
+        tracing::warn!("the database is a backup that was put in place: clients that have seen more begin anew");
+    }
     Ok(epoch)
 }

@@ -27,6 +27,7 @@ use x509_cert::der::asn1::{ObjectIdentifier, UintRef};
 use x509_cert::der::{self, Decode, Reader, SliceReader};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
+use super::algorithm_of;
 use crate::limits;
 
 /// What names a key whatever file it lies in.
@@ -151,7 +152,7 @@ fn of_jwk(value: &Value) -> Result<JwtKey, String> {
         AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
         _ => return Err(UNUSABLE.to_owned()),
     };
-    if said("alg").is_some_and(|alg| alg.as_str() != Some(&format!("{algorithm:?}"))) {
+    if said("alg").is_some_and(|alg| alg.as_str().and_then(algorithm_of) != Some(algorithm)) {
         return Err(format!("for another algorithm: {}", shown(text("alg").unwrap_or_default())));
     }
     let tag = tag_of(&serde_json::to_vec(&parameters).map_err(|error| error.to_string())?);

@@ -55,6 +55,7 @@ fn a_head_that_wants_more_than_is_understood_or_another_key_opens_nothing() {
         r#"{"alg":"hs256"}"#,
         r#"{"alg":"HS512"}"#,
         r#"{"alg":"RS256"}"#,
+        r#"{"alg":"Ed25519"}"#,
         r#"{"alg":["HS256"]}"#,
         r#"{"alg":null}"#,
         r#"{"alg":"HS256","alg":"HS256"}"#,

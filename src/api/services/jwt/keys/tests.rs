@@ -177,6 +177,8 @@ fn strangers_in_a_set_are_passed_over_and_named() {
         (json!({ "kty": "EC", "crv": "secp256k1", "x": x, "y": y, "alg": "ES256K" }), "\"secp256k1\""),
         (json!({ "kty": "OKP", "crv": "X25519", "x": x, "use": "enc" }), "no signatures"),
         (json!({ "kty": "OKP", "crv": "Ed448", "x": x, "alg": "EdDSA" }), "\"Ed448\""),
+        (json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "alg": "Ed448" }), "\"Ed448\""),
+        (json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y, "alg": "Ed25519" }), "\"Ed25519\""),
         (json!({ "kty": "RSA", "e": "AQAB", "kid": "broken" }), "broken"),
         (json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" }), UNUSABLE),
         (json!({ "kty": "RSA", "n": "not base64!", "e": "AQAB" }), "no base64url"),
@@ -199,6 +201,6 @@ fn strangers_in_a_set_are_passed_over_and_named() {
     // None of a set is too few, and no set is told in more than a line.
     let all: Vec<Value> = strangers.iter().map(|(stranger, _)| stranger.clone()).collect();
     let refused = algorithms(json!({ "keys": all }).to_string().as_bytes()).expect_err("no key");
-    assert!(refused.contains("key 1 (\"pq\")") && refused.ends_with("; and 8 more"), "{refused}");
+    assert!(refused.contains("key 1 (\"pq\")") && refused.ends_with("; and 10 more"), "{refused}");
     assert!(algorithms(br#"{"keys":[]}"#).is_err() && algorithms(b"{}").is_err());
 }
