@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::Clock;
+use crate::cluster::canary::{Canary, Ways};
 use crate::cluster::envelope::{self, Bad, BusKey, To};
 use crate::cluster::exchange::{Exchange, In, Out};
 use crate::ids::ShardId;
@@ -93,6 +94,10 @@ pub(super) struct Bus {
     complained_ms: Option<u64>,
     /// The same of another gateway with this one's number, and of how many of its envelopes.
     twins: (Option<u64>, u64),
+    /// Whether the bus brings what is said to this gateway, and for how often it brought nothing a
+    /// hole was noted.
+    canary: Arc<Canary>,
+    renewed: u64,
     /// Words that the bus had no room for, and messages that are kept nowhere.
     words_full: u64,
     said_full: u64,
@@ -108,13 +113,17 @@ pub(super) fn is_server(text: &str) -> bool {
 pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Sender<bool>, stop: oneshot::Receiver<()>) {
     let Setup { servers, name, key, exchange, end, wake, store, clock, changes } = setup;
     let subjects = Subjects::new(&name);
-    let mine = [To::All, To::Node(exchange.node())].map(|to| subjects.of(to));
+    let node = exchange.node();
+    let mine = [To::All, To::Node(node)].map(|to| subjects.of(to));
+    let ways = Ways { first: subjects.of(To::Node(node)), second: subjects.probe(node) };
     let (events_in, mut events) = mpsc::channel(BUS_COMMANDS_MAX);
     let (client, mut heard) = connect(&servers, mine, events_in).await.unzip();
     let (to_send, to_publish) = mpsc::channel(BUS_OUT_MAX);
     let held = Arc::new(AtomicUsize::new(0));
     let to_free = Arc::clone(&held);
     let publisher = client.clone().map(|client| tokio::spawn(publish(client, subjects, to_publish, to_free)));
+    let canary = Arc::new(Canary::new());
+    let watch = client.clone().map(|client| tokio::spawn(watch(Arc::clone(&canary), client, servers, ways)));
     let (scanned_in, mut scanned) = mpsc::channel(4);
     let mine = ClusterNumbers::default();
     let mut bus = Bus {
@@ -134,6 +143,8 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
         admission: Some(admission),
         complained_ms: None,
         twins: (None, 0),
+        canary,
+        renewed: 0,
         words_full: 0,
         said_full: 0,
     };
@@ -151,6 +162,9 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
             _ = &mut stop => break,
         }
     }
+    if let Some(watch) = watch {
+        watch.abort();
+    }
     bus.tell(&wake);
     bus.step(In::Stop);
     drop(bus);
@@ -166,11 +180,22 @@ struct Subjects {
     all: Subject,
     /// With the number of a gateway behind it.
     node: String,
+    /// The same.
+    probe: String,
 }
 
 impl Subjects {
     fn new(name: &str) -> Self {
-        Self { all: format!("im.{name}.1.all").into(), node: format!("im.{name}.1.n.") }
+        Self {
+            all: format!("im.{name}.1.all").into(),
+            node: format!("im.{name}.1.n."),
+            probe: format!("im.{name}.1.probe."),
+        }
+    }
+
+    /// See [`super::canary`].
+    fn probe(&self, node: u16) -> Subject {
+        format!("{}{node}", self.probe).into()
     }
 
     fn of(&self, to: To) -> Subject {
@@ -203,10 +228,10 @@ pub(super) async fn probe(servers: &[String]) -> Result<(), String> {
     tokio::time::timeout(2 * patience, taken).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }
 
-/// A client that connects again and again, and its subscriptions.
-async fn connect(servers: &[String], mine: [Subject; 2], events: mpsc::Sender<Event>) -> Option<(Client, Heard)> {
-    let options = ConnectOptions::new()
-        .name("imgate")
+/// Of a client that connects again and again.
+fn options(name: &str) -> ConnectOptions {
+    ConnectOptions::new()
+        .name(name)
         .no_echo()
         .retry_on_initial_connect()
         .max_reconnects(None)
@@ -220,10 +245,27 @@ async fn connect(servers: &[String], mine: [Subject; 2], events: mpsc::Sender<Ev
             let random = getrandom::u64().unwrap_or_default();
             Duration::from_millis(most_ms / 2 + random % (most_ms / 2 + 1))
         })
-        .event_callback(move |event| {
-            let _ = events.try_send(event);
-            std::future::ready(())
-        });
+}
+
+/// The canary's own connection, and its watch.
+async fn watch(canary: Arc<Canary>, first: Client, servers: Vec<String>, ways: Ways) {
+    let second = async {
+        let client = options("imgate canary").connect(&servers[..]).await.ok()?;
+        let heard = client.subscribe(ways.second.clone()).await.ok()?;
+        Some((client, heard))
+    };
+    // Why not has been said of the first one, which was given the same servers.
+    if let Some((second, heard)) = second.await {
+        canary.watch(first, second, heard, ways).await;
+    }
+}
+
+/// A client and its subscriptions.
+async fn connect(servers: &[String], mine: [Subject; 2], events: mpsc::Sender<Event>) -> Option<(Client, Heard)> {
+    let options = options("imgate").event_callback(move |event| {
+        let _ = events.try_send(event);
+        std::future::ready(())
+    });
     let client = match options.connect(servers).await {
         Ok(client) => client,
         Err(error) => {
@@ -357,6 +399,9 @@ impl Bus {
     }
 
     fn hear(&mut self, bytes: &[u8]) {
+        if self.canary.take(bytes) {
+            return;
+        }
         self.mine.envelopes_in += 1;
         self.mine.bytes_in += bytes.len() as u64;
         match envelope::decode(&self.key, bytes) {
@@ -404,6 +449,10 @@ impl Bus {
 
     fn tick(&mut self, client: Option<&Client>) {
         self.set_up(client.is_some_and(|client| client.connection_state() == State::Connected));
+        if self.canary.renewed() > std::mem::replace(&mut self.renewed, self.canary.renewed()) {
+            // What others said meanwhile is in the database.
+            self.step(In::Lost);
+        }
         let movements = self.end.take_movements();
         if !movements.changed.is_empty() {
             self.step(In::Arrivals(movements.changed));
@@ -421,7 +470,8 @@ impl Bus {
             self.twins.1 = counts.twins;
             tracing::error!("another gateway has the same number: give each another `node`, or stop one of them");
         }
-        self.mine.up = self.up;
+        self.mine.up = self.up && !self.canary.is_deaf();
+        self.mine.renewed = self.renewed;
         self.mine.nodes = self.exchange.nodes(now) as u64;
         self.mine.age_ms = self.exchange.age_ms(now);
         self.mine.shards_dropped = self.end.out.dropped();

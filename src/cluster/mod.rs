@@ -7,6 +7,7 @@
 
 mod addresses;
 mod bus;
+mod canary;
 mod clocks;
 pub mod envelope;
 pub mod exchange;

@@ -175,6 +175,17 @@ pub const BUS_IN_MAX: usize = 8192;
 pub const BUS_COMMANDS_MAX: usize = 256;
 /// Pause between two pings of the bus: a server that is gone is noticed after two.
 pub const BUS_PING_MS: u64 = 2_000;
+/// Pause between two words of the canary, which tells whether the bus brings what is said to this
+/// gateway.
+pub const CANARY_MS: u64 = 1_000;
+/// So many words in a row that do not come back are noticed.
+pub const CANARY_MISSED_MAX: u32 = 3;
+/// How often the pause between two attempts to connect anew is doubled.
+pub const CANARY_DOUBLINGS_MAX: u32 = 5;
+/// After so many words of which none has ever come back the log says so.
+pub const CANARY_UNHEARD_MAX: u32 = 10;
+/// How long the client of the bus may take to accept a word.
+pub const CANARY_SAY_MS: u64 = 200;
 /// How long an attempt to connect to the bus may take.
 pub const BUS_CONNECT_MS: u64 = 2_000;
 /// The longest pause between two such attempts.

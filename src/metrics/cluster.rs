@@ -5,8 +5,10 @@
 /// What a gateway has said to the others and heard of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ClusterNumbers {
-    /// The bus is connected.
+    /// The bus is connected, and brings what is said to this gateway.
     pub up: bool,
+    /// Times that it was connected anew because it brought nothing.
+    pub renewed: u64,
     /// Gateways that live, this one included.
     pub nodes: u64,
     /// Milliseconds since everything that was stored before was known here.

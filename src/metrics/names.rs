@@ -150,7 +150,8 @@ metrics! {
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
 
     NODES = Gauge "imgate_nodes" [] "Gateways of the cluster that live, this one included; absent without `cluster`, like all that follow until imgate_digest_holes_total.";
-    BUS_UP = Gauge "imgate_bus_up" [] "1 while the bus between gateways is connected.";
+    BUS_UP = Gauge "imgate_bus_up" [] "1 while the bus between gateways is connected and brings what is said to this one.";
+    BUS_RENEWED = Counter "imgate_bus_renewed_total" [] "Times that the bus was connected and for three seconds brought nothing that was said to this gateway, so that it was connected anew.";
     BUS_MESSAGES = Counter "imgate_bus_messages_total" ["direction"] "Envelopes given to the bus, and envelopes that came.";
     BUS_BYTES = Counter "imgate_bus_bytes_total" ["direction"] "Their bytes.";
     BUS_ROWS = Counter "imgate_bus_rows_total" ["direction"] "Messages of users in them; of those that came only what concerns somebody here.";
@@ -232,7 +233,7 @@ metrics! {
     PROCESS_THREADS = Gauge "process_threads" [] "Threads of the process.";
     PROCESS_START = Gauge "process_start_time_seconds" [] "Unix time at which the process started.";
     CLOCK_MOVED = Gauge "imgate_clock_moved_seconds" [] "By how much the system's clock was set since the start of the process, forwards or backwards: a jump is a clock that was stepped.";
-    DATA_FREE = Gauge "imgate_data_free_bytes" [] "Room on the disk of the data directory; absent without one.";
+    DATA_FREE = Gauge "imgate_data_free_bytes" [] "Room on the disk of the data directory; absent without one, before the first look at the disk, and while the disk does not answer.";
     DATA_SIZE = Gauge "imgate_data_size_bytes" [] "The size of that disk.";
 }
 

@@ -179,6 +179,37 @@ fn a_bus_that_goes_and_comes_costs_no_message_and_no_connection() {
 }
 
 #[test]
+fn a_connection_that_stands_and_brings_nothing_is_made_anew() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let (store, direct, relay) = (server.url(&server.database()), nats.url(), nats.relay());
+    let start = |node: &str, bus: &str, users: u64| {
+        let settings = [("store", store.as_str()), ("node", node), ("cluster", bus), ("secret", SECRET)];
+        Gateway::start_with(2, users, &settings, Tuning::default())
+    };
+    let all = [start("1", &direct, 2), start("2", &relay.url(), 0)];
+    for gateway in &all {
+        await_metric(gateway, "imgate_nodes", |nodes| nodes == 2.0);
+    }
+    let (mut a, mut b) = (all[0].v2(1), all[1].v2(2));
+    a.say_acked(10, 2, "c1", "before");
+    hears(&mut b, 10, "before", AT_ONCE);
+    // Some of its own words have come back to it: it knows that it can hear.
+    let mut stranger = nats.stranger();
+    for subject in ["im.imgate.1.n.2", "im.imgate.1.probe.2"].iter().cycle().take(10) {
+        while stranger.hear().0 != *subject {}
+    }
+    relay.deafen();
+    a.say_acked(10, 2, "c2", "meanwhile");
+    hears(&mut b, 10, "meanwhile", ALONE);
+    await_metric(&all[1], "imgate_bus_renewed_total", |times| times >= 1.0);
+    await_metric(&all[1], "imgate_bus_up", |up| up == 1.0);
+    a.say_acked(10, 2, "c3", "after");
+    hears(&mut b, 10, "after", AT_ONCE);
+    assert_eq!(all[0].metric("imgate_bus_renewed_total"), 0.0, "the other one has always heard");
+    assert!(readyz(&all[1]).contains("200 OK"));
+}
+
+#[test]
 fn nobody_without_the_key_speaks_on_the_bus() {
     let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
     let all = gateways(server, &nats, 2, 3);

@@ -7,9 +7,11 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -108,6 +110,30 @@ impl Nats {
         line.starts_with(b"INFO ").then_some(stream)
     }
 
+    /// A way to the server that can be made deaf. Its threads end with their connections, and with the process.
+    pub(crate) fn relay(&self) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        let relay = Relay { port, made: Arc::default(), hearing_from: Arc::default() };
+        let (made, hearing_from, to) = (Arc::clone(&relay.made), Arc::clone(&relay.hearing_from), self.port);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let Ok(client) = client else { return };
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                let number = made.fetch_add(1, Ordering::SeqCst);
+                let hearing_from = Arc::clone(&hearing_from);
+                let copies = [&client, &server].map(|stream| stream.try_clone().expect("a copy"));
+                thread::spawn(move || {
+                    let [mut client, mut server] = copies;
+                    let _ = std::io::copy(&mut client, &mut server);
+                    let _ = server.shutdown(Shutdown::Both);
+                });
+                thread::spawn(move || pass_on(server, client, || number >= hearing_from.load(Ordering::SeqCst)));
+            }
+        });
+        relay
+    }
+
     /// Somebody who has got access to the server, and nothing else.
     pub(crate) fn stranger(&self) -> Stranger {
         let mut stream = self.dial().expect("the server answers");
@@ -115,6 +141,49 @@ impl Nats {
         let mut stranger = Stranger { stream: BufReader::new(stream) };
         stranger.fence();
         stranger
+    }
+}
+
+/// Stands between a gateway and the server, and can keep from the connections of now what others say, while pings go on.
+pub(crate) struct Relay {
+    port: u16,
+    /// Connections so far.
+    made: Arc<AtomicUsize>,
+    /// Those before this one hear nothing.
+    hearing_from: Arc<AtomicUsize>,
+}
+
+impl Relay {
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on the connections that there are bring nothing; those that are made later do.
+    pub(crate) fn deafen(&self) {
+        self.hearing_from.store(self.made.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+}
+
+/// What the server says to a connection, message by message, or without the messages.
+fn pass_on(server: TcpStream, client: TcpStream, hears: impl Fn() -> bool) -> std::io::Result<()> {
+    let (mut server, mut client) = (BufReader::new(server), client);
+    loop {
+        let mut said = Vec::new();
+        if server.read_until(b'\n', &mut said)? == 0 {
+            return client.shutdown(Shutdown::Both);
+        }
+        let line = String::from_utf8_lossy(&said).trim_end().to_owned();
+        let is_message = line.starts_with("MSG ") || line.starts_with("HMSG ");
+        if is_message {
+            let length: usize = line.rsplit(' ').next().and_then(|length| length.parse().ok()).expect("a length");
+            let head = said.len();
+            said.resize(head + length + 2, 0);
+            server.read_exact(&mut said[head..])?;
+        }
+        if !is_message || hears() {
+            client.write_all(&said)?;
+        }
     }
 }
 
