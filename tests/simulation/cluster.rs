@@ -15,7 +15,7 @@ use imgate::limits::{
     CLUSTER_TICK_MS, DIGEST_ALONE_MS_MAX, DIGEST_ANSWER_MS, FAR_PATIENCE_MS, HINT_PACE_MS, PRESENCE_ASK_MS,
     PRESENCE_GONE_MS, RETRY_MS, TWIN_ANSWER_MS,
 };
-use imgate::shard::{Event, FarIn, FarSaid, FarWord, PlantedBug, Whom};
+use imgate::shard::{DevicePolicy, Event, FarIn, FarSaid, FarWord, PlantedBug, Whom};
 use imgate::store::memory::Memory;
 use imgate::store::{Backend, Since};
 
@@ -122,12 +122,23 @@ impl Cluster {
         let (memory, plans) = (Memory::new(), Plan::cluster(seed, bug));
         memory.set_clock(WALL_MS / 1000, WALL_MS / 1000);
         let mut random = Random::new(seed ^ 0x6275_7300);
+        // Whether users have devices on several gateways; of a source of its own, so that the rest of a seed is what it was.
+        let spread = Random::new(seed ^ 0x7370_7264_0000).chance(500);
         let count = plans.len();
         let mut gateways = Vec::new();
-        for (which, plan) in plans.into_iter().enumerate() {
+        for (which, mut plan) in plans.into_iter().enumerate() {
+            if spread {
+                // Which of a user's devices give way is told between gateways, and judged for each of them alone.
+                plan.devices = DevicePolicy { total: 64, of_class: [64; 4] };
+            }
             let mut world = World::on(&memory, plan, trace.clone())?;
             world.database.news = Some(Vec::new());
-            let users: Vec<_> = world.users.iter().copied().skip(which).step_by(count).collect();
+            world.paces.spread = spread;
+            let users: Vec<_> = if spread {
+                world.users.iter().copied().cycle().skip(which).take(world.users.len()).collect()
+            } else {
+                world.users.iter().copied().skip(which).step_by(count).collect()
+            };
             for (n, client) in world.clients.iter_mut().enumerate() {
                 client.user = users[n % users.len()];
             }

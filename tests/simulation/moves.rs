@@ -203,10 +203,11 @@ impl World {
         } else {
             None
         };
-        let cid = if keyed { Some(reused.unwrap_or_else(|| format!("c{client}-{number}"))) } else { None };
+        // One user's devices on other gateways have keys of their own.
+        let letter = self.plan.letter();
+        let cid = if keyed { Some(reused.unwrap_or_else(|| format!("c{letter}{client}-{number}"))) } else { None };
         let most = self.random.pick(&[0, 20, 200]);
         let padding = "x".repeat(self.random.index(most + 1));
-        let letter = self.plan.letter();
         let content = format!(r#""media":1,"content":"{letter}{number} {padding}","n":[1,{{"a":null}}]"#);
         let body = cid.as_ref().map_or_else(|| content.clone(), |cid| format!(r#""cid":"{cid}",{content}"#));
         self.posts.push(Post {

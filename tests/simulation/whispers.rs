@@ -90,7 +90,8 @@ impl World {
                 } else {
                     self.random.pick(&own)
                 };
-                let (of, cid) = (target_of(author, conv), format!("r{client}-{}", self.whispers.recalls.len()));
+                let letter = self.plan.letter();
+                let (of, cid) = (target_of(author, conv), format!("r{letter}{client}-{}", self.whispers.recalls.len()));
                 self.whispers.recalls.push((client, of, seq.max(1), cid.clone()));
                 (client, of, seq.max(1), cid)
             }

@@ -111,6 +111,10 @@ struct Last {
 /// When cursors were stored and relayed.
 #[derive(Default)]
 pub(crate) struct Paces {
+    /// Users have devices on other gateways, whose words are relayed here at a pace of their own.
+    pub(crate) spread: bool,
+    /// The relay before the last one, where there are two paces.
+    before: BTreeMap<(UserId, ConvId), Last>,
     last: BTreeMap<(bool, UserId, ConvId), Last>,
     /// Sessions of each user that have ended: each end may hurry what was said.
     ends: BTreeMap<UserId, u64>,
@@ -131,7 +135,10 @@ impl Paces {
         ask: Option<(usize, u32)>,
     ) -> Result<(), String> {
         let ends = self.ends.get(&user).copied().unwrap_or(0);
-        let last = self.last.insert((ask.is_some(), user, conv), Last { ms, ends, ask });
+        let mut last = self.last.insert((ask.is_some(), user, conv), Last { ms, ends, ask });
+        if self.spread && ask.is_none() {
+            last = last.and_then(|one| self.before.insert((user, conv), one));
+        }
         match last {
             Some(last) if last.ends == ends && ms < last.ms + CURSOR_PACE_MS => Err(format!(
                 "bounds: the cursor of {user:?} in {conv:?} is {} after {} ms again",
@@ -140,6 +147,11 @@ impl Paces {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// The process dies, and knows nothing of what it did.
+    pub(crate) fn crash(&mut self) {
+        *self = Self { spread: self.spread, ..Self::default() };
     }
 
     /// The store has not kept what it was asked to: it may be asked again at once.

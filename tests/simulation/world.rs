@@ -741,7 +741,7 @@ impl World {
             (standing.outstanding, standing.doubt_step) = (0, Some(self.step));
         }
         self.seen = Seen::default();
-        self.paces = Paces::default();
+        self.paces.crash();
         self.truth.words.crash();
         Ok(())
     }
