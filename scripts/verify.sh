@@ -1,18 +1,21 @@
 #!/usr/bin/env bash
 # The long torment: `autoclient verify` against gateways that are killed again and again.
 #
-#   scripts/verify.sh [sqlite|mariadb|cluster] [MINUTES]      defaults: sqlite, 10
+#   scripts/verify.sh [sqlite|mariadb|cluster|rolling] [MINUTES]      defaults: sqlite, 10
 #
 # The gateway gets a `kill -9` every 20 s and a tenth of the readers stalls. With mariadb a private server is started in a temporary
 # folder, frozen for 30 s (SIGSTOP) after a quarter of the time, and shut down for 30 s and started again after 60 % of it.
 # With cluster there are three gateways on one MariaDB, in a network namespace of their own (`unshare -rn`): every 20 s one is killed,
 # in turn, every 60 s nats-server is, for 2 s, every 5 minutes both at once, and every 50 s a gateway is cut off from the bus for 12 s.
 # Every device's connection is to another gateway than the one before, and a message that is 10 s late on a device that reads is a finding.
+# With rolling the same three gateways and no kills: every 30 s one is asked to stop (SIGTERM), as in a rolling upgrade, and comes back as
+# the other of two programs: IMGATE, and PREVIOUS, an earlier release's, with which all three begin. A message 10 s late is a finding, too.
 # Exit code: autoclient's own. 0: nothing acked was lost, doubled, late or out of order; 1: something was; 2: no result.
 # On a 1 or 2 the temporary folder is kept, with the report, the gateway's log and the database, and its name is printed.
 #
 # Variables: PROFILE (cargo profile to build and use; default release), IMGATE and AUTOCLIENT (programs to use instead of building),
-# SEED (the random choices of an earlier run), RATE (messages per second, default 100).
+# PREVIOUS (for rolling: the earlier program; default the same one), SEED (the random choices of an earlier run), RATE (messages per
+# second, default 100).
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
@@ -22,8 +25,8 @@ cd "$(dirname "$self")/.."
 store="${1:-sqlite}"
 minutes="${2:-10}"
 case "$store" in
-    sqlite | mariadb | cluster) ;;
-    *) sed -n '2,16s/^# \{0,1\}//p' "$self" >&2; exit 2 ;;
+    sqlite | mariadb | cluster | rolling) ;;
+    *) sed -n '2,19s/^# \{0,1\}//p' "$self" >&2; exit 2 ;;
 esac
 [[ "$minutes" =~ ^[1-9][0-9]?$ ]] || { echo "verify.sh: MINUTES is a number from 1 to 99, not $minutes" >&2; exit 2; }
 seconds=$((minutes * 60))
@@ -38,10 +41,12 @@ if [[ -z "${IMGATE:-}" || -z "${AUTOCLIENT:-}" ]]; then
 fi
 imgate="$(readlink -f "${IMGATE:-target/$profile/imgate}")"
 autoclient="$(readlink -f "${AUTOCLIENT:-target/$profile/autoclient}")"
+previous="$imgate"
+[[ "$store" != rolling || -z "${PREVIOUS:-}" ]] || previous="$(readlink -f "$PREVIOUS")"
 rate="${RATE:-100}"
-if [[ "$store" == cluster && -z "${VERIFY_INSIDE:-}" ]]; then
-    command -v ip >/dev/null && unshare -rn true || { echo "verify.sh: cluster needs iproute2 and unshare -rn" >&2; exit 2; }
-    VERIFY_INSIDE=1 IMGATE="$imgate" AUTOCLIENT="$autoclient" exec unshare -rn "$self" "$@"
+if [[ "$store" == @(cluster|rolling) && -z "${VERIFY_INSIDE:-}" ]]; then
+    command -v ip >/dev/null && unshare -rn true || { echo "verify.sh: $store needs iproute2 and unshare -rn" >&2; exit 2; }
+    VERIFY_INSIDE=1 IMGATE="$imgate" AUTOCLIENT="$autoclient" PREVIOUS="$previous" exec unshare -rn "$self" "$@"
 fi
 # A machine's own settings are no part of a test.
 unset "${!IMGATE_@}"
@@ -96,11 +101,13 @@ gateway() { # gateway DATA SETTING...
     local listen
     listen="$(free_port)"
     targets+=("127.0.0.1:$listen")
-    servers+=(--server-cmd "$imgate --listen 127.0.0.1:$listen --admin 127.0.0.1:$(free_port) --data $dir/$1 --shards 2 ${*:2}")
+    # A link of its own, so that a gateway may come back as another program.
+    ln -s "$previous" "$dir/program-$1"
+    servers+=(--server-cmd "$dir/program-$1 --listen 127.0.0.1:$listen --admin 127.0.0.1:$(free_port) --data $dir/$1 --shards 2 ${*:2}")
 }
 
 # Each reaches the bus at an address of its own, and is cut off when that is taken away.
-torment_cluster() {
+start_cluster() {
     local number nats_port nats
     ip link set lo up
     make_database "$dir/mariadb"
@@ -124,6 +131,10 @@ torment_cluster() {
         ip address add "10.9.0.$number/32" dev lo
         gateway "data-$number" --node "$number" --cluster "nats://10.9.0.$number:$nats_port"
     done
+}
+
+torment_cluster() {
+    start_cluster
     # The variables are the torment's own, at its time.
     # shellcheck disable=SC2016
     torment=(
@@ -136,12 +147,26 @@ torment_cluster() {
     )
 }
 
+# The gateway whose turn it is finds its program exchanged when it is started again.
+roll_cluster() {
+    start_cluster
+    # The variables are the torment's own, at its time.
+    # shellcheck disable=SC2016
+    torment=(
+        --every 30s 'link=$(tr "\\0" "\\n" </proc/$PID/cmdline | head -n 1); now=$(readlink "$link")
+            if [ "$now" = "'"$imgate"'" ]; then ln -sfn "'"$previous"'" "$link"; else ln -sfn "'"$imgate"'" "$link"; fi
+            kill -TERM $PID'
+        --lag-max 10s
+    )
+}
+
 case "$store" in
+    rolling) roll_cluster ;;
     sqlite) gateway data ;;
     mariadb) torment_database && gateway data ;;
     cluster) torment_cluster ;;
 esac
-if [[ "$store" != cluster ]]; then
+if [[ "$store" == @(sqlite|mariadb) ]]; then
     # shellcheck disable=SC2016
     torment+=(--every 20s 'kill -9 $PID')
 fi
