@@ -47,19 +47,27 @@ pub(super) fn reload(certificates: &Certificates) -> Reloaded {
     reloaded
 }
 
+const EXPOSED: &str = "others may read the key of a certificate";
+const EXPIRED: &str = "a certificate has expired";
+
 /// Says what is allowed and not meant.
 fn warn_of(certificates: &Certificates) {
-    for warning in warnings(certificates) {
-        tracing::warn!("{warning}");
+    for key in certificates.exposed_keys() {
+        tracing::warn!(key = %key.display(), "{EXPOSED}");
+    }
+    if has_expired(certificates) {
+        tracing::warn!("{EXPIRED}");
     }
 }
 
-/// What is allowed and not meant.
+/// The same, as lines of text.
 fn warnings(certificates: &Certificates) -> Vec<String> {
-    let exposed = certificates.exposed_keys().into_iter();
-    let exposed = exposed.map(|key| format!("others may read the key of a certificate: {}", key.display()));
-    let expired = certificates.not_after_s() * 1000 < clock::wall_ms();
-    exposed.chain(expired.then(|| "a certificate has expired".to_owned())).collect()
+    let exposed = certificates.exposed_keys().into_iter().map(|key| format!("{EXPOSED}: {}", key.display()));
+    exposed.chain(has_expired(certificates).then(|| EXPIRED.to_owned())).collect()
+}
+
+fn has_expired(certificates: &Certificates) -> bool {
+    certificates.not_after_s() * 1000 < clock::wall_ms()
 }
 
 /// What begins the handshakes of one shard.

@@ -54,6 +54,17 @@ async function friends(t, options = {}) {
   return [ann, bob];
 }
 
+/** Ann, and Bob who reads the end of a conversation of 60 messages, which is longer than his window. */
+async function longTalk(t) {
+  const [ann, bob] = await friends(t);
+  const dstid = Number((await ann.page.evaluate(() => location.hash)).split("/").at(-1));
+  await ann.sendMany(10, dstid, 60);
+  await bob.open("Ann Archer");
+  await bob.sees("number 60.");
+  await bob.page.waitForFunction(() => document.querySelectorAll(".line").length >= 40);
+  return [ann, bob];
+}
+
 async function meet(ann, bob) {
   await ann.say("hello");
   await bob.open("Ann Archer");
@@ -242,12 +253,7 @@ describe("a direct conversation", () => {
   });
 
   test("what one reads stays where it is; a button leads to the newest", async (t) => {
-    const [ann, bob] = await friends(t);
-    const dstid = Number((await ann.page.evaluate(() => location.hash)).split("/").at(-1));
-    await ann.sendMany(10, dstid, 60);
-    await bob.open("Ann Archer");
-    await bob.sees("number 60.");
-    await bob.page.waitForFunction(() => document.querySelectorAll(".line").length >= 40);
+    const [ann, bob] = await longTalk(t);
     await bob.page.locator(".scroller").evaluate((element) => { element.scrollTop = element.scrollHeight / 3; });
     await bob.page.locator(".jump").waitFor();
     await ann.say("something new");
@@ -260,12 +266,7 @@ describe("a direct conversation", () => {
   });
 
   test("a message that is drawn before scrolling was told leads nobody back to the end", async (t) => {
-    const [ann, bob] = await friends(t);
-    const dstid = Number((await ann.page.evaluate(() => location.hash)).split("/").at(-1));
-    await ann.sendMany(10, dstid, 60);
-    await bob.open("Ann Archer");
-    await bob.sees("number 60.");
-    await bob.page.waitForFunction(() => document.querySelectorAll(".line").length >= 40);
+    const [ann, bob] = await longTalk(t);
     // Whatever is drawn from here on is drawn in the same task as bob scrolls in, so that the page cannot have been told of it.
     await bob.page.evaluate(() => {
       const scroller = document.querySelector(".scroller");

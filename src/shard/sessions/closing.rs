@@ -9,7 +9,7 @@ use crate::metrics::tally::Revocation;
 use crate::shard::effect::Effect;
 use crate::shard::event::ONLINE_USERS_MAX;
 use crate::shard::io::{Io, Note};
-use crate::shard::session::{Flag, Phase};
+use crate::shard::session::Phase;
 use crate::shard::sessions::Sessions;
 use crate::wire::{CloseCode, Profile, push};
 
@@ -56,13 +56,6 @@ impl Sessions {
             session.outbox_mut(&mut io.held, io.now.mono_ms).control(last, &mut io.held);
         }
         io.push(Effect::Finish { conn, code, by_peer });
-    }
-
-    /// The peer has finished sending. A session that opens after that is no device.
-    pub(in crate::shard) fn peer_ended(&mut self, conn: ConnId) {
-        if let Some(session) = self.table.get_mut(conn).filter(|session| session.phase == Phase::Opening) {
-            session.set(Flag::Ended, true);
-        }
     }
 
     /// The socket is gone.

@@ -53,6 +53,13 @@ impl Sessions {
         stays
     }
 
+    /// The peer has finished sending. A session that opens after that is no device.
+    pub(in crate::shard) fn peer_ended(&mut self, conn: ConnId) {
+        if let Some(session) = self.table.get_mut(conn).filter(|session| session.phase == Phase::Opening) {
+            session.set(Flag::Ended, true);
+        }
+    }
+
     /// The device of a session that is open, or of the one that opens. One whose peer had left
     /// before it opened has taken no place, and is no reason for another to leave.
     fn device_at(&self, slot: u32, newest: ConnId) -> Option<(ConnId, Device)> {
