@@ -44,15 +44,17 @@ pub(super) type Members = HashMap<(GroupId, UserId), Seq, FixedState>;
 /// another gateway.
 const TRIES_MAX: usize = 3;
 
-/// Those that were deleted have login names like [`crate::store::folding::ERASED_LIKE`].
-const USERS: Shape = Shape { after: ") AND mobile NOT LIKE '\u{200b}%'", ..list("SELECT id FROM users WHERE id IN (") };
 const OWNERS: Shape = Shape { after: ") AND NOT dissolved", ..list("SELECT id, owner FROM chat_groups WHERE id IN (") };
 /// Pairs and triples are joined as one JSON array: a long list of ORs costs the optimizer the
 /// square of its length where the first column is the same. STRAIGHT_JOIN: the list first, then one
 /// look into the primary key for each.
-const BLOCKS: &str = "SELECT STRAIGHT_JOIN t.owner, t.blocked
+///
+/// Of pairs of recipient and sender: the recipients that there are, and whether they block the
+/// sender. Those that were deleted have login names like [`crate::store::folding::ERASED_LIKE`].
+const RECIPIENTS: &str = "SELECT STRAIGHT_JOIN t.id, w.b, o.owner IS NOT NULL
     FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
-    JOIN blocks t ON t.owner = w.a AND t.blocked = w.b";
+    JOIN users t ON t.id = w.a AND t.mobile NOT LIKE '\u{200b}%'
+    LEFT JOIN blocks o ON o.owner = w.a AND o.blocked = w.b";
 const MEMBERS: &str = "SELECT STRAIGHT_JOIN t.group_id, t.user_id, t.since
     FROM JSON_TABLE(?, '$[*]' COLUMNS (a BIGINT UNSIGNED PATH '$[0]', b BIGINT UNSIGNED PATH '$[1]')) w
     JOIN members t ON t.group_id = w.a AND t.user_id = w.b";
@@ -244,23 +246,22 @@ fn apply(
 /// Joining users are locked, so that two gateways count one user's groups one after the other;
 /// before the conversations, which are held while this waits.
 fn read_users(session: &mut Session, writes: &[Write], known: &mut Known<'_>) -> Result<(), Fault> {
-    let mut others: HashSet<UserId, FixedState> = HashSet::default();
-    let mut pairs: HashSet<(UserId, UserId), FixedState> = HashSet::default();
-    for message in appends(writes) {
-        if let ConvId::Direct { lo, hi } = message.conv {
-            let other = other_of(lo, hi, message.sender);
-            others.insert(other);
-            if other != message.sender {
-                pairs.insert((other, message.sender));
-            }
+    let pairs: HashSet<(UserId, UserId), FixedState> = appends(writes)
+        .filter_map(|message| match message.conv {
+            ConvId::Direct { lo, hi } => Some((other_of(lo, hi, message.sender), message.sender)),
+            ConvId::Group(_) => None,
+        })
+        .collect();
+    let list = pairs.iter().map(|(recipient, sender)| [recipient.get(), sender.get()]);
+    let read = |row: &mut Row| Ok((get_user(row, 0)?, get_user(row, 1)?, get_uint(row, 2)? != 0));
+    for (recipient, sender, blocks) in session.find_each(RECIPIENTS, list, read)? {
+        known.users.insert(recipient);
+        if blocks {
+            known.blocks.insert((recipient, sender));
         }
     }
-    let ids: Vec<Value> = others.iter().map(|user| int(user.get())).collect();
-    known.users.extend(session.find_all(&USERS, &ids, |row| get_user(row, 0))?);
     let ids: Vec<Value> = joiners(writes).iter().map(|user| int(user.get())).collect();
     known.users.extend(session.find_all(&LOCK_USERS, &ids, |row| get_user(row, 0))?);
-    let list = pairs.iter().map(|(owner, other)| [owner.get(), other.get()]);
-    known.blocks.extend(session.find_each(BLOCKS, list, |row| Ok((get_user(row, 0)?, get_user(row, 1)?)))?);
     Ok(())
 }
 
