@@ -42,7 +42,12 @@ fi
 imgate="$(readlink -f "${IMGATE:-target/$profile/imgate}")"
 autoclient="$(readlink -f "${AUTOCLIENT:-target/$profile/autoclient}")"
 previous="$imgate"
-[[ "$store" != rolling || -z "${PREVIOUS:-}" ]] || previous="$(readlink -f "$PREVIOUS")"
+if [[ "$store" == rolling && -z "${PREVIOUS:-}" ]]; then
+    echo "verify.sh: without PREVIOUS each gateway comes back as what it was" >&2
+elif [[ "$store" == rolling ]]; then
+    [[ -f "$PREVIOUS" && -x "$PREVIOUS" ]] || { echo "verify.sh: PREVIOUS is no program: $PREVIOUS" >&2; exit 2; }
+    previous="$(readlink -f "$PREVIOUS")"
+fi
 rate="${RATE:-100}"
 if [[ "$store" == @(cluster|rolling) && -z "${VERIFY_INSIDE:-}" ]]; then
     command -v ip >/dev/null && unshare -rn true || { echo "verify.sh: $store needs iproute2 and unshare -rn" >&2; exit 2; }
@@ -153,7 +158,8 @@ roll_cluster() {
     # The variables are the torment's own, at its time.
     # shellcheck disable=SC2016
     torment=(
-        --every 30s 'link=$(tr "\\0" "\\n" </proc/$PID/cmdline | head -n 1); now=$(readlink "$link")
+        --every 30s 'link=$(tr "\\0" "\\n" </proc/$PID/cmdline | head -n 1)
+            case "$link" in */program-*) now=$(readlink "$link") ;; *) exit 1 ;; esac
             if [ "$now" = "'"$imgate"'" ]; then ln -sfn "'"$previous"'" "$link"; else ln -sfn "'"$imgate"'" "$link"; fi
             kill -TERM $PID'
         --lag-max 10s

@@ -310,7 +310,12 @@ mod tests {
         let route = "/api/v1/server/users/{id}/ban";
         let path = "/api/v1/server/users/13812345601/ban";
         let [audit, access] = trailed(Method::PUT, route, path, StatusCode::NOT_FOUND, key()).await;
-        let is_said = |line: &str| line.contains("13812345601");
+        // Times may have any digits.
+        let is_said = |line: &str| {
+            let mut line: Value = serde_json::from_str(line).expect("JSON");
+            (line["ts_ms"], line["ms"]) = (Value::Null, Value::Null);
+            line.to_string().contains("138")
+        };
         assert!(!is_said(&audit) && !is_said(&access), "what was not found may be anything: {audit}");
         let line: Value = serde_json::from_str(&audit).expect("JSON");
         assert_eq!(

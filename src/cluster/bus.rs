@@ -94,10 +94,12 @@ pub(super) struct Bus {
     complained_ms: Option<u64>,
     /// The same of another gateway with this one's number, and of how many of its envelopes.
     twins: (Option<u64>, u64),
-    /// Whether the bus brings what is said to this gateway, and for how often it brought nothing a
-    /// hole was noted.
+    /// Whether the bus brings what is said to this gateway.
     canary: Arc<Canary>,
+    /// How many of its attempts to connect anew the exchange was told of.
     renewed: u64,
+    /// When the bus last complained in the log.
+    server_complained_ms: Option<u64>,
     /// Words that the bus had no room for, and messages that are kept nowhere.
     words_full: u64,
     said_full: u64,
@@ -145,6 +147,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
         twins: (None, 0),
         canary,
         renewed: 0,
+        server_complained_ms: None,
         words_full: 0,
         said_full: 0,
     };
@@ -254,7 +257,7 @@ async fn watch(canary: Arc<Canary>, first: Client, servers: Vec<String>, ways: W
         let heard = client.subscribe(ways.second.clone()).await.ok()?;
         Some((client, heard))
     };
-    // Why not has been said of the first one, which was given the same servers.
+    // It connects again and again; what refuses it refuses the first one, too.
     if let Some((second, heard)) = second.await {
         canary.watch(first, second, heard, ways).await;
     }
@@ -426,9 +429,15 @@ impl Bus {
             Event::Disconnected | Event::Closed => self.set_up(false),
             Event::SlowConsumer(_) => {
                 self.mine.slow += 1;
+                self.canary.overrun();
                 self.step(In::Lost);
             }
-            Event::ServerError(error) => tracing::warn!(%error, "the bus complains"),
+            Event::ServerError(error) => {
+                let now_ms = self.clock.now().mono_ms;
+                if is_time(&mut self.server_complained_ms, now_ms) {
+                    tracing::warn!(%error, "the bus complains");
+                }
+            }
             Event::ClientError(error) => tracing::debug!(%error, "the client of the bus complains"),
             Event::LameDuckMode | Event::Draining => {}
         }

@@ -1,7 +1,8 @@
 //! Other gateways of the same database.
 //!
 //! Owns: what they say to each other (`envelope`), what one makes of it (`exchange`, a pure state
-//! machine), and the thread that carries it over NATS (`bus`).
+//! machine), the thread that carries it over NATS (`bus`), and whether that brings what is said
+//! (`canary`).
 //! Never: exists without the setting `cluster`. The database numbers, dedupes and keeps; what
 //! stands here makes messages of one gateway reach the sessions of another, at once as a rule.
 

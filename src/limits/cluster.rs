@@ -178,12 +178,19 @@ pub const BUS_PING_MS: u64 = 2_000;
 /// Pause between two words of the canary, which tells whether the bus brings what is said to this
 /// gateway.
 pub const CANARY_MS: u64 = 1_000;
-/// So many words in a row that do not come back are noticed.
-pub const CANARY_MISSED_MAX: u32 = 3;
+/// So many seconds without a word that comes back are noticed: later than a server that is gone,
+/// which the pings notice.
+pub const CANARY_MISSED_MAX: u32 = 7;
 /// How often the pause between two attempts to connect anew is doubled.
 pub const CANARY_DOUBLINGS_MAX: u32 = 5;
-/// After so many words of which none has ever come back the log says so.
+/// After so many seconds in which no word has ever come back the log says so,
 pub const CANARY_UNHEARD_MAX: u32 = 10;
+/// and from then on a word is said every so many seconds.
+pub const CANARY_SELDOM: u64 = 60;
+/// A word that comes back after so many seconds is late, and no more than that.
+pub const CANARY_LATE: u32 = 2;
+/// After so many seconds in which all came back the next attempt to connect anew is the first one.
+pub const CANARY_WELL: u32 = 10;
 /// How long the client of the bus may take to accept a word.
 pub const CANARY_SAY_MS: u64 = 200;
 /// How long an attempt to connect to the bus may take.
@@ -210,6 +217,7 @@ const _: () = assert!(FAR_IN_WORDS_MAX <= FAR_IN_MAX - FAR_IN_ROWS, "words are d
 const _: () = assert!(FAR_IN_SAID_MAX < FAR_IN_WORDS_MAX, "what is kept nowhere is dropped before words");
 const _: () = assert!(BUS_OUT_WORDS + BUS_OUT_ROWS < BUS_OUT_MAX, "what is kept nowhere has places as well");
 const _: () = assert!(2 * BUS_OUT_ROWS <= BUS_OUT_MAX, "words have as many places as are left to messages");
+const _: () = assert!(CANARY_MISSED_MAX as u64 * CANARY_MS > 3 * BUS_PING_MS, "pings notice a server that is gone");
 const _: () = assert!(TWIN_ANSWER_MS + BUS_CONNECT_MS < CLUSTER_START_MS, "a bus that is there is asked");
 const _: () = assert!(PRESENCE_GONE_MS > NODE_SILENT_MS, "a gateway is gone before its users are");
 const _: () = assert!(64 + 8 * NOT_HERE_PIECE < ENVELOPE_BYTES_MAX, "groups fit an envelope");

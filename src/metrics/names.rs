@@ -151,7 +151,7 @@ metrics! {
 
     NODES = Gauge "imgate_nodes" [] "Gateways of the cluster that live, this one included; absent without `cluster`, like all that follow until imgate_digest_holes_total.";
     BUS_UP = Gauge "imgate_bus_up" [] "1 while the bus between gateways is connected and brings what is said to this one.";
-    BUS_RENEWED = Counter "imgate_bus_renewed_total" [] "Times that the bus was connected and for three seconds brought nothing that was said to this gateway, so that it was connected anew.";
+    BUS_RENEWED = Counter "imgate_bus_renewed_total" [] "Times that the bus was to be connected anew, because it was connected and brought nothing that this gateway said to itself.";
     BUS_MESSAGES = Counter "imgate_bus_messages_total" ["direction"] "Envelopes given to the bus, and envelopes that came.";
     BUS_BYTES = Counter "imgate_bus_bytes_total" ["direction"] "Their bytes.";
     BUS_ROWS = Counter "imgate_bus_rows_total" ["direction"] "Messages of users in them; of those that came only what concerns somebody here.";

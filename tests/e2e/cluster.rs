@@ -206,7 +206,15 @@ fn a_connection_that_stands_and_brings_nothing_is_made_anew() {
     a.say_acked(10, 2, "c3", "after");
     hears(&mut b, 10, "after", AT_ONCE);
     assert_eq!(all[0].metric("imgate_bus_renewed_total"), 0.0, "the other one has always heard");
-    assert!(readyz(&all[1]).contains("200 OK"));
+    assert!(!readyz(&all[1]).contains("degraded"));
+    // Where that does not help it counts as a bus that is away.
+    relay.deafen_all(true);
+    await_metric(&all[1], "imgate_bus_up", |up| up == 0.0);
+    assert!(readyz(&all[1]).contains("degraded"));
+    a.say_acked(10, 2, "c4", "all the same");
+    hears(&mut b, 10, "all the same", ALONE);
+    relay.deafen_all(false);
+    await_metric(&all[1], "imgate_bus_up", |up| up == 1.0);
 }
 
 #[test]

@@ -122,13 +122,15 @@ impl Cluster {
         let (memory, plans) = (Memory::new(), Plan::cluster(seed, bug));
         memory.set_clock(WALL_MS / 1000, WALL_MS / 1000);
         let mut random = Random::new(seed ^ 0x6275_7300);
-        // Whether users have devices on several gateways; of a source of its own, so that the rest of a seed is what it was.
+        // Whether users have devices on several gateways; of a source of its own, so that the rest of
+        // a seed is what it was.
         let spread = Random::new(seed ^ 0x7370_7264_0000).chance(500);
         let count = plans.len();
         let mut gateways = Vec::new();
         for (which, mut plan) in plans.into_iter().enumerate() {
             if spread {
-                // Which of a user's devices give way is told between gateways, and judged for each of them alone.
+                // Which of a user's devices give way is told between gateways, and the model judges
+                // each gateway alone.
                 plan.devices = DevicePolicy { total: 64, of_class: [64; 4] };
             }
             let mut world = World::on(&memory, plan, trace.clone())?;

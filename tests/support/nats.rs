@@ -110,7 +110,8 @@ impl Nats {
         line.starts_with(b"INFO ").then_some(stream)
     }
 
-    /// A way to the server that can be made deaf. Its threads end with their connections, and with the process.
+    /// A way to the server that can be made deaf. Its threads end with their connections, and with
+    /// the process.
     pub(crate) fn relay(&self) -> Relay {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("its address").port();
@@ -128,7 +129,10 @@ impl Nats {
                     let _ = std::io::copy(&mut client, &mut server);
                     let _ = server.shutdown(Shutdown::Both);
                 });
-                thread::spawn(move || pass_on(server, client, || number >= hearing_from.load(Ordering::SeqCst)));
+                thread::spawn(move || {
+                    let _ = pass_on(server, &client, || number >= hearing_from.load(Ordering::SeqCst));
+                    let _ = client.shutdown(Shutdown::Both);
+                });
             }
         });
         relay
@@ -144,7 +148,8 @@ impl Nats {
     }
 }
 
-/// Stands between a gateway and the server, and can keep from the connections of now what others say, while pings go on.
+/// Stands between a gateway and the server: drops the messages of some connections, and passes
+/// everything else.
 pub(crate) struct Relay {
     port: u16,
     /// Connections so far.
@@ -163,15 +168,20 @@ impl Relay {
     pub(crate) fn deafen(&self) {
         self.hearing_from.store(self.made.load(Ordering::SeqCst), Ordering::SeqCst);
     }
+
+    /// No connection brings anything, or each of them does.
+    pub(crate) fn deafen_all(&self, deaf: bool) {
+        self.hearing_from.store(if deaf { usize::MAX } else { 0 }, Ordering::SeqCst);
+    }
 }
 
 /// What the server says to a connection, message by message, or without the messages.
-fn pass_on(server: TcpStream, client: TcpStream, hears: impl Fn() -> bool) -> std::io::Result<()> {
-    let (mut server, mut client) = (BufReader::new(server), client);
+fn pass_on(server: TcpStream, mut client: &TcpStream, hears: impl Fn() -> bool) -> std::io::Result<()> {
+    let mut server = BufReader::new(server);
     loop {
         let mut said = Vec::new();
         if server.read_until(b'\n', &mut said)? == 0 {
-            return client.shutdown(Shutdown::Both);
+            return Ok(());
         }
         let line = String::from_utf8_lossy(&said).trim_end().to_owned();
         let is_message = line.starts_with("MSG ") || line.starts_with("HMSG ");

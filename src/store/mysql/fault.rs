@@ -21,6 +21,8 @@ pub(super) const NO_SUCH_KEY: u16 = 1091;
 pub(super) const LOCK_WAIT: u16 = 1205;
 /// The server does not know the words.
 pub(super) const SYNTAX: u16 = 1064;
+/// The server does not know a variable.
+pub(super) const UNKNOWN_VARIABLE: u16 = 1193;
 /// A table is not there.
 pub(super) const NO_SUCH_TABLE: u16 = 1146;
 

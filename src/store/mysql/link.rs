@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mysql::{Conn, Opts, OptsBuilder};
 
-use super::fault::Fault;
+use super::fault::{Fault, UNKNOWN_VARIABLE};
 use super::migrate;
 use super::statement::{Session, take_text};
 use super::target::Target;
@@ -184,6 +184,11 @@ impl Link {
         for sql in settings(self.role) {
             session.text(&sql)?;
         }
+        match session.text(NO_CACHE) {
+            // A server without such a cache.
+            Err(fault) if fault.is(UNKNOWN_VARIABLE) => {}
+            outcome => outcome?,
+        }
         session.epoch = migrate::prepare(&mut session)?;
         if self.is_reader() {
             // With Galera a page read on another node could lack what was acked: "registered, then
@@ -235,15 +240,16 @@ fn settings(role: Role) -> [String; 4] {
              net_write_timeout = {MYSQL_SILENT_S}, time_zone = '+00:00', unique_checks = 1, foreign_key_checks = 1, \
              max_sort_length = 1024, {WHOLE_RESULTS}"
         ),
-        // MariaDB's cache of answers is told of a commit after the tables are: a snapshot of after
-        // the commit would be given answers of before it.
         "SET @imgate = 0 /*M!100300 , SESSION max_statement_time = 0, SESSION idle_transaction_timeout = 0, \
          SESSION idle_readonly_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0, \
-         SESSION max_session_mem_used = 9223372036854775807, SESSION query_cache_type = 0 */ \
-         /*!80000 , SESSION max_execution_time = 0 */"
+         SESSION max_session_mem_used = 9223372036854775807 */ /*!80000 , SESSION max_execution_time = 0 */"
             .to_owned(),
     ]
 }
+
+/// MariaDB's cache of answers is told of a commit after the tables are: a snapshot of after the
+/// commit would be given answers of before it.
+const NO_CACHE: &str = "SET SESSION query_cache_type = 0";
 
 /// A statement finds and changes all rows that it names, and `IS NULL` means that.
 pub(super) const WHOLE_RESULTS: &str =
