@@ -284,6 +284,13 @@ mod tests {
         places.map(|place| std::fs::read_to_string(place).expect("a file"))
     }
 
+    /// A line without its times, which may have any digits.
+    fn timeless(line: &str) -> String {
+        let mut line: Value = serde_json::from_str(line).expect("JSON");
+        (line["ts_ms"], line["ms"]) = (Value::Null, Value::Null);
+        line.to_string()
+    }
+
     fn user(id: u64) -> Actor {
         Actor::User(UserId::new(id).expect("an id"))
     }
@@ -293,7 +300,7 @@ mod tests {
         let (route, path) = ("/api/v1/invites/{secret}", "/api/v1/invites/open-sesame?token=t-4711");
         let [audit, access] = trailed(Method::GET, route, path, StatusCode::OK, user(5)).await;
         assert_eq!(audit, "");
-        assert!(!access.contains("sesame") && !access.contains("t-4711"), "{access}");
+        assert!(!access.contains("sesame") && !timeless(&access).contains("4711"), "{access}");
         let line: Value = serde_json::from_str(&access).expect("JSON");
         assert_eq!((&line["route"], &line["user"], &line["conn"]), (&route.into(), &5.into(), &"h3".into()));
         assert_eq!((&line["status"], &line["bytes"], &line["by"]), (&200.into(), &5.into(), &"user".into()));
@@ -310,12 +317,7 @@ mod tests {
         let route = "/api/v1/server/users/{id}/ban";
         let path = "/api/v1/server/users/13812345601/ban";
         let [audit, access] = trailed(Method::PUT, route, path, StatusCode::NOT_FOUND, key()).await;
-        // Times may have any digits.
-        let is_said = |line: &str| {
-            let mut line: Value = serde_json::from_str(line).expect("JSON");
-            (line["ts_ms"], line["ms"]) = (Value::Null, Value::Null);
-            line.to_string().contains("138")
-        };
+        let is_said = |line: &str| timeless(line).contains("138");
         assert!(!is_said(&audit) && !is_said(&access), "what was not found may be anything: {audit}");
         let line: Value = serde_json::from_str(&audit).expect("JSON");
         assert_eq!(

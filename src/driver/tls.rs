@@ -411,8 +411,12 @@ impl Driver {
     }
 
     fn fail_handshake(&mut self, id: ConnId, failure: Failure) {
+        let asked = match self.table.get(id).map(|conn| &conn.state) {
+            Some(State::Handshake(newcomer)) => newcomer.handshake.unused(),
+            _ => &[],
+        };
         let (end, words) = match failure {
-            Failure::NotTls(true) => (HandshakeEnd::NotTls, Response::NotTls.to(&[], self.now.wall_ms)),
+            Failure::NotTls(true) => (HandshakeEnd::NotTls, Response::NotTls.to(asked, self.now.wall_ms)),
             Failure::NotTls(false) => (HandshakeEnd::NotTls, Vec::new()),
             Failure::Incompatible => (HandshakeEnd::Incompatible, Vec::new()),
             Failure::Peer => (HandshakeEnd::Peer, Vec::new()),

@@ -53,7 +53,7 @@ const EXPIRED: &str = "a certificate has expired";
 /// Says what is allowed and not meant.
 fn warn_of(certificates: &Certificates) {
     for key in certificates.exposed_keys() {
-        tracing::warn!(key = %key.display(), "{EXPOSED}");
+        tracing::warn!(path = %key.display(), "{EXPOSED}");
     }
     if has_expired(certificates) {
         tracing::warn!("{EXPIRED}");

@@ -382,6 +382,8 @@ fn whoever_speaks_the_wrong_language_is_told() {
     let secure = Secure::start(1, 0, &[]);
     let answer = exchange(secure.address(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("https"), "{answer}");
+    let answer = exchange(secure.address(), b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("\r\n\r\n"), "a HEAD has no content: {answer}");
     // A ClientHello where HTTP is spoken.
     let mut stream = secure.connect_by(connect(secure.gateway.address()), &secure.certificate);
     stream.conn.complete_io(&mut stream.sock).expect_err("there is no TLS");

@@ -130,6 +130,12 @@ impl Handshake {
         self.bytes > 0 || !self.input.is_empty()
     }
 
+    /// What has come and was not used. Of a peer that does not speak TLS: what it has said.
+    #[must_use]
+    pub fn unused(&self) -> &[u8] {
+        &self.input
+    }
+
     /// What is to be sent.
     #[must_use]
     pub fn output(&self) -> &[u8] {
