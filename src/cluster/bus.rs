@@ -257,7 +257,8 @@ async fn watch(canary: Arc<Canary>, first: Client, servers: Vec<String>, ways: W
         let heard = client.subscribe(ways.second.clone()).await.ok()?;
         Some((client, heard))
     };
-    // It connects again and again; what refuses it refuses the first one, too.
+    // Whether a server lets it in is not known here: it tries again and again, and the words say
+    // whether it got in. What fails at once is the setup, which is the first one's as well.
     if let Some((second, heard)) = second.await {
         canary.watch(first, second, heard, ways).await;
     }
