@@ -7,6 +7,8 @@
 #
 # Exit code 77: there is no Python 2.7, or the suite cannot be installed.
 #
+# --install         only fetches the suite.
+#
 # IMGATE_BIN=FILE   test this binary instead of building one.
 # AUTOBAHN_CASES=…  other cases, as a JSON list (default ["1.*","2.*",…]).
 # AUTOBAHN_TLS=1    over TLS, with a certificate made for the run.
@@ -67,7 +69,7 @@ install_suite() {
     python=$(python2)
     rm -rf "$CACHE/venv" "$CACHE/bootstrap"
     "$python" -m pip install --quiet --disable-pip-version-check --target "$CACHE/bootstrap" "$VIRTUALENV" 2>&1 | grep -v DEPRECATION || true
-    PYTHONPATH="$CACHE/bootstrap" "$python" -m virtualenv --quiet "$CACHE/venv"
+    PYTHONPATH="$CACHE/bootstrap" "$python" -m virtualenv --quiet "$CACHE/venv" || missing "$VIRTUALENV could not be installed"
     "$CACHE/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$SUITE" 2>&1 | grep -v DEPRECATION || true
     "$CACHE/venv/bin/wstest" --autobahnversion >/dev/null || missing "$SUITE could not be installed"
     touch "$stamp"
@@ -77,7 +79,7 @@ install_suite() {
 shorten_compression() {
     local table
     table=$(echo "$CACHE"/venv/lib/python2.7/site-packages/autobahntestsuite/case/case12_x_x.py)
-    sed -i -E 's/^( *\([0-9]+, +)1000,/\1100,/' "$table"
+    ! grep -qE '^ *\([0-9]+, +1000,' "$table" || sed -i -E 's/^( *\([0-9]+, +)1000,/\1100,/' "$table"
     grep -qE '^ *\([0-9]+, +100,' "$table" || fail "the table of messages in $table is not what it was"
 }
 
@@ -138,8 +140,13 @@ start() {
     fail "imgate did not start"
 }
 
+case "${1:-}" in
+    "" | --install) ;;
+    *) sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac
 install_suite
 shorten_compression
+[[ "${1:-}" != --install ]] || exit 0
 if [ -n "${IMGATE_BIN:-}" ]; then
     BIN=$IMGATE_BIN
 else

@@ -116,6 +116,9 @@ timed_targets() {
 waiting_targets="scenarios"
 waiting_threads=8
 
+# The programs of the benches have no tests and take a minute to build; clippy looks at them.
+programs=(--bin=imgate --bin=autoclient)
+
 run_all() {
     local folder
     local -a chosen
@@ -124,7 +127,7 @@ run_all() {
     say "cargo test, unit tests"
     cargo test "${unoptimised[@]}" --workspace --locked --lib
     say "cargo test, all others"
-    cargo test --workspace --locked --bins "${chosen[@]}"
+    cargo test --workspace --locked "${programs[@]}" "${chosen[@]}"
     say "cargo test, those that mostly wait"
     RUST_TEST_THREADS="$waiting_threads" cargo test --workspace --locked --test="$waiting_targets"
     cargo test --workspace --locked --doc
@@ -146,13 +149,13 @@ build_without_legacy() {
     cargo test "${unoptimised[@]}" "${without_legacy[@]}" --lib --no-run
 }
 
-# The browser mostly waits, so this is compiled beside it, as far as it leaves the processors free. It is run when nothing is
-# beside it: its tests have deadlines.
-run_browser_and_without_legacy() {
-    local log="$scratch/without-legacy.log" build
+# The browser mostly waits, so what is to be compiled yet is compiled beside it, as far as it leaves the processors free. It is
+# run when nothing is beside it: its tests have deadlines.
+run_browser_and_build_beside() {
+    local log="$scratch/beside.log" build
     # A process group of its own, by which all of it can be ended.
     set -m
-    (renice -n 19 -p "$BASHPID" >/dev/null; build_without_legacy) >"$log" 2>&1 &
+    (renice -n 19 -p "$BASHPID" >/dev/null; build_without_legacy && scripts/deny.sh --install) >"$log" 2>&1 &
     build=$!
     set +m
     beside="$build"
@@ -164,6 +167,30 @@ run_browser_and_without_legacy() {
     fi
     beside=""
     cargo test "${unoptimised[@]}" "${without_legacy[@]}" --lib api::
+    say "licences, sources and crates that are refused"
+    scripts/deny.sh
+}
+
+# Autobahn's 517 cases, plain and over TLS at once, where there is a Python 2.7: the suite has no other.
+run_autobahn() {
+    say "Autobahn"
+    local code=0
+    scripts/autobahn.sh --install || code=$?
+    if [[ "$code" -eq 77 ]]; then
+        echo "test.sh: SKIPPED: Autobahn" >&2
+        return
+    fi
+    [[ "$code" -eq 0 ]] || return "$code"
+    local -x IMGATE_BIN="${CARGO_TARGET_DIR:-$PWD/target}/debug/imgate"
+    local plain encrypted
+    AUTOBAHN_OUT="$scratch/autobahn" scripts/autobahn.sh >"$scratch/autobahn.log" 2>&1 &
+    plain=$!
+    AUTOBAHN_TLS=1 AUTOBAHN_OUT="$scratch/autobahn-tls" scripts/autobahn.sh >"$scratch/autobahn-tls.log" 2>&1 &
+    encrypted=$!
+    wait "$plain" || code=$?
+    wait "$encrypted" || code=$?
+    cat "$scratch/autobahn.log" "$scratch/autobahn-tls.log"
+    return "$code"
 }
 
 # The SDK of the web client; needs no package and no browser.
@@ -219,7 +246,7 @@ run_quick() {
     local folder
     local -a chosen
     mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done | grep -v '^e2e' | sed 's/^/--test=/')
-    SEEDS="${SEEDS:-32}" cargo test --workspace --locked --lib --bins "${chosen[@]}"
+    SEEDS="${SEEDS:-32}" cargo test --workspace --locked --lib "${programs[@]}" "${chosen[@]}"
 }
 
 run_timed() {
@@ -279,8 +306,9 @@ if $quick; then
     run_sdk
 else
     run_all
+    run_autobahn
     run_sdk
-    run_browser_and_without_legacy
+    run_browser_and_build_beside
     run_prometheus
     run_packages
 fi

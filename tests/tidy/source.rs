@@ -52,11 +52,6 @@ impl Tree {
         })
     }
 
-    /// Where the tree stands.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Whether the path from the root names a file or folder.
     pub(crate) fn exists(&self, path: &str) -> bool {
         self.root.join(path).exists()
