@@ -284,7 +284,7 @@ fn new_group(name: &str, owner: UserId) -> NewGroup {
 }
 
 fn group(db: &mut dyn Backend, owner: UserId) -> GroupId {
-    db.create_group(&new_group("g", owner)).expect("works").expect("not too many").id
+    db.groups().create_group(&new_group("g", owner)).expect("works").expect("not too many").id
 }
 
 /// A message of `sender` under the client's key `cid`; its body is its key.

@@ -142,7 +142,7 @@ async fn look(services: &Services, group: GroupId) -> Result<Absent, StoreFailur
     loop {
         let page = limits::API_ONLINE_MAX.min(limits::HOOK_GROUP_LOOKED_MAX - looked);
         let asked = u32::try_from(page).unwrap_or(u32::MAX);
-        let members = services.db.read(move |store| store.social().members(group, after, asked)).await?;
+        let members = services.db.read(move |store| store.groups().members(group, after, asked)).await?;
         let members: Vec<UserId> = members.iter().map(|user| user.id).collect();
         looked += members.len();
         let is_last = members.len() < page;

@@ -102,6 +102,12 @@ pub trait Files {
     /// As the database says.
     fn retire(&mut self, now_ms: u64, files_max: u32, remove: &mut dyn FnMut(FileId) -> bool)
     -> Result<Retired, Error>;
+
+    /// What the uploads of `user` weigh.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn uploaded(&mut self, user: UserId) -> Result<u64, Error>;
 }
 
 /// What a step of [`Files::retire`] asks and tells a database of one file, in its transaction and

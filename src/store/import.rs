@@ -133,7 +133,7 @@ fn users(old: &mut dyn OldDatabase, into: &mut dyn Backend, imported: &mut Impor
                 imported.users_left_out += 1;
                 continue;
             }
-            if let Some(here) = into.user_by_mobile(&mobile)? {
+            if let Some(here) = into.people().user_by_mobile(&mobile)? {
                 users.insert(user.id, here.id);
                 imported.users_here += 1;
                 continue;
@@ -148,7 +148,7 @@ fn users(old: &mut dyn OldDatabase, into: &mut dyn Backend, imported: &mut Impor
                 created_ms: user.created_ms,
                 wanted: kept(user.id).and_then(UserId::new),
             };
-            match into.create_user(&new)? {
+            match into.people().create_user(&new)? {
                 Some(made) => {
                     users.insert(user.id, made.id);
                     imported.users += 1;
@@ -179,7 +179,7 @@ fn groups(
             };
             let same =
                 |one: &super::Group| one.owner == owner && one.name == name && one.created_ms == group.created_ms;
-            let here = into.groups_of(owner)?.into_iter().map(|(one, _)| one);
+            let here = into.groups().groups_of(owner)?.into_iter().map(|(one, _)| one);
             if let Some(here) = here.into_iter().find(|one| same(one) && !taken.contains(&one.id)) {
                 taken.insert(here.id);
                 groups.insert(group.id, here.id);
@@ -197,7 +197,7 @@ fn groups(
                 wanted: kept(group.id).and_then(GroupId::new),
                 rule: super::Rule::Plain,
             };
-            match into.create_group(&new)? {
+            match into.groups().create_group(&new)? {
                 Some(made) => {
                     taken.insert(made.id);
                     groups.insert(group.id, made.id);

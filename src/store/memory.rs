@@ -11,7 +11,9 @@ mod append;
 mod changes;
 mod erasing;
 mod files;
+mod groups;
 mod logins;
+mod people;
 mod recent;
 mod social;
 mod standing;
@@ -25,19 +27,19 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use self::admissions::Doors;
-use self::files::{Library, Place};
+use self::files::Library;
 use self::recent::Lately;
 use self::standing::Cursor;
 use super::changes::Note;
 use super::decide::Claimed;
 use super::folding::{SEEDED_MAX, fold, seeded_mobile, seeded_number};
 use super::{
-    Admissions, ApiKey, ApiKeys, Backend, Changes, Error, Files, Group, LoginInfo, Logins, NewGroup, NewUser, Page,
-    PageStart, PostKey, Read, ReadAnswer, Recent, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Since, Social,
-    Trimmed, User, UserState, Write, Written,
+    Admissions, ApiKey, ApiKeys, Backend, Changes, Error, Files, Group, Groups, LoginInfo, Logins, NewUser, Page,
+    PageStart, People, PostKey, Read, ReadAnswer, Recent, Refusal, Retention, Row, Rule, Seed, Seeded, Seen, Since,
+    Social, Trimmed, User, UserState, Write, Written,
 };
 use crate::ids::{ConvId, GroupId, LoginId, Seq, UserId};
-use crate::limits::{BLOCKS_MAX, GROUPS_JOINED_MAX, SYNC_ROWS_MAX};
+use crate::limits::{BLOCKS_MAX, SYNC_ROWS_MAX};
 
 /// A database in memory. Clones and connections share it.
 #[derive(Clone)]
@@ -128,51 +130,6 @@ impl Backend for Connection {
         self.user_queries
     }
 
-    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
-        Ok(self.state.lock().create_user(user))
-    }
-
-    fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
-        Ok(self.state.lock().user(id).cloned())
-    }
-
-    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error> {
-        let state = self.state.lock();
-        Ok(state.mobiles.get(&fold(mobile)).and_then(|&id| state.user(id)).cloned())
-    }
-
-    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error> {
-        Ok(self.state.lock().create_group(group))
-    }
-
-    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error> {
-        Ok(self.state.lock().group(id).cloned())
-    }
-
-    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
-        Ok(self.state.lock().named(name).next().cloned())
-    }
-
-    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
-        let state = self.state.lock();
-        let joined = state.joined.get(&user).into_iter().flatten();
-        Ok(joined.filter_map(|&id| Some((state.group(id)?.clone(), state.members_count(id)))).collect())
-    }
-
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
-        let mut state = self.state.lock();
-        let changed = if on { state.blocks.insert((owner, other)) } else { state.blocks.remove(&(owner, other)) };
-        if on {
-            state.blocked_by.insert((other, owner));
-        } else {
-            state.blocked_by.remove(&(other, owner));
-        }
-        if changed {
-            state.note(owner, Note::Block(other));
-        }
-        Ok(())
-    }
-
     fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error> {
         Ok(self.state.lock().changes_after(after, max))
     }
@@ -184,6 +141,14 @@ impl Backend for Connection {
     fn recent(&mut self, since: Since, after: u64, max: u32) -> Result<Recent, Error> {
         let state = self.state.lock();
         Ok(state.lately.recent(state.epoch, since, after, max))
+    }
+
+    fn people(&mut self) -> &mut dyn People {
+        self
+    }
+
+    fn groups(&mut self) -> &mut dyn Groups {
+        self
     }
 
     fn social(&mut self) -> &mut dyn Social {
@@ -401,65 +366,6 @@ impl State {
         };
         let floor = since.next().max(kept.map_or(Seq::ZERO, |kept| kept.floor));
         Page { rows, more, floor, head, epoch: self.epoch }
-    }
-
-    /// Above every number that was given: rows are never removed.
-    fn next_user(&self) -> u64 {
-        self.users.last_key_value().map_or(1, |(id, _)| id.get() + 1)
-    }
-
-    /// As [`Self::next_user`].
-    fn next_group(&self) -> u64 {
-        self.groups.last_key_value().map_or(1, |(id, _)| id.get() + 1)
-    }
-
-    fn create_user(&mut self, new: &NewUser) -> Option<User> {
-        let key = fold(&new.mobile);
-        if self.mobiles.contains_key(&key) {
-            return None;
-        }
-        let id = UserId::new(self.next_user().max(new.wanted.map_or(0, UserId::get)))?;
-        let user = User {
-            id,
-            mobile: new.mobile.clone(),
-            password: new.password.clone(),
-            avatar: new.avatar.clone(),
-            sex: new.sex.clone(),
-            nickname: new.nickname.clone(),
-            memo: new.memo.clone(),
-            created_ms: new.created_ms,
-            token_epoch: 0,
-            banned: false,
-        };
-        self.library.refer(Place::Avatar(id), &user.avatar);
-        self.mobiles.insert(key, id);
-        self.users.insert(id, user.clone());
-        Some(user)
-    }
-
-    fn create_group(&mut self, new: &NewGroup) -> Option<Group> {
-        self.user(new.owner)?;
-        let owned = self.groups.values().filter(|g| g.owner == new.owner && !self.dissolved.contains(&g.id)).count();
-        if owned >= new.owned_max as usize || self.joined_count(new.owner) >= GROUPS_JOINED_MAX as usize {
-            return None;
-        }
-        let group = Group {
-            id: GroupId::new(self.next_group().max(new.wanted.map_or(0, GroupId::get)))?,
-            name: new.name.clone(),
-            owner: new.owner,
-            icon: new.icon.clone(),
-            cate: new.cate,
-            memo: new.memo.clone(),
-            created_ms: new.created_ms,
-            rule: new.rule,
-            members_add: true,
-        };
-        self.library.refer(Place::Icon(group.id), &group.icon);
-        self.names.insert((fold(&new.name), group.id));
-        self.groups.insert(group.id, group.clone());
-        self.add_member(group.id, group.owner, Seq::ZERO);
-        self.note(group.owner, Note::Member(group.id));
-        Some(group)
     }
 
     fn seed(&mut self, seed: &Seed) -> Result<Seeded, Error> {

@@ -13,6 +13,7 @@ mod changes;
 mod decide;
 mod files;
 mod folding;
+mod groups;
 mod import;
 mod key;
 mod location;
@@ -20,6 +21,7 @@ mod logins;
 pub mod memory;
 mod mysql;
 mod newest;
+mod people;
 mod probe;
 mod recent;
 mod retention;
@@ -35,13 +37,15 @@ pub use answers::{Appended, Kept, Membership, Reached, TypedAnswer};
 pub use api_keys::{ApiKey, ApiKeys};
 pub use changes::{Change, Changed, Changes, Following};
 pub use files::{Claim, FileId, Files, Retired};
+pub use groups::{GroupChange, Groups, Regrouped};
 pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
+pub use people::{People, UserChange};
 pub use probe::{Commits, Probed, probe};
 pub use recent::{Recent, RecentConv, Since};
 pub use retention::{Keep, Retention, Trimmed};
-pub use social::{Befriended, Friend, GroupChange, Regrouped, Social, UserChange};
+pub use social::{Befriended, Friend, Social};
 
 use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 
@@ -599,57 +603,6 @@ pub trait Backend: Send {
     /// it was made. Far fewer than such reads: a batch costs as many as one of them.
     fn user_queries(&self) -> u64;
 
-    /// Makes a user. `Ok(None)`: the mobile number is taken.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error>;
-
-    /// The user of that number.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn user(&mut self, id: UserId) -> Result<Option<User>, Error>;
-
-    /// The user of that login name.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error>;
-
-    /// Makes a group with its owner as member. `Ok(None)`: the owner has [`NewGroup::owned_max`]
-    /// already, is in [`crate::limits::GROUPS_JOINED_MAX`] groups, or does not exist.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error>;
-
-    /// The group of that number, unless it was dissolved.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error>;
-
-    /// The oldest group of that name, compared without case and trailing blanks; none that one is
-    /// invited to.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error>;
-
-    /// The groups of a user with the number of members of each, in order of their ids.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error>;
-
-    /// Makes `owner` refuse direct messages of `other` from the next commit on (`on`), or take them
-    /// again.
-    ///
-    /// # Errors
-    /// As the database says.
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error>;
-
     /// At most `max` (and [`crate::limits::CHANGES_MAX`]) of what has changed about users after
     /// that number: epochs, bans, memberships, blocks, by whatever gateway. `None`: no rows, only
     /// where they begin now.
@@ -684,7 +637,13 @@ pub trait Backend: Send {
         let _ = ms;
     }
 
-    /// The requests about people on this connection.
+    /// The requests about users on this connection.
+    fn people(&mut self) -> &mut dyn People;
+
+    /// The requests about groups on this connection.
+    fn groups(&mut self) -> &mut dyn Groups;
+
+    /// The requests about friends and blocks on this connection.
     fn social(&mut self) -> &mut dyn Social;
 
     /// The requests about uploaded files on this connection.

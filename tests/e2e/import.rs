@@ -54,7 +54,7 @@ fn taken_over(config: &Config, from: &str) -> Imported {
 /// The stored password of a user.
 fn stored(config: &Config, mobile: &str) -> String {
     let mut backend = open_backend(config).expect("a store");
-    backend.user_by_mobile(mobile).expect("a store").expect("a user").password
+    backend.people().user_by_mobile(mobile).expect("a store").expect("a user").password
 }
 
 fn log_in(node: &Node, mobile: &str, password: &str) -> Value {
@@ -124,13 +124,13 @@ fn numbers_that_somebody_has_here_are_not_given_again() {
     let mut backend = open_backend(&config).expect("a store");
     for mobile in ["1", "2", "3"] {
         let user = NewUser { mobile: mobile.to_owned(), ..NewUser::default() };
-        backend.create_user(&user).expect("a store").expect("free");
+        backend.people().create_user(&user).expect("a store").expect("free");
     }
     drop(backend);
     let done = taken_over(&config, &old_database(server, "passwd", "dstobj"));
     assert_eq!((done.users, done.users_renumbered, done.groups, done.groups_renumbered), (2, 1, 2, 0));
     let mut backend = open_backend(&config).expect("a store");
-    let mut number = |mobile| backend.user_by_mobile(mobile).expect("a store").expect("a user").id.get();
+    let mut number = |mobile| backend.people().user_by_mobile(mobile).expect("a store").expect("a user").id.get();
     assert_eq!([number("3"), number("13800000001"), number("13800000002")], [3, 4, 5]);
 }
 

@@ -220,7 +220,7 @@ impl World {
             (0..plan.users + plan.crowd).filter_map(|i| UserId::new(seeded.first_user.get() + i)).collect();
         let mut owners = BTreeMap::new();
         for &group in &seeded.groups {
-            let found = database.backend.group(group).map_err(|error| error.to_string())?;
+            let found = database.backend.groups().group(group).map_err(|error| error.to_string())?;
             owners.extend(found.map(|found| (group, found.owner)));
         }
         truth.found(&all, &owners);

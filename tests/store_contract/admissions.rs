@@ -8,7 +8,7 @@ use super::*;
 
 fn made(db: &mut dyn Backend, rule: Rule) -> GroupId {
     let new = NewGroup { rule, owned_max: 1_000, ..new_group("Tea", uid(1)) };
-    db.create_group(&new).expect("works").expect("made").id
+    db.groups().create_group(&new).expect("works").expect("made").id
 }
 
 fn role(db: &mut dyn Backend, group: GroupId, user: u64) -> Option<Role> {
@@ -27,10 +27,10 @@ pub(super) fn a_group_by_invitation_is_none_to_strangers(site: &Site) {
     assert_eq!(commit_one(db, post(other, 3, "c")), Written::Refused(Refusal::NotMember));
     assert_eq!(read(db, other, Some(3), PageStart::After(Seq::ZERO), 9), ReadAnswer::Refused(Refusal::NotMember));
     let found = |db: &mut dyn Backend| {
-        let named = db.social().groups_named("tea", 9).expect("works");
+        let named = db.groups().groups_named("tea", 9).expect("works");
         (
             named.iter().map(|(group, _)| group.id).collect::<Vec<_>>(),
-            db.group_by_name("tea").expect("works").map(|g| g.id),
+            db.groups().group_by_name("tea").expect("works").map(|g| g.id),
         )
     };
     assert_eq!(found(db), (vec![asked], Some(asked)));
@@ -38,7 +38,7 @@ pub(super) fn a_group_by_invitation_is_none_to_strangers(site: &Site) {
     assert_eq!(commit_one(db, post(conv, 2, "d")), Written::Refused(Refusal::NotMember), "who was in it knows it");
     assert_eq!(seqs(&page(db, conv, Some(2), PageStart::After(Seq::ZERO), 9)), [1]);
     let open = GroupChange { rule: Some(Rule::Open), members_add: Some(false), ..GroupChange::default() };
-    let changed = db.social().update_group(hidden, uid(1), &open).expect("works").expect("hers").group;
+    let changed = db.groups().update_group(hidden, uid(1), &open).expect("works").expect("hers").group;
     assert_eq!((changed.rule, changed.members_add, changed.name.as_str()), (Rule::Open, false, "Tea"));
     assert_eq!(commit_one(db, post(conv, 3, "e")), Written::Refused(Refusal::NotMember));
     assert_eq!(found(db).0, [hidden, asked]);
@@ -56,7 +56,7 @@ pub(super) fn roles_go_with_the_membership(site: &Site) {
     assert_eq!(db.admissions().set_role(group, uid(3), Role::Owner), Ok(true));
     assert_eq!([1, 2, 3].map(|user| role(db, group, user)), [Some(Role::Admin), Some(Role::Admin), Some(Role::Owner)]);
     assert_eq!(db.admissions().admins(group), Ok(vec![uid(1), uid(2)]), "the owner is not among them");
-    assert_eq!(db.group(group).expect("works").map(|group| group.owner), Some(uid(3)));
+    assert_eq!(db.groups().group(group).expect("works").map(|group| group.owner), Some(uid(3)));
     assert_eq!(db.admissions().set_role(group, uid(1), Role::Member), Ok(true));
     commit(db, &[Write::Leave { group, user: uid(2) }, Write::Join { group, user: uid(2) }]);
     assert_eq!([1, 2].map(|user| role(db, group, user)), [Some(Role::Member); 2], "who comes back begins anew");
@@ -64,7 +64,7 @@ pub(super) fn roles_go_with_the_membership(site: &Site) {
     assert_eq!((standing.members, standing.was_member), (3, false));
     commit_one(db, Write::Leave { group, user: uid(2) });
     assert!(db.admissions().standing(group, uid(2)).expect("works").expect("a group").was_member);
-    db.social().dissolve(group, uid(3)).expect("works");
+    db.groups().dissolve(group, uid(3)).expect("works");
     assert_eq!(db.admissions().standing(group, uid(1)), Ok(None));
     assert_eq!(db.admissions().set_role(group, uid(1), Role::Admin), Ok(false));
 }
@@ -98,7 +98,7 @@ pub(super) fn who_is_given_groups_has_no_more_than_one_may_make(site: &Site) {
     let (left, done) = hand_on();
     assert!(!done && role(db, left, 1) == Some(Role::Owner), "the heir has enough");
     assert_eq!(db.admissions().set_role(given[0].0, uid(2), Role::Owner), Ok(true), "what one has stays one's own");
-    db.social().dissolve(given[0].0, uid(2)).expect("works");
+    db.groups().dissolve(given[0].0, uid(2)).expect("works");
     assert_eq!(db.admissions().set_role(left, uid(2), Role::Owner), Ok(true), "dissolved ones do not count");
 }
 
@@ -117,7 +117,7 @@ pub(super) fn a_link_leads_to_its_group_until_it_is_replaced(site: &Site) {
     assert_eq!([leads(db, "one"), leads(db, "two"), leads(db, "ONE")], [None, Some((group, 1)), None]);
     db.admissions().set_invite(group, None).expect("works");
     assert_eq!((db.admissions().invite(group), leads(db, "two")), (Ok(None), None));
-    db.social().dissolve(other, uid(1)).expect("works");
+    db.groups().dissolve(other, uid(1)).expect("works");
     assert_eq!((db.admissions().invite(other), leads(db, "three")), (Ok(None), None));
 }
 
@@ -137,7 +137,7 @@ pub(super) fn requests_wait_until_they_are_answered(site: &Site) {
     commit_one(db, Write::Join { group, user: uid(2) });
     assert_eq!(waiting(db, None), [3, 4], "let in");
     assert_eq!([3, 3].map(|user| db.admissions().forget_request(group, uid(user))), [Ok(true), Ok(false)]);
-    db.social().erase(uid(4)).expect("works");
+    db.people().erase(uid(4)).expect("works");
     assert_eq!(waiting(db, None), [0; 0]);
     for _ in 0..REQUESTS_OF_USER_MAX {
         let one = made(db, Rule::Approval);
@@ -158,7 +158,7 @@ pub(super) fn a_line_is_said_by_whoever_the_server_says(site: &Site) {
     assert!(matches!(commit_one(db, line(group, "a")), Written::Duplicate { seq, .. } if seq.get() == 1));
     let nowhere = GroupId::new(77).expect("in range");
     assert_eq!(commit_one(db, line(nowhere, "b")), Written::Refused(Refusal::NoSuchGroup));
-    db.social().dissolve(group, uid(1)).expect("works");
+    db.groups().dissolve(group, uid(1)).expect("works");
     assert_eq!(commit_one(db, line(group, "c")), Written::Refused(Refusal::NoSuchGroup));
     assert_eq!(seqs(&page(db, ConvId::Group(group), None, PageStart::After(Seq::ZERO), 9)), [1]);
 }

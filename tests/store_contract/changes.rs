@@ -43,22 +43,22 @@ pub(super) fn every_change_is_told_with_how_things_stand(site: &Site) {
     assert_eq!(told(db, mark), [(2, member(None))]);
 
     let mark = last(db);
-    assert_eq!(db.social().log_out(uid(3)), Ok(Some(1)));
-    assert_eq!(db.social().set_password(uid(4), "!", "new", true), Ok(Some(1)));
-    assert_eq!(db.social().set_banned(uid(2), true), Ok(true));
+    assert_eq!(db.people().log_out(uid(3)), Ok(Some(1)));
+    assert_eq!(db.people().set_password(uid(4), "!", "new", true), Ok(Some(1)));
+    assert_eq!(db.people().set_banned(uid(2), true), Ok(true));
     assert_eq!(told(db, mark), [(3, standing(1, false)), (4, standing(1, false)), (2, standing(0, true))]);
     let state = db.read(&[Read::Open { user: uid(2) }]).expect("read").remove(0);
     assert!(matches!(state, ReadAnswer::Open(state) if state.banned));
-    assert!(db.user(uid(2)).expect("works").expect("is there").banned);
+    assert!(db.people().user(uid(2)).expect("works").expect("is there").banned);
 
     let mark = last(db);
-    assert_eq!(db.social().set_banned(uid(2), false), Ok(true));
+    assert_eq!(db.people().set_banned(uid(2), false), Ok(true));
     assert_eq!(told(db, mark), [(2, standing(0, false))]);
 
     let mark = last(db);
-    db.block(uid(1), uid(4), true).expect("blocked");
+    db.social().block(uid(1), uid(4), true).expect("blocked");
     assert_eq!(told(db, mark), [(1, Changed::Block { other: uid(4), on: true })]);
-    db.block(uid(1), uid(4), false).expect("lifted");
+    db.social().block(uid(1), uid(4), false).expect("lifted");
     let lifted = (1, Changed::Block { other: uid(4), on: false });
     assert_eq!(told(db, mark), [lifted, lifted], "both are told as things stand now");
 }
@@ -67,17 +67,17 @@ pub(super) fn what_changes_nothing_is_not_told(site: &Site) {
     let db = &mut *site.connect();
     users(db, 4);
     let group = group(db, uid(1));
-    db.block(uid(1), uid(4), true).expect("blocked");
+    db.social().block(uid(1), uid(4), true).expect("blocked");
     let mark = last(db);
     let writes =
         [Write::Join { group, user: uid(1) }, Write::Leave { group, user: uid(2) }, post(ConvId::Group(group), 1, "a")];
     commit(db, &writes);
-    db.block(uid(1), uid(4), true).expect("again");
-    db.block(uid(1), uid(3), false).expect("was none");
-    assert_eq!(db.social().set_password(uid(4), "!", "hashed anew", false), Ok(Some(0)), "tokens stay");
-    assert_eq!(db.social().set_password(uid(4), "wrong", "x", true), Ok(None));
-    assert_eq!(db.social().log_out(uid(9)), Ok(None));
-    assert_eq!(db.social().set_banned(uid(9), true), Ok(false));
+    db.social().block(uid(1), uid(4), true).expect("again");
+    db.social().block(uid(1), uid(3), false).expect("was none");
+    assert_eq!(db.people().set_password(uid(4), "!", "hashed anew", false), Ok(Some(0)), "tokens stay");
+    assert_eq!(db.people().set_password(uid(4), "wrong", "x", true), Ok(None));
+    assert_eq!(db.people().log_out(uid(9)), Ok(None));
+    assert_eq!(db.people().set_banned(uid(9), true), Ok(false));
     assert_eq!(told(db, mark), []);
     assert_eq!(db.forget_changes(1000), Ok(0), "nothing is old");
 }
@@ -88,7 +88,7 @@ pub(super) fn changes_come_page_by_page(site: &Site) {
     let mut following = Following::default();
     assert_eq!(following.take(db.changes(following.after(), 2).expect("read")), []);
     for user in 1..=9 {
-        db.social().log_out(uid(user)).expect("works");
+        db.people().log_out(uid(user)).expect("works");
     }
     let (mut users, mut pages) = (Vec::new(), 0);
     loop {
@@ -119,7 +119,7 @@ pub(super) fn changes_of_two_connections_are_all_told(site: &Site) {
         for (mut db, user) in connections.into_iter().zip(1..) {
             writers.push(scope.spawn(move || {
                 (0..EACH).for_each(|_| {
-                    db.social().log_out(uid(user)).expect("works");
+                    db.people().log_out(uid(user)).expect("works");
                 });
             }));
         }

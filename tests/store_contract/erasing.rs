@@ -9,12 +9,12 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
     let db = &mut *site.connect();
     users(db, 4);
     let (ann, bob) = (uid(1), uid(2));
-    let ann_was = db.user(ann).expect("works").expect("is there");
+    let ann_was = db.people().user(ann).expect("works").expect("is there");
     for other in [2, 3] {
         assert_eq!(db.social().befriend(ann, uid(other), 0), Ok(Befriended::New));
     }
     assert_eq!(db.social().befriend(bob, uid(3), 0), Ok(Befriended::New));
-    db.block(ann, uid(4), true).expect("blocked");
+    db.social().block(ann, uid(4), true).expect("blocked");
     let file = FileId([1; 32]);
     let (digests, note) = (vec![[2; 32]], String::new());
     let claim = Claim { user: Some(ann), digests, file, thumb: None, bytes: 100, note, until_ms: u64::MAX >> 1 };
@@ -33,24 +33,28 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
     commit_one(db, Write::Cursor { user: ann, conv: direct, recv: Seq::new(1).expect("small"), read: Seq::ZERO });
 
     for round in 1..=2 {
-        assert_eq!(db.social().erase(ann), Ok(true), "again is success");
-        let left = db.user(ann).expect("works").expect("the number stays");
+        assert_eq!(db.people().erase(ann), Ok(true), "again is success");
+        let left = db.people().user(ann).expect("works").expect("the number stays");
         assert!(left.banned && left.is_erased() && left.token_epoch == ann_was.token_epoch + round, "{left:?}");
         assert_eq!((left.nickname.as_str(), left.password.as_str()), ("deleted", "!"));
-        assert_eq!(db.user_by_mobile(&ann_was.mobile), Ok(None), "free again");
+        assert_eq!(db.people().user_by_mobile(&ann_was.mobile), Ok(None), "free again");
     }
     assert_eq!(db.social().friends(ann, None, 9).expect("works"), []);
     let friends = db.social().friends(bob, None, 9).expect("works");
     assert_eq!(friends.iter().map(|friend| friend.user.id).collect::<Vec<_>>(), [uid(3)], "the others' own");
     assert_eq!(db.social().blocked(ann, None, 9).expect("works"), []);
-    assert_eq!(db.social().uploaded(ann), Ok(0));
+    assert_eq!(db.files().uploaded(ann), Ok(0));
     assert_eq!(
         db.files().retire(1, 9, &mut |gone| gone == file).map(|retired| retired.removed),
         Ok(1),
         "nobody claims it"
     );
-    assert_eq!(db.group(kept).expect("works").map(|group| group.owner), Some(uid(3)), "the member of longest standing");
-    assert_eq!(db.group(ended).expect("works"), None, "nobody else was in it");
+    assert_eq!(
+        db.groups().group(kept).expect("works").map(|group| group.owner),
+        Some(uid(3)),
+        "the member of longest standing"
+    );
+    assert_eq!(db.groups().group(ended).expect("works"), None, "nobody else was in it");
     let state = db.read(&[Read::Open { user: ann }]).expect("read").remove(0);
     assert!(matches!(state, ReadAnswer::Open(state) if state.banned && state.token_epoch == 2));
     let page =
@@ -71,11 +75,11 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
     assert_eq!(commit_one(db, join(ended, bob)), refused(Refusal::NoSuchGroup));
     assert_eq!(commit_one(db, Write::Leave { group: ended, user: ann }), Written::Left { was_member: true });
     // The next owner is deleted before the first has left: neither is an heir.
-    assert_eq!(db.social().erase(uid(3)), Ok(true));
-    assert_eq!(db.group(kept).expect("works").map(|group| group.owner), Some(bob));
+    assert_eq!(db.people().erase(uid(3)), Ok(true));
+    assert_eq!(db.groups().group(kept).expect("works").map(|group| group.owner), Some(bob));
 
     let again = NewUser { mobile: ann_was.mobile.clone(), ..NewUser::default() };
-    let again = db.create_user(&again).expect("works").expect("a free mobile number");
+    let again = db.people().create_user(&again).expect("works").expect("a free mobile number");
     assert!(again.id > uid(4), "another account");
-    assert_eq!(db.social().erase(uid(99)), Ok(false));
+    assert_eq!(db.people().erase(uid(99)), Ok(false));
 }

@@ -104,7 +104,8 @@ fn a_session_opens_while_every_other_reader_stands() {
     waits.recv_timeout(PATIENCE).expect("a page is being read");
     store.read(ticket(500), Read::Open { user: uid(9) });
     let (tell, told) = mpsc::channel();
-    let login = move |db: &mut dyn Backend| tell.send(db.user(uid(3)).expect("works").is_some()).expect("awaited");
+    let login =
+        move |db: &mut dyn Backend| tell.send(db.people().user(uid(3)).expect("works").is_some()).expect("awaited");
     store.query(LanePlace::of(Lane::Login), Box::new(login)).expect("a place");
     assert!(matches!(sink.wait(1)[&ticket(500)], Reply::Read(Ok(ReadAnswer::Open(_)))));
     assert!(told.recv_timeout(PATIENCE).expect("so is a login"));

@@ -63,13 +63,13 @@ pub(super) fn an_upload_weighs_once_on_each_who_claims_it(site: &Site) {
     assert_eq!(db.files().claim(&upload(1, 1, 20), 30), Ok(true), "again: it weighs nothing more");
     assert_eq!(db.files().claim(&upload(1, 2, 20), 59), Ok(false));
     assert_eq!(db.files().claim(&upload(2, 1, 20), 100), Ok(true));
-    assert_eq!((db.social().uploaded(uid(1)), db.social().uploaded(uid(2))), (Ok(30), Ok(30)), "each pays for it");
+    assert_eq!((db.files().uploaded(uid(1)), db.files().uploaded(uid(2))), (Ok(30), Ok(30)), "each pays for it");
     assert_eq!(db.files().claim(&upload(9, 1, 20), 100), Ok(false), "there is no such user");
     assert_eq!(db.files().unclaim(&upload(1, 1, 10)), Ok(()), "a later claim of the same has taken its place");
     let seen = db.files().retire(15, 9, &mut |_| false).map(|step| step.seen);
-    assert_eq!((seen, db.social().uploaded(uid(1))), (Ok(0), Ok(30)), "which stays as it is");
+    assert_eq!((seen, db.files().uploaded(uid(1))), (Ok(0), Ok(30)), "which stays as it is");
     assert_eq!(db.files().unclaim(&upload(2, 1, 20)), Ok(()));
-    assert_eq!((db.social().uploaded(uid(1)), db.social().uploaded(uid(2))), (Ok(30), Ok(0)));
+    assert_eq!((db.files().uploaded(uid(1)), db.files().uploaded(uid(2))), (Ok(30), Ok(0)));
     assert_eq!((db.files().is_known(file(1)), db.files().is_known(file(2))), (Ok(true), Ok(false)));
     let mut looked_at = BTreeSet::new();
     let look = |file| !looked_at.insert(file);
@@ -77,7 +77,7 @@ pub(super) fn an_upload_weighs_once_on_each_who_claims_it(site: &Site) {
     assert_eq!((looked_at, db.files().is_known(file(1))), ([file(1)].into(), Ok(true)), "a look forgets nothing");
     assert_eq!(retired(db, DAY_MS), [file(1)].into(), "whom it weighs on is free of it again");
     assert_eq!(db.files().is_known(file(1)), Ok(false));
-    assert_eq!(db.social().uploaded(uid(1)), Ok(0));
+    assert_eq!(db.files().uploaded(uid(1)), Ok(0));
 }
 
 pub(super) fn what_others_have_uploaded_is_never_told(site: &Site) {
@@ -118,7 +118,7 @@ pub(super) fn what_a_message_shows_stays(site: &Site) {
         trimmed = db.trim(&retention, 4).expect("works").done;
     }
     assert_eq!(retired(db, DAY_MS), [file(2)].into(), "retention lets go, too");
-    assert_eq!(db.social().uploaded(uid(1)), Ok(0));
+    assert_eq!(db.files().uploaded(uid(1)), Ok(0));
 }
 
 pub(super) fn a_recalled_file_stays_as_long_as_somebody_else_claims_it(site: &Site) {
@@ -143,21 +143,22 @@ pub(super) fn avatars_and_icons_hold_their_files(site: &Site) {
         let guest = Claim { user: None, ..upload(1, n, 10) };
         assert_eq!(db.files().claim(&guest, 0), Ok(true), "who registers pays nothing");
     }
-    let ann = db.create_user(&NewUser { avatar: url(1), ..new_user("1") }).expect("works").expect("made");
-    let made = db.create_group(&NewGroup { icon: url(2), ..new_group("g", ann.id) }).expect("works").expect("made");
+    let ann = db.people().create_user(&NewUser { avatar: url(1), ..new_user("1") }).expect("works").expect("made");
+    let made =
+        db.groups().create_group(&NewGroup { icon: url(2), ..new_group("g", ann.id) }).expect("works").expect("made");
     let avatar = |text: String| UserChange { avatar: Some(text), ..UserChange::default() };
     let icon = |text: String| GroupChange { icon: Some(text), ..GroupChange::default() };
     assert_eq!(retired(db, DAY_MS), [file(3), file(4)].into());
-    db.social()
+    db.people()
         .update_user(ann.id, &UserChange { memo: Some("x".to_owned()), ..UserChange::default() })
         .expect("works");
     assert_eq!(retired(db, DAY_MS), BTreeSet::new());
-    db.social().update_user(ann.id, &avatar(url(2))).expect("works");
+    db.people().update_user(ann.id, &avatar(url(2))).expect("works");
     assert_eq!(retired(db, DAY_MS), [file(1)].into());
-    assert_eq!(db.social().update_group(made.id, uid(9), &icon(String::new())), Ok(None), "not hers");
-    db.social().update_group(made.id, ann.id, &icon(String::new())).expect("works");
+    assert_eq!(db.groups().update_group(made.id, uid(9), &icon(String::new())), Ok(None), "not hers");
+    db.groups().update_group(made.id, ann.id, &icon(String::new())).expect("works");
     assert_eq!(retired(db, DAY_MS), BTreeSet::new(), "the avatar shows it");
-    db.social().update_user(ann.id, &avatar(String::new())).expect("works");
+    db.people().update_user(ann.id, &avatar(String::new())).expect("works");
     assert_eq!(retired(db, DAY_MS), [file(2)].into());
 }
 

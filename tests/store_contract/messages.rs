@@ -204,15 +204,15 @@ pub(super) fn a_block_ends_where_it_is_lifted(site: &Site) {
     let db = &mut *site.connect();
     users(db, 2);
     for _ in 0..2 {
-        db.block(uid(2), uid(1), true).expect("blocked, once or twice");
+        db.social().block(uid(2), uid(1), true).expect("blocked, once or twice");
     }
     assert_eq!(refused(commit_one(db, post(pair(), 1, "a"))), Refusal::Blocked);
     assert_eq!(stored(&commit_one(db, post(pair(), 2, "a"))), 1, "one direction only");
     let group_id = group(db, uid(2));
     commit_one(db, Write::Join { group: group_id, user: uid(1) });
     assert_eq!(stored(&commit_one(db, post(ConvId::Group(group_id), 1, "g"))), 1, "not in groups");
-    db.block(uid(2), uid(1), false).expect("lifted");
-    db.block(uid(2), uid(1), false).expect("lifting twice is harmless");
+    db.social().block(uid(2), uid(1), false).expect("lifted");
+    db.social().block(uid(2), uid(1), false).expect("lifting twice is harmless");
     assert_eq!(stored(&commit_one(db, post(pair(), 1, "a"))), 2, "the refused post had claimed nothing");
 }
 
@@ -224,7 +224,7 @@ pub(super) fn what_another_connection_wrote_is_known(site: &Site) {
     assert_eq!(stored(&commit_one(one, post(pair(), 1, "a"))), 1);
     assert_eq!(stored(&commit_one(two, post(pair(), 1, "b"))), 2);
     assert_eq!(stored(&commit_one(one, post(pair(), 2, "c"))), 3, "the head has moved meanwhile");
-    two.block(uid(2), uid(1), true).expect("blocked");
+    two.social().block(uid(2), uid(1), true).expect("blocked");
     assert_eq!(refused(commit_one(one, post(pair(), 1, "d"))), Refusal::Blocked, "the judge had said yes before");
     let resent = commit_one(one, post(pair(), 1, "b"));
     assert!(matches!(resent, Written::Duplicate { seq, .. } if seq.get() == 2), "{resent:?}");
@@ -263,7 +263,7 @@ pub(super) fn an_owner_leaves_no_group_but_a_dissolved_one(site: &Site) {
     assert_eq!(db.admissions().set_role(group_id, uid(2), Role::Owner), Ok(true));
     assert_eq!(refused(commit_one(db, leave(2))), Refusal::Owner, "whoever it was handed on to");
     assert_eq!(commit_one(db, leave(1)), Written::Left { was_member: true });
-    assert_eq!(db.social().dissolve(group_id, uid(2)), Ok(true));
+    assert_eq!(db.groups().dissolve(group_id, uid(2)), Ok(true));
     assert_eq!(commit_one(db, leave(2)), Written::Left { was_member: true });
 }
 
@@ -300,7 +300,7 @@ pub(super) fn a_user_joins_no_more_groups_than_allowed(site: &Site) {
     assert!(before.iter().all(|w| matches!(w, Written::Joined { already: false, .. })));
     assert_eq!(*last, Written::Refused(Refusal::TooManyGroups));
     assert!(matches!(commit_one(db, joins[0].clone()), Written::Joined { already: true, .. }), "being one is success");
-    assert_eq!(db.create_group(&new_group("one more", uid(1))), Ok(None));
+    assert_eq!(db.groups().create_group(&new_group("one more", uid(1))), Ok(None));
     commit_one(db, Write::Leave { group: groups[0], user: uid(1) });
     let last = Write::Join { group: *groups.last().expect("not empty"), user: uid(1) };
     assert!(matches!(commit_one(db, last), Written::Joined { already: false, .. }));
@@ -369,7 +369,7 @@ pub(super) fn a_restart_keeps_everything(site: &Site) {
         let group_id = group(db, uid(1));
         commit(db, &[post(ConvId::Group(group_id), 1, "a"), Write::Join { group: group_id, user: uid(2) }]);
         commit(db, &[post(pair(), 1, "b"), post(pair(), 2, "c")]);
-        db.block(uid(1), uid(2), true).expect("blocked");
+        db.social().block(uid(1), uid(2), true).expect("blocked");
         let page = all(db, pair());
         // The connection is dropped here, as a crash would: nothing is told to close.
         (group_id, page.rows, page.epoch)

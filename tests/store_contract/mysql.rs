@@ -221,7 +221,7 @@ fn a_gateway_may_start_before_its_server() {
     unavailable(db.commit(&[post(pair(), 1, "a")]));
     unavailable(db.ping());
     unavailable(db.read(&[Read::Open { user: uid(1) }]));
-    unavailable(db.user(uid(1)));
+    unavailable(db.people().user(uid(1)));
     assert!(began.elapsed() < Duration::from_secs(5), "told at once");
     server.start_again();
     eventually("the server is back", || db.ping());
@@ -326,7 +326,7 @@ fn a_server_that_only_reads_is_told_and_found_well_again() {
     let text = unavailable(db.commit(&[post(pair(), 1, "b")]));
     assert!(text.contains("only reads"), "{text}");
     unavailable(db.ping());
-    unavailable(db.create_user(&new_user("1")));
+    unavailable(db.people().create_user(&new_user("1")));
     assert_eq!(seqs(&all(&mut *db, pair())), [1]);
     server.run("SET GLOBAL read_only = 0");
     assert_eq!(db.ping(), Ok(()));
@@ -480,7 +480,7 @@ fn an_older_database_is_given_its_lists() {
     let db = &mut *open_mysql(&url, 1).remove(0);
     let listed = format!("SELECT COUNT(*) FROM {database}.convs WHERE a_ms = newest_ms AND b_ms IS NULL AND kind = 10");
     assert_eq!(server.admin().query_first::<u64, _>(listed).expect("works"), Some(CONVS), "of whoever has many alone");
-    assert_eq!(db.groups_of(uid(2)).expect("works").iter().map(|(_, size)| *size).collect::<Vec<_>>(), [3]);
+    assert_eq!(db.groups().groups_of(uid(2)).expect("works").iter().map(|(_, size)| *size).collect::<Vec<_>>(), [3]);
     let mut list = || {
         let read = Read::Heads { user: uid(1), before: None, missed: false, max: 2 };
         let ReadAnswer::Heads(heads) = db.read(&[read]).expect("read").remove(0) else { panic!("no list") };
@@ -581,7 +581,7 @@ fn a_seed_is_a_matter_of_seconds() {
     assert_eq!((seeded.users, seeded.groups.len()), (50_000, 100));
     // A million took 7 to 16 s on two busy cores, so this bound leaves room for a busier machine.
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
-    assert_eq!(db.groups_of(uid(50_000)).expect("listed").len(), 1);
+    assert_eq!(db.groups().groups_of(uid(50_000)).expect("listed").len(), 1);
 }
 
 /// An authority and a certificate of it for 127.0.0.1, as an operator would make them.

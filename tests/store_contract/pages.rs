@@ -203,6 +203,6 @@ pub(super) fn who_has_left_reads_up_to_the_leave(site: &Site) {
     assert_eq!((seqs(&again), again.floor.get()), (vec![], 6), "who comes back begins anew");
     commit(db, &[post(conv, 1, "6"), Write::Leave { group, user: uid(2) }]);
     assert_eq!(seqs(&page(db, conv, Some(2), newest, 10)), [6], "the last membership");
-    db.social().dissolve(group, uid(1)).expect("works");
+    db.groups().dissolve(group, uid(1)).expect("works");
     assert_eq!(read(db, conv, Some(2), newest, 10), ReadAnswer::Refused(Refusal::NoSuchGroup));
 }

@@ -128,7 +128,7 @@ pub(super) fn what_one_could_say_one_may_take_back(site: &Site) {
         db,
         &[Write::Join { group: group_id, user: uid(2) }, post(conv, 2, "a"), post(conv, 1, "b"), post(pair(), 1, "c")],
     );
-    db.block(uid(2), uid(1), true).expect("blocked");
+    db.social().block(uid(2), uid(1), true).expect("blocked");
     assert_eq!(commit_one(db, post(pair(), 1, "d")), Written::Refused(Refusal::Blocked));
     assert_eq!(stored(&commit_one(db, recall(pair(), 1, 1, 1_100, "r1"))), 2, "blocked since");
     assert_eq!(bodies(db, pair()), [BLANK, "r1"]);
@@ -140,7 +140,7 @@ pub(super) fn what_one_could_say_one_may_take_back(site: &Site) {
     assert_eq!(stored(&commit_one(db, recall(conv, 2, 1, 1_100, "r2"))), 3, "gone since");
     assert_eq!(bodies(db, conv), [BLANK, "b", "r2"]);
     assert_eq!(commit_one(db, recall(conv, 3, 2, 1_100, "r3")), Written::Refused(Refusal::NotMember), "never there");
-    db.social().dissolve(group_id, uid(1)).expect("works");
+    db.groups().dissolve(group_id, uid(1)).expect("works");
     assert_eq!(commit_one(db, recall(conv, 1, 2, 1_100, "r4")), Written::Refused(Refusal::NoSuchGroup));
 }
 

@@ -13,8 +13,8 @@ use imgate::limits::{
 };
 use imgate::store::worker::{Lane, LanePlace, Replies, Reply, Store, Ticket};
 use imgate::store::{
-    Admissions, ApiKeys, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Opened, PostKey, Retention,
-    Seed, Seeded, Social, Trimmed, User, Write, Written,
+    Admissions, ApiKeys, Changes, Error, Files, Groups, Keep, Logins, Opened, People, PostKey, Retention, Seed, Seeded,
+    Social, Trimmed, Write, Written,
 };
 
 use rustix::time::{ClockId, clock_gettime};
@@ -203,44 +203,20 @@ impl Backend for Faulty {
         self.backend.user_queries()
     }
 
-    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
-        self.backend.create_user(user)
-    }
-
-    fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
-        self.backend.user(id)
-    }
-
-    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error> {
-        self.backend.user_by_mobile(mobile)
-    }
-
-    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error> {
-        self.backend.create_group(group)
-    }
-
-    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error> {
-        self.backend.group(id)
-    }
-
-    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
-        self.backend.group_by_name(name)
-    }
-
-    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
-        self.backend.groups_of(user)
-    }
-
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
-        self.backend.block(owner, other, on)
-    }
-
     fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error> {
         self.backend.changes(after, max)
     }
 
     fn forget_changes(&mut self, max: u32) -> Result<u64, Error> {
         self.backend.forget_changes(max)
+    }
+
+    fn people(&mut self) -> &mut dyn People {
+        self.backend.people()
+    }
+
+    fn groups(&mut self) -> &mut dyn Groups {
+        self.backend.groups()
     }
 
     fn social(&mut self) -> &mut dyn Social {
@@ -631,7 +607,8 @@ fn reads_that_gathered_are_given_together() {
     waits.recv_timeout(PATIENCE).expect("the first read runs");
     (1..30).for_each(ask);
     let (tell, told) = mpsc::channel();
-    let query = move |db: &mut dyn Backend| tell.send(db.user(uid(3)).expect("works").is_some()).expect("awaited");
+    let query =
+        move |db: &mut dyn Backend| tell.send(db.people().user(uid(3)).expect("works").is_some()).expect("awaited");
     rig.store.query(PLACE, Box::new(query)).expect("a place");
     (30..40).for_each(ask);
     drop(open);

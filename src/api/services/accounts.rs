@@ -218,7 +218,11 @@ async fn make_account(
         created_ms: context.now_ms,
         wanted: None,
     };
-    let user = services.db.write_in(LOGIN, move |store| store.create_user(&user)).await?.ok_or(NotRegistered::Taken)?;
+    let user = services
+        .db
+        .write_in(LOGIN, move |store| store.people().create_user(&user))
+        .await?
+        .ok_or(NotRegistered::Taken)?;
     services.hooks.tell(HookEvent::Registered { user: user.id });
     logins::enter(services, user, context).await?.ok_or(NotRegistered::Store(StoreFailure::Unsure))
 }
@@ -341,7 +345,7 @@ async fn check(
         // Of two logins at once one replaces it; the other one finds it replaced, which is as good.
         let new = services.passwords.hash(turn, identities::password(&password)).await?;
         let (id, old) = (user.id, user.password.clone());
-        services.db.write(move |store| store.social().set_password(id, &old, &new, false)).await?;
+        services.db.write(move |store| store.people().set_password(id, &old, &new, false)).await?;
     }
     Ok(user)
 }
@@ -406,7 +410,7 @@ const OLD_FORM_BYTES_MAX: usize = 3 * limits::PASSWORD_BYTES_MAX;
 /// # Errors
 /// The store's trouble.
 pub async fn find(services: &Services, id: UserId) -> Result<Option<User>, StoreFailure> {
-    services.db.read(move |store| store.user(id)).await
+    services.db.read(move |store| store.people().user(id)).await
 }
 
 /// The user of that login name, however it is spelled; the normal spelling first.
@@ -417,7 +421,7 @@ pub async fn by_mobile(services: &Services, typed: &str) -> Result<Option<User>,
     let spellings = identities::spellings(typed);
     let first = |store: &mut dyn Backend| {
         for spelling in spellings {
-            if let Some(user) = store.user_by_mobile(&spelling)? {
+            if let Some(user) = store.people().user_by_mobile(&spelling)? {
                 return Ok(Some(user));
             }
         }
@@ -446,7 +450,7 @@ pub async fn card(services: &Services, presented: &[Identity], id: UserId) -> Re
     if !services.attempts.lookup(reader.user(), 1) {
         return Ok(Card::TooOften);
     }
-    let read = move |store: &mut dyn Backend| Ok((stands(store, reader)?, store.user(id)?));
+    let read = move |store: &mut dyn Backend| Ok((stands(store, reader)?, store.people().user(id)?));
     let ((asks, login), shown) = services.db.read(read).await?;
     let may = asks.is_some_and(|asks| may_act(&asks, reader))
         && logins::is_alive(services, reader, login.as_ref(), clock::wall_ms());
@@ -458,7 +462,7 @@ pub async fn card(services: &Services, presented: &[Identity], id: UserId) -> Re
 /// # Errors
 /// The store's trouble.
 pub async fn all_of(services: &Services, ids: Vec<UserId>) -> Result<Vec<User>, StoreFailure> {
-    services.db.read(move |store| store.social().users(&ids)).await
+    services.db.read(move |store| store.people().users(&ids)).await
 }
 
 /// The user who may act with `identity`: `None` when the user does not exist any more, is banned,
@@ -479,7 +483,7 @@ fn stands(store: &mut dyn Backend, identity: Identity) -> Result<(Option<User>, 
         Some(login) => store.logins().login(identity.user(), login)?,
         None => None,
     };
-    Ok((store.user(identity.user())?, login))
+    Ok((store.people().user(identity.user())?, login))
 }
 
 fn may_act(user: &User, identity: Identity) -> bool {

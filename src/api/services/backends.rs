@@ -172,7 +172,7 @@ pub async fn create_user(
         created_ms: now_ms,
         wanted: None,
     };
-    let user = services.db.write(move |store| store.create_user(&new)).await?.ok_or(NotRegistered::Taken)?;
+    let user = services.db.write(move |store| store.people().create_user(&new)).await?.ok_or(NotRegistered::Taken)?;
     services.hooks.tell(HookEvent::Registered { user: user.id });
     Ok(user)
 }
@@ -197,7 +197,7 @@ pub async fn author(services: &Services, from: Option<UserId>, now_ms: u64) -> R
 /// [`NotDone::NoSuchGroup`], or the store's failure.
 pub async fn group(services: &Services, id: GroupId) -> Result<Standing, NotDone> {
     let found = services.db.read(move |store| {
-        let Some(group) = store.group(id)? else { return Ok(None) };
+        let Some(group) = store.groups().group(id)? else { return Ok(None) };
         store.admissions().standing(id, group.owner)
     });
     found.await?.ok_or(NotDone::NoSuchGroup)
@@ -258,7 +258,7 @@ pub async fn dossier(
     before: Option<(u64, ConvId)>,
 ) -> Result<Option<Dossier>, StoreFailure> {
     let found = services.db.read_in(LanePlace::of(Lane::Heavy), move |store| {
-        let Some(account) = store.user(user)? else { return Ok(None) };
+        let Some(account) = store.people().user(user)? else { return Ok(None) };
         let heads = Read::Heads { user, before, missed: false, max: limits::HEADS_MAX };
         let convs = match store.read(&[heads])?.pop() {
             Some(ReadAnswer::Heads(heads)) => heads,
@@ -268,9 +268,9 @@ pub async fn dossier(
             user: account,
             friends: store.social().friends(user, None, limits::FRIENDS_MAX)?,
             blocked: store.social().blocked(user, None, limits::BLOCKS_MAX)?,
-            groups: store.groups_of(user)?,
+            groups: store.groups().groups_of(user)?,
             logins: store.logins().logins_of(user)?,
-            upload_bytes: store.social().uploaded(user)?,
+            upload_bytes: store.files().uploaded(user)?,
             convs,
         }))
     });

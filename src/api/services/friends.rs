@@ -63,7 +63,7 @@ pub async fn add(
         return Err(NotFriends::TooOften);
     }
     let friend = match wanted {
-        WantedFriend::Id(id) => services.db.read(move |store| store.user(id)).await?,
+        WantedFriend::Id(id) => services.db.read(move |store| store.people().user(id)).await?,
         WantedFriend::Mobile(mobile) => accounts::by_mobile(services, &mobile).await?,
     };
     let friend = friend.ok_or(NotFriends::NoSuchUser)?;
@@ -120,7 +120,7 @@ pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -
     if user == other {
         return Err(NotFriends::Yourself);
     }
-    if on && services.db.read(move |store| store.user(other)).await?.is_none() {
+    if on && services.db.read(move |store| store.people().user(other)).await?.is_none() {
         return Err(NotFriends::NoSuchUser);
     }
     if on {
@@ -129,7 +129,7 @@ pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -
             return Err(NotFriends::TooManyBlocks);
         }
     }
-    services.db.write(move |store| store.block(user, other, on)).await?;
+    services.db.write(move |store| store.social().block(user, other, on)).await?;
     services.changed(HintedChange::Blocks { user, other, on });
     Ok(())
 }

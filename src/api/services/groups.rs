@@ -100,7 +100,8 @@ pub async fn create(services: &Services, owner: UserId, wish: Wish, now_ms: u64)
         wanted: None,
         rule: wish.rule,
     };
-    let group = services.db.write(move |store| store.create_group(&group)).await?.ok_or(NotCreated::TooMany)?;
+    let group =
+        services.db.write(move |store| store.groups().create_group(&group)).await?.ok_or(NotCreated::TooMany)?;
     if let Answer::Refused(why) = enter(services, group.id, owner).await {
         services.not_told("a new group of an owner", why);
     }
@@ -168,7 +169,7 @@ pub async fn join(services: &Services, user: UserId, wanted: WantedGroup, now_ms
     let group = match wanted {
         WantedGroup::Id(id) => id,
         WantedGroup::Name(name) => {
-            let found = services.db.read(move |store| store.group_by_name(name.trim())).await?;
+            let found = services.db.read(move |store| store.groups().group_by_name(name.trim())).await?;
             found.ok_or(NotJoined::NoSuchGroup)?.id
         }
     };
@@ -213,7 +214,7 @@ pub async fn of(
     let max = max.clamp(1, limits::HTTP_LIST_ROWS_MAX);
     let place = LanePlace::of_user(Lane::Heavy, user);
     let found = services.db.read_in(place, move |store| {
-        let groups = store.groups_of(user)?.into_iter().filter(|(group, _)| Some(group.id) > after);
+        let groups = store.groups().groups_of(user)?.into_iter().filter(|(group, _)| Some(group.id) > after);
         Ok(groups.take(max as usize + 1).collect())
     });
     Ok(super::page(found.await?, max))
@@ -284,7 +285,7 @@ pub async fn named(services: &Services, name: String) -> Result<Vec<(Group, u64)
     services
         .db
         .read_in(LanePlace::of(Lane::Heavy), move |store| {
-            store.social().groups_named(name.trim(), limits::GROUPS_FOUND_MAX)
+            store.groups().groups_named(name.trim(), limits::GROUPS_FOUND_MAX)
         })
         .await
 }
@@ -311,7 +312,7 @@ pub async fn members(
             id if admins.contains(&id) => Role::Admin,
             _ => Role::Member,
         };
-        let members = store.social().members(group, after, max + 1)?;
+        let members = store.groups().members(group, after, max + 1)?;
         Ok(members.into_iter().map(|user| (role(&user), user)).map(|(role, user)| (user, role)).collect())
     });
     Ok(super::page(found.await?, max))
@@ -340,7 +341,7 @@ pub async fn update(
     let of_owner = change.rule.is_some() || change.members_add.is_some();
     let least = if of_owner { Role::Owner } else { Role::Admin };
     let owner = of_role(services, actor, group, least).await?.group.owner;
-    let changed = services.db.write(move |store| store.social().update_group(group, owner, &change)).await?;
+    let changed = services.db.write(move |store| store.groups().update_group(group, owner, &change)).await?;
     let Regrouped { group: changed, renamed } = changed.ok_or(NotDone::NoSuchGroup)?;
     services.changed(HintedChange::Group { group });
     if renamed {
@@ -396,7 +397,7 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
 /// # Errors
 /// See [`NotDone`].
 pub async fn dissolve(services: &Arc<Services>, actor: UserId, group: GroupId) -> Result<(), NotDone> {
-    if !services.db.write(move |store| store.social().dissolve(group, actor)).await? {
+    if !services.db.write(move |store| store.groups().dissolve(group, actor)).await? {
         // Another user's, or none: the read tells.
         of_role(services, actor, group, Role::Owner).await?;
         return Err(NotDone::NoSuchGroup);
@@ -411,7 +412,7 @@ async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Stor
     loop {
         // Who has left is not in the next list. With no progress the first error ends it.
         let step = limits::DISSOLVE_STEP_MAX;
-        let members = services.db.read(move |store| store.social().members(group, None, step)).await?;
+        let members = services.db.read(move |store| store.groups().members(group, None, step)).await?;
         if members.is_empty() {
             return Ok(());
         }

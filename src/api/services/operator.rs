@@ -25,7 +25,7 @@ pub enum Deed {
     Ban,
     /// The end of a ban.
     Unban,
-    /// Everything that is not in the others' histories goes; see [`crate::store::Social::erase`].
+    /// Everything that is not in the others' histories goes; see [`crate::store::People::erase`].
     Delete,
 }
 
@@ -85,7 +85,7 @@ pub fn on_database(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<
         return Ok(None);
     }
     if deed == Deed::Delete {
-        for (group, _) in store.groups_of(user)? {
+        for (group, _) in store.groups().groups_of(user)? {
             store.commit(&[Write::Leave { group: group.id, user }])?;
         }
     }
@@ -121,7 +121,7 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
     }
     if deed == Deed::Delete {
         services.hooks.tell(HookEvent::Deleted { user });
-        let groups = services.db.read(move |store| store.groups_of(user)).await?;
+        let groups = services.db.read(move |store| store.groups().groups_of(user)).await?;
         for (group, _) in groups {
             if leave(services, group.id, user).await? {
                 admissions::say(services, &group, user, Line::Left { user }).await;
@@ -151,17 +151,17 @@ async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool
 /// The part that is one transaction. Whether the user exists.
 fn begin(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<bool, Error> {
     match deed {
-        Deed::Show => Ok(store.user(user)?.is_some()),
-        Deed::Ban => store.social().set_banned(user, true),
+        Deed::Show => Ok(store.people().user(user)?.is_some()),
+        Deed::Ban => store.people().set_banned(user, true),
         // Who was deleted stays so.
-        Deed::Unban if store.user(user)?.is_some_and(|user| user.is_erased()) => Ok(true),
-        Deed::Unban => store.social().set_banned(user, false),
-        Deed::Delete => store.social().erase(user),
+        Deed::Unban if store.people().user(user)?.is_some_and(|user| user.is_erased()) => Ok(true),
+        Deed::Unban => store.people().set_banned(user, false),
+        Deed::Delete => store.people().erase(user),
     }
 }
 
 fn show(store: &mut dyn Backend, id: UserId) -> Result<Option<AccountView>, Error> {
-    let Some(user) = store.user(id)? else { return Ok(None) };
+    let Some(user) = store.people().user(id)? else { return Ok(None) };
     let deleted = user.is_erased();
     Ok(Some(AccountView {
         id: id.get(),
@@ -175,8 +175,8 @@ fn show(store: &mut dyn Backend, id: UserId) -> Result<Option<AccountView>, Erro
         deleted,
         token_epoch: user.token_epoch,
         friends: store.social().friends(id, None, limits::FRIENDS_MAX)?.len(),
-        groups: store.groups_of(id)?.len(),
-        upload_bytes: store.social().uploaded(id)?,
+        groups: store.groups().groups_of(id)?.len(),
+        upload_bytes: store.files().uploaded(id)?,
     }))
 }
 
@@ -197,7 +197,7 @@ mod tests {
         let new =
             |mobile: &str| NewUser { mobile: mobile.to_owned(), nickname: "Ann".to_owned(), ..NewUser::default() };
         for mobile in ["1", "2"] {
-            store.create_user(&new(mobile)).expect("memory").expect("a free number");
+            store.people().create_user(&new(mobile)).expect("memory").expect("a free number");
         }
         let group = NewGroup {
             name: "g".into(),
@@ -210,7 +210,7 @@ mod tests {
             wanted: None,
             rule: crate::store::Rule::Plain,
         };
-        store.create_group(&group).expect("memory").expect("made");
+        store.groups().create_group(&group).expect("memory").expect("made");
         let mut ask = |deed, user| on_database(store, deed, uid(user)).expect("memory");
         assert_eq!([Deed::Show, Deed::Ban, Deed::Unban, Deed::Delete].map(|deed| ask(deed, 9)), [const { None }; 4]);
         for _ in 0..2 {

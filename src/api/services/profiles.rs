@@ -56,7 +56,7 @@ pub async fn update(services: &Services, user: UserId, mut change: UserChange) -
         .and_then(|()| fits(&change.memo, limits::USER_MEMO_CHARS_MAX, OverlongField::Memo))
         .map_err(NotChanged::TooLong)?;
     change.sex = change.sex.map(known_sex);
-    let changed = services.db.write(move |store| store.social().update_user(user, &change)).await?;
+    let changed = services.db.write(move |store| store.people().update_user(user, &change)).await?;
     let changed = changed.ok_or(NotChanged::Gone)?;
     services.changed(HintedChange::Profile { user });
     Ok(changed)
@@ -78,11 +78,11 @@ pub async fn change_password(
     if new.len() > limits::PASSWORD_BYTES_MAX {
         return Err(NotChanged::TooLong(OverlongField::Password));
     }
-    let mut known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
+    let mut known = services.db.read(move |store| store.people().user(user)).await?.ok_or(NotChanged::Gone)?;
     identities::check_password(&new, &known.mobile).map_err(NotChanged::WeakPassword)?;
     owner_says(services, &known, &old).await?;
     let (stored, hash) = (known.password.clone(), services.passwords.hash(Turn::Own(user), new).await?);
-    let epoch = services.db.write(move |store| store.social().set_password(user, &stored, &hash, true)).await?;
+    let epoch = services.db.write(move |store| store.people().set_password(user, &stored, &hash, true)).await?;
     // Somebody else was quicker with the same old password.
     known.token_epoch = epoch.ok_or(NotChanged::WrongPassword)?;
     end_sessions(services, user, known.token_epoch).await;
@@ -107,7 +107,7 @@ async fn owner_says(services: &Services, user: &User, password: &str) -> Result<
 /// See [`NotChanged`]; [`StoreFailure::Unsure`] also when the account is gone and a
 /// membership may be left.
 pub async fn delete(services: &Arc<Services>, user: UserId, password: &str) -> Result<(), NotChanged> {
-    let known = services.db.read(move |store| store.user(user)).await?.ok_or(NotChanged::Gone)?;
+    let known = services.db.read(move |store| store.people().user(user)).await?.ok_or(NotChanged::Gone)?;
     owner_says(services, &known, password).await?;
     let services = Arc::clone(services);
     let deletion = tokio::spawn(async move { delete_all(&services, user).await });
@@ -141,7 +141,7 @@ async fn delete_all(services: &Services, user: UserId) -> Result<(), NotChanged>
 /// # Errors
 /// The store's trouble.
 pub async fn log_out_everywhere(services: &Services, user: UserId) -> Result<(), StoreFailure> {
-    if let Some(epoch) = services.db.write(move |store| store.social().log_out(user)).await? {
+    if let Some(epoch) = services.db.write(move |store| store.people().log_out(user)).await? {
         end_sessions(services, user, epoch).await;
     }
     Ok(())

@@ -56,7 +56,7 @@ pub async fn find(services: &Services, subject: &str) -> Result<Option<User>, St
 }
 
 async fn named(services: &Services, name: String) -> Result<Option<User>, StoreFailure> {
-    let found = services.db.read_in(LOGIN, move |store| store.user_by_mobile(&name)).await?;
+    let found = services.db.read_in(LOGIN, move |store| store.people().user_by_mobile(&name)).await?;
     let Some(user) = found else { return Ok(None) };
     if user.password == PASSWORD {
         return Ok(Some(user));
@@ -116,7 +116,7 @@ async fn make(
         created_ms: now_ms,
         ..NewUser::default()
     };
-    match services.db.write_in(LOGIN, move |store| store.create_user(&new)).await? {
+    match services.db.write_in(LOGIN, move |store| store.people().create_user(&new)).await? {
         Some(user) => {
             services.hooks.tell(HookEvent::Registered { user: user.id });
             services.audit.say("registration", || json!({ "outcome": "ok", "user": user.id.get(), "by": "subject" }));
@@ -134,7 +134,7 @@ async fn renewed(services: &Services, user: User, portrait: Portrait) -> Result<
         return Ok(user);
     }
     let (id, change) = (user.id, UserChange { nickname, avatar, ..UserChange::default() });
-    let changed = services.db.write(move |store| store.social().update_user(id, &change)).await?;
+    let changed = services.db.write(move |store| store.people().update_user(id, &change)).await?;
     services.changed(HintedChange::Profile { user: id });
     Ok(changed.unwrap_or(user))
 }

@@ -107,7 +107,7 @@ fn a_store_that_fails_refuses_uploads_and_keeps_nothing_of_them() {
         server.mood(ServerMood::Well);
         // What was refused weighs on nobody, and may be sent again when the store is tried again.
         rig.until(|| get(&rig, &name, &[]).status == 200);
-        let weighs = rig.memory.connect().social().uploaded(UserId::new(1).expect("an id"));
+        let weighs = rig.memory.connect().files().uploaded(UserId::new(1).expect("an id"));
         assert_eq!((weighs, left(&rig)), (Ok(6), 0));
     }
     keep(&rig, b"meanwhile");
@@ -121,7 +121,7 @@ fn what_nothing_refers_to_goes_with_every_mark_of_it() {
     let (_, bob) = rig.user("13800000002");
     made(&send_as(&rig, &format!("Authorization: Bearer {bob}\r\n"), "", b"of two users"));
     let first = UserId::new(1).expect("an id");
-    assert_eq!(rig.memory.connect().social().erase(first), Ok(true), "an account ends, and its uploads with it");
+    assert_eq!(rig.memory.connect().people().erase(first), Ok(true), "an account ends, and its uploads with it");
     rig.until(|| server.names() == [path(&shared)]);
     assert_eq!((get(&rig, &own, &[]).status, get(&rig, &shared, &[]).status), (404, 200));
     let numbers = rig.file_counters.numbers();
@@ -134,7 +134,7 @@ fn a_removal_waits_for_a_store_that_is_away() {
     let rig = rig(&server);
     let name = keep(&rig, b"one user's");
     server.mood(ServerMood::Failing(usize::MAX));
-    assert_eq!(rig.memory.connect().social().erase(UserId::new(1).expect("an id")), Ok(true));
+    assert_eq!(rig.memory.connect().people().erase(UserId::new(1).expect("an id")), Ok(true));
     server.asked();
     // It is tried: marks can be neither listed nor put.
     rig.until(|| server.asked().iter().any(|asked| asked.contains("leaving/")));
@@ -214,7 +214,7 @@ fn an_upload_that_fails_leaves_what_another_request_has_kept() {
         assert_eq!(due.map(|step| step.seen), Ok(0), "nothing is about to go");
         rig.until(|| get(&rig, &name, &[]).status == 200);
     }
-    let weighs = rig.memory.connect().social().uploaded(UserId::new(1).expect("an id"));
+    let weighs = rig.memory.connect().files().uploaded(UserId::new(1).expect("an id"));
     assert_eq!(weighs, Ok(20), "each once");
 }
 

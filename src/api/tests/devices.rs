@@ -205,8 +205,8 @@ fn an_account_is_deleted_by_its_owner_with_the_password() {
     });
     assert_eq!([&desk, &phone].map(|token| status(&rig, token)), [401; 2]);
     let mut memory = rig.memory.connect();
-    let left = memory.user(UserId::new(1).expect("an id")).expect("memory").expect("the number stays");
-    assert!(left.is_erased() && memory.groups_of(left.id).expect("memory").is_empty(), "{left:?}");
+    let left = memory.people().user(UserId::new(1).expect("an id")).expect("memory").expect("the number stays");
+    assert!(left.is_erased() && memory.groups().groups_of(left.id).expect("memory").is_empty(), "{left:?}");
     let again = json!({ "mobile": "13800000001", "password": "pw-of-Bob", "nickname": "Bob" });
     assert_eq!(ask(&rig, "", "", "POST", "/api/v1/register", &again).status, 201, "the number is free");
 }

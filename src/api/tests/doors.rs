@@ -112,7 +112,7 @@ fn a_group_starts_with_the_friends_that_were_picked() {
     assert_eq!(code(call(&rig, &ann, "POST", "/groups", &wish(json!([2, 3])))), no(403, "not_friend"));
     assert_eq!(call(&rig, &ann, "GET", "/groups", &Value::Null).1["rows"], json!([]), "nothing was made");
     friends(&rig, &ann, &eve);
-    rig.memory.connect().block(eve.id, ann.id, true).expect("memory");
+    rig.memory.connect().social().block(eve.id, ann.id, true).expect("memory");
     assert_eq!(code(call(&rig, &ann, "POST", "/groups", &wish(json!([2, 3])))), no(403, "not_friend"), "blocked");
     let (status, group) = call(&rig, &ann, "POST", "/groups", &wish(json!([2, 2, 1])));
     assert_eq!((status, &group["members"]), (201, &json!(2)));

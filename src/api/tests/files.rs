@@ -32,7 +32,7 @@ pub(super) fn send_as(rig: &Rig, bearer: &str, more: &str, body: &[u8]) -> Answe
 
 pub(in crate::api) fn bearer(rig: &Rig) -> String {
     let first = UserId::new(1).expect("an id");
-    if rig.memory.connect().user(first).expect("memory").is_none() {
+    if rig.memory.connect().people().user(first).expect("memory").is_none() {
         rig.user("13800000001");
     }
     format!("Authorization: Bearer {}\r\n", rig.token(first))
@@ -188,7 +188,7 @@ fn nobody_can_test_whether_somebody_else_has_uploaded_a_content() {
     assert_eq!(made(&send_as(&rig, &bearer, "", body))["url"], url);
     assert_eq!(files_in(&rig.files.path().join("files")), kept, "it is kept once all the same");
     assert_eq!(claim(&rig, &token, &digest).status, 200, "whoever has sent it may know it");
-    let weighs = |user| rig.memory.connect().social().uploaded(user);
+    let weighs = |user| rig.memory.connect().files().uploaded(user);
     assert_eq!((weighs(UserId::new(1).expect("an id")), weighs(bob.id)), (Ok(19), Ok(19)));
     // A name in a URL is spelled in one way.
     assert_eq!(rig.ask(Ask::get(&url.replace('.', "%2e"), &[])).status, 404);
@@ -254,7 +254,7 @@ fn a_file_goes_when_nothing_refers_to_it_any_more() {
     rig.until(|| !here(url) && !here(thumb));
     witness(&rig, b"second");
     rig.until(|| files_in(&rig.files.path().join("files")) == 0);
-    assert_eq!(rig.memory.connect().social().uploaded(UserId::new(1).expect("an id")), Ok(0));
+    assert_eq!(rig.memory.connect().files().uploaded(UserId::new(1).expect("an id")), Ok(0));
     // And it may come again.
     assert_eq!(made(&send(&rig, "", &photo()))["url"], file["url"]);
     assert!(here(url));
@@ -470,7 +470,7 @@ fn files_weigh_up_to_a_bound_on_each_who_has_sent_them() {
     assert_eq!(files_in(&rig.files.path().join("files")), kept + 1, "what was refused left nothing");
     let (_, bob) = rig.user("13800000002");
     let bob = format!("Authorization: Bearer {bob}\r\n");
-    let weighs = |raw| rig.memory.connect().social().uploaded(UserId::new(raw).expect("an id"));
+    let weighs = |raw| rig.memory.connect().files().uploaded(UserId::new(raw).expect("an id"));
     made(&send_as(&rig, &bob, "", &[b'a'; 60]));
     // Again: nothing more.
     made(&send_as(&rig, &bob, "", &[b'a'; 60]));
@@ -480,7 +480,7 @@ fn files_weigh_up_to_a_bound_on_each_who_has_sent_them() {
     let rig = Rig::start();
     let file = made(&send(&rig, "", &photo()));
     let thumb = rig.ask(Ask::get(file["thumb"].as_str().expect("a URL"), &[])).bytes.len() as u64;
-    let weighs = rig.memory.connect().social().uploaded(UserId::new(1).expect("an id"));
+    let weighs = rig.memory.connect().files().uploaded(UserId::new(1).expect("an id"));
     assert_eq!(weighs, Ok(file["size"].as_u64().expect("a number") + thumb), "also where there is no bound");
 }
 

@@ -38,7 +38,7 @@ fn stored(rig: &Rig, mobile: &str, password: &str) -> User {
     let password =
         runtime.block_on(hash.hash(Turn::Own(UserId::new(1).expect("an id")), password.to_owned())).expect("a hash");
     let user = NewUser { mobile: mobile.to_owned(), password, ..NewUser::default() };
-    rig.memory.connect().create_user(&user).expect("memory").expect("a free mobile number")
+    rig.memory.connect().people().create_user(&user).expect("memory").expect("a free mobile number")
 }
 
 /// Tries wrong passwords until no more are taken, which ends although one comes back every so
@@ -67,7 +67,7 @@ fn a_stranger_does_not_lock_the_owner_out() {
     assert_eq!(login(&rig, home, "13800000001", "right-password"), 200);
     assert!(rig.counts.logins()[Login::Locked as usize] >= 2);
     // At the stranger's own address: with a token that proves whose account it is.
-    let user = rig.memory.connect().user_by_mobile("13800000001").expect("memory").expect("registered");
+    let user = rig.memory.connect().people().user_by_mobile("13800000001").expect("memory").expect("registered");
     let (other, others) = rig.user("other");
     let wish = json!({ "mobile": "13800000001", "password": "right-password" });
     let with = |id: UserId, token: &str| {
@@ -77,7 +77,7 @@ fn a_stranger_does_not_lock_the_owner_out() {
     };
     let token = rig.token(user.id);
     assert_eq!([with(user.id, &token), with(other.id, &others)], [200, 429], "her own, not another one's");
-    rig.memory.connect().social().log_out(user.id).expect("memory");
+    rig.memory.connect().people().log_out(user.id).expect("memory");
     assert_eq!(with(user.id, &token), 429, "a void one");
 }
 
@@ -125,7 +125,7 @@ fn a_number_is_one_account_however_it_is_typed() {
         assert_eq!(register(&rig, home, typed, "right-password"), 409, "{typed:?}");
     }
     assert_eq!(register(&rig, home, "+86 (139) 0000-0002", "right-password"), 201);
-    let user = rig.memory.connect().user_by_mobile("13900000002").expect("memory");
+    let user = rig.memory.connect().people().user_by_mobile("13900000002").expect("memory");
     assert!(user.is_some_and(|user| user.mobile == "13900000002"), "kept in its normal form");
     let (_, ann) = rig.user("ann");
     let bearer = format!("Bearer {ann}");
@@ -144,7 +144,7 @@ fn accounts_of_before_there_was_a_normal_form_still_log_in() {
         assert_eq!(login(&rig, home, typed, decomposed), 200, "{typed}");
         assert_eq!(register(&rig, home, typed, "right-password"), 409, "{typed}: nobody takes it again");
     }
-    let kept = rig.memory.connect().user(old.id).expect("memory").expect("still there").password;
+    let kept = rig.memory.connect().people().user(old.id).expect("memory").expect("still there").password;
     assert_ne!(kept, old.password, "the first login has stored the normal form");
     assert_eq!(login(&rig, home, "13800000001", "Zo\u{eb}-M\u{fc}ller-1"), 200);
     assert_eq!(login(&rig, home, "13800000001", "Zoe-Muller-1"), 401);

@@ -49,7 +49,7 @@ fn a_deletion_ends_sessions_and_memberships() {
     let rig = Rig::start();
     let (ann, _) = rig.user("ann");
     let (bob, _) = rig.user("bob");
-    let group = rig.memory.connect().create_group(&group_of(bob.id)).expect("memory").expect("made").id;
+    let group = rig.memory.connect().groups().create_group(&group_of(bob.id)).expect("memory").expect("made").id;
     rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
     assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted && shown.groups == 0));
     let home = home_of(ConvId::Group(group), 4);
@@ -64,7 +64,7 @@ fn groups_are_told_that_a_deleted_member_has_left() {
     let (bob, _) = rig.user("bob");
     let mut group = group_of(bob.id);
     group.rule = crate::store::Rule::Open;
-    let group = rig.memory.connect().create_group(&group).expect("memory").expect("made").id;
+    let group = rig.memory.connect().groups().create_group(&group).expect("memory").expect("made").id;
     rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
     for _ in 0..2 {
         assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted));
@@ -110,15 +110,15 @@ fn a_gateway_hears_what_another_one_of_its_database_has_changed() {
     let began = Instant::now();
     // What was there before the first look is no news, so it goes on until something is heard.
     while rig.homes.notices.lock().is_empty() {
-        other.social().log_out(ann.id).expect("memory");
+        other.people().log_out(ann.id).expect("memory");
         assert!(began.elapsed() < 2 * PATIENCE, "nothing is heard");
         std::thread::park_timeout(Duration::from_millis(50));
     }
-    let group = other.create_group(&group).expect("memory").expect("made").id;
+    let group = other.groups().create_group(&group).expect("memory").expect("made").id;
     other
         .commit(&[StoreWrite::Join { group, user: ann.id }, StoreWrite::Leave { group, user: ann.id }])
         .expect("memory");
-    other.social().set_banned(bob.id, true).expect("memory");
+    other.people().set_banned(bob.id, true).expect("memory");
     let banned = (shard_of(bob.id, 4), Notice::Banned { user: bob.id });
     while !rig.homes.notices.lock().contains(&banned) {
         assert!(began.elapsed() < 4 * PATIENCE, "{:?}", rig.homes.notices.lock());

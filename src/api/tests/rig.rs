@@ -240,7 +240,7 @@ impl Rig {
     /// A user without HTTP, and a token.
     pub(in crate::api) fn user(&self, mobile: &str) -> (User, String) {
         let user = NewUser { mobile: mobile.to_owned(), password: "!".to_owned(), ..NewUser::default() };
-        let user = self.memory.connect().create_user(&user).expect("memory").expect("a free mobile number");
+        let user = self.memory.connect().people().create_user(&user).expect("memory").expect("a free mobile number");
         let token = self.token(user.id);
         (user, token)
     }

@@ -213,7 +213,7 @@ fn answers_that_are_not_read_stay_within_the_budget() {
     for n in 0..700 {
         let memo = "<".repeat(limits::USER_MEMO_CHARS_MAX);
         let friend = NewUser { mobile: format!("f{n}"), password: "!".to_owned(), memo, ..NewUser::default() };
-        let friend = store.create_user(&friend).expect("memory").expect("a free name").id;
+        let friend = store.people().create_user(&friend).expect("memory").expect("a free name").id;
         assert_eq!(store.social().befriend(ann.id, friend, 1).expect("memory"), Befriended::New);
     }
     // Each of them asks as its own user would: eight of one are not enough to fill it.

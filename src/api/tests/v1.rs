@@ -439,7 +439,7 @@ fn every_list_goes_on_in_the_next_page() {
     let mut groups = Vec::new();
     for &other in &others {
         store.social().befriend(ann.id, uid(other), 1).expect("memory");
-        store.block(ann.id, uid(other), true).expect("memory");
+        store.social().block(ann.id, uid(other), true).expect("memory");
         let group = NewGroup {
             name: "g".to_owned(),
             owner: uid(other),
@@ -451,7 +451,7 @@ fn every_list_goes_on_in_the_next_page() {
             wanted: None,
             rule: crate::store::Rule::Plain,
         };
-        let group = store.create_group(&group).expect("memory").expect("few groups").id;
+        let group = store.groups().create_group(&group).expect("memory").expect("few groups").id;
         store.commit(&[Write::Join { group, user: ann.id }]).expect("memory");
         groups.push(group.get());
     }
@@ -483,7 +483,7 @@ fn a_page_ends_where_its_answer_would_be_too_large() {
             let (avatar, memo) = (long(limits::ICON_CHARS_MAX), long(limits::USER_MEMO_CHARS_MAX));
             let friend =
                 NewUser { mobile: format!("f{n}"), password: "!".to_owned(), avatar, memo, ..NewUser::default() };
-            let friend = store.create_user(&friend).expect("memory").expect("a free name").id;
+            let friend = store.people().create_user(&friend).expect("memory").expect("a free name").id;
             store.social().befriend(ann.id, friend, 1).expect("memory");
             friend.get()
         })

@@ -55,7 +55,7 @@ impl Uploads {
             if !services.attempts.upload(user, self.bounds().per_minute) {
                 return Err(NotKept::TooOften);
             }
-            if most > 0 && services.db.read(move |store| store.social().uploaded(user)).await? >= most {
+            if most > 0 && services.db.read(move |store| store.files().uploaded(user)).await? >= most {
                 return Err(NotKept::OverQuota);
             }
             self.place.ready().await?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::social::beyond;
+use super::groups::beyond;
 use super::{Connection, State};
 use crate::ids::{GroupId, UserId};
 use crate::limits::{GROUP_ADMINS_MAX, GROUPS_OWNED_MAX, REQUESTS_OF_GROUP_MAX, REQUESTS_OF_USER_MAX};

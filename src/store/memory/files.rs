@@ -177,6 +177,10 @@ impl Files for Connection {
         let due: Vec<FileId> = due.take(files_max as usize).collect();
         retire(&mut Now { state: &mut state, now_ms }, due.len(), due, remove)
     }
+
+    fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
+        Ok(self.state.lock().uploads.get(&user).copied().unwrap_or(0))
+    }
 }
 
 /// The files under the lock, as they are held at a time.

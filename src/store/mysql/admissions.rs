@@ -6,8 +6,9 @@
 use mysql::Value;
 
 use super::Mysql;
-use super::accounts::{read_group, read_user};
 use super::fault::Fault;
+use super::groups::read_group;
+use super::people::read_user;
 use super::social::number;
 use super::statement::{Session, get_uint, get_user, int, take_text, text};
 use crate::ids::{GroupId, Kind, UserId};

@@ -209,6 +209,12 @@ impl Files for Mysql {
             retire(&mut Now { session, now_ms }, due.len(), files, remove)
         })?)
     }
+
+    fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
+        let (sql, values) = ("SELECT upload_bytes FROM users WHERE id = ?", vec![int(user.get())]);
+        let weighs = self.ask(|session| session.first(sql, values.clone(), |row| get_uint(row, 0)))?;
+        Ok(weighs.unwrap_or(0))
+    }
 }
 
 /// The part of a claim that is its user's; `false` as in [`Files::claim`].
@@ -280,4 +286,10 @@ fn refund(session: &mut Session, claims: &'static str, values: Vec<Value>) -> Re
         session.run(sql, vec![int(own), int(user)])?;
     }
     Ok(())
+}
+
+/// An avatar or icon was replaced, if it was.
+pub(super) fn refer_anew(session: &mut Session, place: Place, a: u64, new: Option<&str>) -> Result<(), Fault> {
+    let Some(text) = new else { return Ok(()) };
+    refer(session, &[Gone::only(place, a)], &[Text { place, a, b: 0, text }])
 }

@@ -7,7 +7,6 @@
 //! Bounds: one connection for each [`Mysql`]; every wait for the server ends
 //! ([`crate::limits::MYSQL_WRITE_MS`], [`crate::limits::MYSQL_ANSWER_MS`]).
 
-mod accounts;
 mod admissions;
 mod api_keys;
 mod append;
@@ -15,10 +14,12 @@ mod changes;
 mod erasing;
 mod fault;
 mod files;
+mod groups;
 mod link;
 mod logins;
 mod migrate;
 mod old;
+mod people;
 mod probe;
 mod read;
 mod recent;
@@ -42,11 +43,11 @@ use self::statement::{Session, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
-    Admissions, ApiKeys, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer,
-    Recent, Retention, Seed, Seeded, Since, Social, Trimmed, User, Write, Written,
+    Admissions, ApiKeys, Backend, Changes, Error, Files, Groups, Keep, Logins, People, Read, ReadAnswer, Recent,
+    Retention, Seed, Seeded, Since, Social, Trimmed, Write, Written,
 };
 use crate::clock::Clock;
-use crate::ids::{ConvId, GroupId, UserId};
+use crate::ids::ConvId;
 use crate::limits::{ID_BLOCK, MYSQL_WARY_MS};
 
 /// Whether `url` names a database server of this sort.
@@ -255,42 +256,6 @@ impl Backend for Mysql {
         self.user_queries
     }
 
-    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
-        match self.transact(|session| accounts::create_user(session, user)) {
-            // Another transaction has taken the number since it was looked up.
-            Err(Fault::Raced) => Ok(None),
-            outcome => Ok(outcome?),
-        }
-    }
-
-    fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
-        self.ask(|session| accounts::user(session, id))
-    }
-
-    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error> {
-        self.ask(|session| accounts::user_by_mobile(session, mobile))
-    }
-
-    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error> {
-        Ok(self.transact(|session| accounts::create_group(session, group))?)
-    }
-
-    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error> {
-        self.ask(|session| accounts::group(session, id))
-    }
-
-    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
-        self.ask(|session| accounts::group_by_name(session, name))
-    }
-
-    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
-        self.ask(|session| accounts::groups_of(session, user))
-    }
-
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
-        Ok(self.transact(|session| accounts::block(session, owner, other, on))?)
-    }
-
     fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error> {
         self.ask(|session| changes::changes(session, after, max))
     }
@@ -301,6 +266,14 @@ impl Backend for Mysql {
 
     fn recent(&mut self, since: Since, after: u64, max: u32) -> Result<Recent, Error> {
         self.ask(|session| recent::recent(session, since, after, max))
+    }
+
+    fn people(&mut self) -> &mut dyn People {
+        self
+    }
+
+    fn groups(&mut self) -> &mut dyn Groups {
+        self
     }
 
     fn social(&mut self) -> &mut dyn Social {

@@ -256,6 +256,11 @@ pub(super) fn text(raw: &str) -> Value {
     Value::Bytes(raw.as_bytes().to_vec())
 }
 
+/// A new value, or NULL where the old one stays.
+pub(super) fn given(value: &Option<String>) -> Value {
+    value.as_deref().map_or(Value::NULL, text)
+}
+
 /// Bytes of a column; they leave the row.
 pub(super) fn take_bytes(row: &mut Row, column: usize) -> Result<Vec<u8>, Fault> {
     match row.take(column) {

@@ -4,7 +4,8 @@
 
 use rusqlite::Connection;
 
-use super::accounts::{read_group, read_user};
+use super::groups::read_group;
+use super::people::read_user;
 use super::social::number;
 use super::{Error, Sqlite, all, exists, first, get_uint, get_user, int};
 use crate::ids::{GroupId, UserId};

@@ -81,6 +81,11 @@ impl Files for Sqlite {
         due.sort_unstable();
         self.transact(|conn| retire(&mut Now { conn, now_ms }, due.len(), due, remove))
     }
+
+    fn uploaded(&mut self, user: UserId) -> Result<u64, Error> {
+        let sql = "SELECT upload_bytes FROM users WHERE id = ?1";
+        Ok(first(&self.conn, sql, &[&int(user.get())], |row| get_uint(row, 0))?.unwrap_or(0))
+    }
 }
 
 /// The part of a claim that is its user's; `false` as in [`Files::claim`].

@@ -5,7 +5,6 @@
 //! Never: is called from a shard's thread; every statement may wait for the disk.
 //! Bounds: [`SQLITE_BUSY_MS`] for a lock, [`WAL_PAGES_MAX`] for the log between two checkpoints.
 
-mod accounts;
 mod admissions;
 mod api_keys;
 mod append;
@@ -13,9 +12,11 @@ mod backup;
 mod changes;
 mod erasing;
 mod files;
+mod groups;
 mod known;
 mod logins;
 mod migrate;
+mod people;
 mod read;
 mod seed;
 mod social;
@@ -39,8 +40,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
-    Admissions, ApiKeys, Backend, Changes, Error, Files, Group, Keep, Logins, NewGroup, NewUser, Read, ReadAnswer,
-    Retention, Seed, Seeded, Social, Trimmed, User, Write, Written,
+    Admissions, ApiKeys, Backend, Changes, Error, Files, Groups, Keep, Logins, People, Read, ReadAnswer, Retention,
+    Seed, Seeded, Social, Trimmed, Write, Written,
 };
 use crate::clock::Clock;
 use crate::ids::{GroupId, ID_MAX, MsgId, Seq, UserId};
@@ -368,38 +369,6 @@ impl Backend for Sqlite {
         self.user_queries
     }
 
-    fn create_user(&mut self, user: &NewUser) -> Result<Option<User>, Error> {
-        self.transact(|conn| accounts::create_user(conn, user))
-    }
-
-    fn user(&mut self, id: UserId) -> Result<Option<User>, Error> {
-        accounts::user(&self.conn, id)
-    }
-
-    fn user_by_mobile(&mut self, mobile: &str) -> Result<Option<User>, Error> {
-        accounts::user_by_mobile(&self.conn, mobile)
-    }
-
-    fn create_group(&mut self, group: &NewGroup) -> Result<Option<Group>, Error> {
-        self.transact(|conn| accounts::create_group(conn, group))
-    }
-
-    fn group(&mut self, id: GroupId) -> Result<Option<Group>, Error> {
-        accounts::group(&self.conn, id)
-    }
-
-    fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error> {
-        accounts::group_by_name(&self.conn, name)
-    }
-
-    fn groups_of(&mut self, user: UserId) -> Result<Vec<(Group, u64)>, Error> {
-        accounts::groups_of(&self.conn, user)
-    }
-
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
-        self.transact(|conn| accounts::block(conn, owner, other, on))
-    }
-
     fn changes(&mut self, after: Option<u64>, max: u32) -> Result<Changes, Error> {
         changes::changes(&self.conn, after, max)
     }
@@ -410,6 +379,14 @@ impl Backend for Sqlite {
 
     fn limit(&mut self, ms: u64) {
         self.until.set(ms);
+    }
+
+    fn people(&mut self) -> &mut dyn People {
+        self
+    }
+
+    fn groups(&mut self) -> &mut dyn Groups {
+        self
     }
 
     fn social(&mut self) -> &mut dyn Social {

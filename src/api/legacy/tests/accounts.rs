@@ -12,7 +12,7 @@ use crate::store::Backend;
 fn user_json(rig: &Rig, msg: &str, answer: &crate::api::tests::rig::Answered, fields: [&str; 5]) -> String {
     let [mobile, avatar, sex, nickname, memo] = fields;
     let token = answer.at("/data/token");
-    let user = rig.memory.connect().user_by_mobile(mobile).expect("memory").expect("a registered user");
+    let user = rig.memory.connect().people().user_by_mobile(mobile).expect("memory").expect("a registered user");
     format!(
         concat!(
             r#"{{"code":0,"msg":"{}","data":{{"id":{},"mobile":"{}","avatar":"{}","sex":"{}","nickname":"{}","#,
@@ -133,7 +133,8 @@ fn encode_uri_mangles_registration_and_login_alike() {
 fn a_card_shows_neither_token_nor_mobile_and_is_always_there() {
     let rig = Rig::start();
     rig.post("/user/register", "mobile=13800000001&passwd=pw&nickname=Ann&avatar=/a.png&sex=W&memo=hi");
-    let created = rig.memory.connect().user(UserId::new(1).expect("an id")).expect("memory").expect("Ann").created_ms;
+    let created =
+        rig.memory.connect().people().user(UserId::new(1).expect("an id")).expect("memory").expect("Ann").created_ms;
     let ann = format!(
         concat!(
             r#"{{"code":0,"msg":"获取用户信息成功","data":{{"id":1,"mobile":"","avatar":"/a.png","sex":"W","#,
@@ -164,7 +165,7 @@ fn a_card_shows_neither_token_nor_mobile_and_is_always_there() {
         stub(0, "获取用户信息成功", 1),
         "nobody reads the directory without a login"
     );
-    rig.memory.connect().social().log_out(UserId::new(1).expect("an id")).expect("memory").expect("Ann");
+    rig.memory.connect().people().log_out(UserId::new(1).expect("an id")).expect("memory").expect("Ann");
     assert_eq!(find("id=1").json(), stub(0, "获取用户信息成功", 1), "nor with a void token");
     let answer = rig.ask(Ask { method: "POST", target: "/user/find", headers: &[], body: "id=1" });
     assert_eq!(answer.json(), stub(-1, "当前方法暂不支持", 0));

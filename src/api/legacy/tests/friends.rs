@@ -29,7 +29,7 @@ fn a_friend_is_added_by_mobile_number_with_the_texts_of_fastim() {
     assert_eq!((friends.at("/rows/0/id"), friends.at("/total")), (1.into(), 1.into()));
     assert_eq!((friends.at("/rows/0/mobile"), friends.at("/rows/0/token")), ("".into(), "".into()));
     let (eve, eves) = rig.user("3");
-    rig.memory.connect().block(bob.id, eve.id, true).expect("memory");
+    rig.memory.connect().social().block(bob.id, eve.id, true).expect("memory");
     let refused = as_bearer(&rig, &eves, "/contact/addfriend", "dstname=13800000002");
     assert_eq!(refused.json(), failed("对方拒绝添加好友"));
 }

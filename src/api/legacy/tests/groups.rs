@@ -31,7 +31,7 @@ fn a_group_is_made_and_returned_and_its_home_is_told() {
     let (ann, token) = rig.user("1");
     let form = format!("name=Tea <%26> talk&cate=2&memo=m&icon=/i.png&ownerid={}&id=99&createat=x", ann.id);
     let answer = as_bearer(&rig, &token, "/contact/createcommunity", &form);
-    let made = rig.memory.connect().group(group(1)).expect("memory").expect("a group");
+    let made = rig.memory.connect().groups().group(group(1)).expect("memory").expect("a group");
     assert_eq!(
         answer.json(),
         format!(
@@ -128,7 +128,7 @@ fn the_list_serves_both_pages() {
     as_bearer(&rig, &ann, "/contact/createcommunity", "name=Tea&cate=1");
     as_bearer(&rig, &bob, "/contact/createcommunity", "name=Wine");
     as_bearer(&rig, &bob, "/contact/joincommunity", "dstname=Tea");
-    let groups = rig.memory.connect().groups_of(UserId::new(2).expect("an id")).expect("memory");
+    let groups = rig.memory.connect().groups().groups_of(UserId::new(2).expect("an id")).expect("memory");
     let rows: Vec<_> = groups
         .iter()
         .map(|(group, _)| {

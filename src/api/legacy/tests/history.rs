@@ -74,7 +74,7 @@ fn a_group_is_read_from_the_time_of_joining() {
         wanted: None,
         rule: crate::store::Rule::Plain,
     };
-    let group = rig.memory.connect().create_group(&group).expect("memory").expect("a group").id;
+    let group = rig.memory.connect().groups().create_group(&group).expect("memory").expect("a group").id;
     let conv = ConvId::Group(group);
     say(&rig, conv, ann.id, 1);
     say(&rig, conv, ann.id, 2);

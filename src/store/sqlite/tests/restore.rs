@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::super::backup::RESTORED;
 use super::*;
 use crate::limits::RESTORE_SKIP;
-use crate::store::{BackupError, backup};
+use crate::store::{BackupError, NewGroup, NewUser, backup};
 
 fn copied(dir: &Path, name: &str) -> PathBuf {
     let file = dir.join(name);
