@@ -205,7 +205,14 @@ impl AsyncRead for Stream {
             ready!(socket.poll_read_ready(cx))?;
             match secure.read(socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => outcome?,
+                outcome => {
+                    outcome?;
+                    if secure.opened.is_empty() && !secure.ended {
+                        // Records that say nothing: others have their turn between any two reads.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
             }
         }
     }

@@ -140,7 +140,7 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return 0 };
         let ending = conn.ending();
         let State::Echo(echo) = &mut conn.state else { return 0 };
-        let (read, whole) = if let Got::Bytes { n, drained } = got { (n, drained) } else { (0, true) };
+        let (read, whole) = if let Got::Bytes { n, drained, .. } = got { (n, drained) } else { (0, true) };
         if read > 0 {
             let tools =
                 &mut Tools { inflater: &mut self.inflater, deflater: &mut self.echo_deflater, tally: &mut self.tally };

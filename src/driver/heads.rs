@@ -31,10 +31,12 @@ impl Driver {
         let mut scratch = mem::take(&mut self.read_scratch);
         let mut read = 0;
         match self.pull(id, &mut scratch, HEAD_READ_BYTES) {
-            Got::Bytes { n, drained } => {
-                read = n;
+            Got::Bytes { n, wire, drained, .. } => {
+                read = wire;
                 self.tally.bytes_in += n as u64;
-                self.hear_head(id, scratch.get(..n).unwrap_or_default());
+                if n > 0 {
+                    self.hear_head(id, scratch.get(..n).unwrap_or_default());
+                }
                 if ending || !drained {
                     self.list(id);
                 }

@@ -52,6 +52,8 @@ struct Left {
     events: u32,
     /// Bytes that compressed messages are more than what came of them, and were not told.
     inflated: usize,
+    /// Bytes on the wire that were around what was sealed.
+    wrapping: usize,
     /// The work that the shard had been asked for before.
     work: u64,
 }
@@ -107,7 +109,7 @@ impl Driver {
         if conn.doomed {
             return share.take(0, 0);
         }
-        let mut left = Left { quantum, end_ns, events: 0, inflated: 0, work: self.shard.tally().work };
+        let mut left = Left { quantum, end_ns, events: 0, inflated: 0, wrapping: 0, work: self.shard.tally().work };
         match &conn.state {
             State::Handshake(_) => {
                 left.quantum.bytes = quantum.bytes.saturating_sub(self.read_handshake(id));
@@ -140,11 +142,14 @@ impl Driver {
             let ending = conn.ending();
             let wanted = left.quantum.bytes.min(scratch.len());
             match self.pull(id, &mut scratch, wanted) {
-                Got::Bytes { n, drained } => {
+                Got::Bytes { n, wire, wrapping, drained } => {
                     // Of TLS it may be a little more than was wanted: a record is opened whole.
-                    left.quantum.bytes = left.quantum.bytes.saturating_sub(n);
+                    left.quantum.bytes = left.quantum.bytes.saturating_sub(wire.max(n));
+                    left.wrapping += wrapping;
                     self.tally.bytes_in += n as u64;
-                    whole = self.decode_session(id, scratch.get_mut(..n), left);
+                    if n > 0 {
+                        whole = self.decode_session(id, scratch.get_mut(..n), left);
+                    }
                     // A short read has emptied the socket, unless the kernel said that the end of
                     // the stream is there too.
                     if drained && !ending {
@@ -156,6 +161,7 @@ impl Driver {
                     // A peer that has finished sending may still read: the response to its upgrade
                     // at least.
                     self.write_outbox(id);
+                    self.close_records(id);
                     self.doom(id);
                     break;
                 }
@@ -166,7 +172,16 @@ impl Driver {
             }
         }
         self.read_scratch = scratch;
+        self.charge_wrapping(id, left);
         self.end_visit(id, whole, left, quantum);
+    }
+
+    /// Records around little or nothing cost as much to open as those around much: what they are on
+    /// the wire is paid for.
+    fn charge_wrapping(&mut self, id: ConnId, left: &Left) {
+        if is_dear(left.wrapping, left.events, 0, 0) && self.table.get_mut(id).is_some_and(|conn| !conn.doomed) {
+            self.give(Event::Spent { conn: id, bytes: left.wrapping, fragments: 0, inflated: 0 });
+        }
     }
 
     /// Notes whether a session had more than its quantum. If so, it is read again among others of
@@ -362,7 +377,9 @@ impl Driver {
             }
             let wanted = left.quantum.bytes.min(scratch.len());
             match self.pull(id, &mut scratch, wanted) {
-                Got::Bytes { n, .. } => left.quantum.bytes = left.quantum.bytes.saturating_sub(n),
+                Got::Bytes { n, wire, .. } => {
+                    left.quantum.bytes = left.quantum.bytes.saturating_sub(wire.max(n));
+                }
                 Got::Nothing => break,
                 Got::End => {
                     self.heard_end(id);

@@ -629,6 +629,7 @@ impl Driver {
         if looked_at != self.counted.is_some() {
             self.look(looked_at);
         }
+        let inbound = self.inbound_bytes() as u64;
         let tally = &mut self.tally;
         tally.turns += 1;
         tally.wakes += woken;
@@ -636,7 +637,7 @@ impl Driver {
         tally.heads_pending = self.heads.len() as u64;
         tally.heavy = self.ready.heavy() as u64;
         tally.frames = self.frames;
-        tally.inbound = self.inbound.bytes() as u64;
+        tally.inbound = inbound;
         tally.inbox = self.seat.waiting() as u64;
         self.publisher.publish(
             self.ended_ns.saturating_sub(self.began_ns),

@@ -3,14 +3,14 @@
 //! Owns: what every thread needs for TLS ([`Tls`]), the line of handshakes that wait for their next
 //! step, how bytes pass a session, and the account of records that are cut.
 //! Never: delays the sessions that stand: a turn has [`TURN_HANDSHAKE_STEPS_MAX`] steps for
-//! newcomers. Keeps plaintext: what a socket does not take stays with the shard, but for the rest
+//! newcomers, and [`TURN_PART_US`]. Keeps plaintext: what a socket does not take stays with the shard, but for the rest
 //! of one record.
 //! Bounds: handshakes are heads (`heads`), by number, address and deadline; cut records are part of
 //! [`crate::config::Config::inbound_budget`].
 
 use std::collections::{HashMap, VecDeque};
 
-use imgate_tls::limits::RECORD_WIRE_BYTES_MAX;
+use imgate_tls::limits::{RECORD_OVERHEAD_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
 use imgate_tls::{Acceptor, End, Failure, Finished, Handshake, KeyLife, Outgoing, Session, Step};
 
 use super::Driver;
@@ -20,7 +20,9 @@ use super::transport::{Got, Took, Transport};
 use crate::fair::{Holding, Holdings};
 use crate::http::Response;
 use crate::ids::ConnId;
-use crate::limits::{HANDSHAKES_PATIENT_MAX, READ_SCRATCH_BYTES, TURN_HANDSHAKE_STEPS_MAX, WRITE_SCRATCH_BYTES};
+use crate::limits::{
+    HANDSHAKES_PATIENT_MAX, READ_SCRATCH_BYTES, TURN_HANDSHAKE_STEPS_MAX, TURN_PART_US, WRITE_SCRATCH_BYTES,
+};
 use crate::metrics::tally::{GateRefusal, HandshakeEnd};
 
 /// What one thread has for TLS.
@@ -89,7 +91,7 @@ impl Tls {
         Some(Box::new(Newcomer { handshake, since_ms: now_ms, waits: false, more: false }))
     }
 
-    /// Reads `wanted` bytes at most and opens them into `into`.
+    /// Reads once, `wanted` bytes at most, and opens them into `into`.
     fn pull(
         &mut self,
         transport: &mut Transport,
@@ -100,22 +102,20 @@ impl Tls {
     ) -> Got {
         // So much that, with what is kept, the plaintext fits.
         let wanted = wanted.min(into.len().saturating_sub(RECORD_WIRE_BYTES_MAX)).max(1);
-        loop {
-            if session.has_ended() {
-                return Got::End;
+        if session.has_ended() {
+            return Got::End;
+        }
+        let fresh = self.input.get_mut(RECORD_WIRE_BYTES_MAX..RECORD_WIRE_BYTES_MAX + wanted);
+        let (wire, drained) = match transport.read(fresh.unwrap_or_default()) {
+            Got::Bytes { wire, drained, .. } => (wire, drained),
+            other => return other,
+        };
+        match self.open(session, wire, into, minute) {
+            // Of a session that has ended the next read says so.
+            Got::Bytes { n, wrapping, .. } => {
+                Got::Bytes { n, wire, wrapping, drained: drained && !session.has_ended() }
             }
-            let fresh = self.input.get_mut(RECORD_WIRE_BYTES_MAX..RECORD_WIRE_BYTES_MAX + wanted);
-            let (read, drained) = match transport.read(fresh.unwrap_or_default()) {
-                Got::Bytes { n, drained } => (n, drained),
-                other => return other,
-            };
-            let got = self.open(session, read, into, minute);
-            match got {
-                // Of a session that has ended the next read says so.
-                Got::Bytes { n, .. } => return Got::Bytes { n, drained: drained && !session.has_ended() },
-                Got::Nothing if !drained => {}
-                other => return other,
-            }
+            other => other,
         }
     }
 
@@ -124,14 +124,15 @@ impl Tls {
     fn open(&mut self, session: &mut Session, read: usize, into: &mut [u8], minute: u64) -> Got {
         let opened = session.open(&mut self.input, RECORD_WIRE_BYTES_MAX..RECORD_WIRE_BYTES_MAX + read, minute);
         let plain = self.input.get(opened.plain).unwrap_or_default();
-        if let Some(room) = into.get_mut(..plain.len()).filter(|room| !room.is_empty()) {
-            room.copy_from_slice(plain);
-            return Got::Bytes { n: plain.len(), drained: false };
-        }
+        let n = plain.len().min(into.len());
         match opened.end {
-            None => Got::Nothing,
-            Some(End::Closed) => Got::End,
-            Some(End::Alert(_) | End::Refused(_)) => Got::Broken,
+            Some(End::Closed) if n == 0 => Got::End,
+            Some(End::Alert(_) | End::Refused(_)) if n == 0 => Got::Broken,
+            _ => {
+                into[..n].copy_from_slice(&plain[..n]);
+                let wrapping = opened.records * RECORD_OVERHEAD_BYTES_MAX;
+                Got::Bytes { n, wire: read, wrapping, drained: false }
+            }
         }
     }
 
@@ -229,8 +230,9 @@ impl Driver {
     fn after_pull(&mut self, id: ConnId, got: Got) {
         let Some((conn, session)) = self.table.secured(id) else { return };
         let Some(tls) = &mut self.tls else { return };
-        if got == Got::End && !matches!(conn.state, State::Parting(_)) {
-            // Nothing more is said to whoever says nothing more, as on a bare socket.
+        if got == Got::End && !matches!(conn.state, State::Open(_) | State::Parting(_)) {
+            // Nothing more is said to whoever says nothing more, as on a bare socket. A session may
+            // still have its last words.
             session.close();
         }
         if session.wants_write() && !conn.blocked {
@@ -243,6 +245,15 @@ impl Driver {
             }
         }
         tls.cut.note(id, session.kept_bytes(), self.now.mono_ms);
+    }
+
+    /// Nothing more is said to a connection, which is to know that.
+    pub(super) fn close_records(&mut self, id: ConnId) {
+        if let Some((_, session)) = self.table.secured(id) {
+            session.close();
+            // What the socket does not take is not waited for.
+            let _ = self.push(id, &[]);
+        }
     }
 
     /// Writes plaintext to a connection, sealed if it is TLS: [`Took::Part`] may be all of it, when
@@ -283,7 +294,7 @@ impl Driver {
         // Without room it stands in the line, and is read when it has made a step.
         let got = if room == 0 { Got::Nothing } else { conn.transport.read(fresh) };
         match got {
-            Got::Bytes { n, drained } => {
+            Got::Bytes { n, drained, .. } => {
                 newcomer.handshake.receive(fresh.get(..n).unwrap_or_default());
                 newcomer.more = !drained || ending;
                 if !std::mem::replace(&mut newcomer.waits, true) {
@@ -307,11 +318,16 @@ impl Driver {
     /// Makes the steps of this turn. While very many wait, the newest go first: the oldest are
     /// about to give up, and a step that comes too late is made for nothing.
     pub(super) fn step_handshakes(&mut self) {
+        let began_ns = self.clock.nanos();
         for _ in 0..TURN_HANDSHAKE_STEPS_MAX {
             let Some(tls) = &mut self.tls else { return };
             let crowded = tls.line.len() > HANDSHAKES_PATIENT_MAX;
             let Some(id) = (if crowded { tls.line.pop_back() } else { tls.line.pop_front() }) else { return };
             self.step_handshake(id);
+            // A signature by a long RSA key takes as long as ten others.
+            if self.clock.nanos().saturating_sub(began_ns) >= TURN_PART_US * 1000 {
+                return;
+            }
         }
     }
 
@@ -400,8 +416,8 @@ impl Driver {
         };
         self.after_pull(id, got);
         match got {
+            Got::Bytes { n: 0, .. } | Got::Nothing => {}
             Got::Bytes { n, .. } => self.hear_head(id, scratch.get(..n).unwrap_or_default()),
-            Got::Nothing => {}
             Got::End | Got::Broken => {
                 self.tally.gate_refuse(GateRefusal::Gone);
                 self.doom(id);

@@ -37,10 +37,14 @@ pub(super) enum Took {
 /// What became of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Got {
-    /// Bytes, more than none.
+    /// Something has come.
     Bytes {
-        /// How many.
+        /// How many bytes of it are for the reader. None: it was sealed, and says nothing yet.
         n: usize,
+        /// What came on the wire.
+        wire: usize,
+        /// Bytes around what was sealed: records cost as much when little is in them.
+        wrapping: usize,
         /// There was no more when they were read.
         drained: bool,
     },
@@ -98,7 +102,7 @@ impl Transport {
         loop {
             return match stream.read(buffer) {
                 Ok(0) => Got::End,
-                Ok(n) => Got::Bytes { n, drained: n < buffer.len() },
+                Ok(n) => Got::Bytes { n, wire: n, wrapping: 0, drained: n < buffer.len() },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
                 Err(_) => Got::Broken,

@@ -17,6 +17,8 @@ use crate::records::{Records, View};
 pub struct Opened {
     /// Where the plaintext lies in the buffer, contiguous. It comes before `end`.
     pub plain: Range<usize>,
+    /// How many records that were, with and without plaintext: opening one costs the same.
+    pub records: usize,
     /// The connection has ended, for this reason. Nothing is read any more.
     pub end: Option<End>,
 }
@@ -39,10 +41,10 @@ impl Records {
         let mut view = self.view();
         let from = view.restore(buffer, fresh.start);
         if view.duties.ended {
-            return Opened { plain: from..from, end: Some(End::Closed) };
+            return Opened { plain: from..from, records: 0, end: Some(End::Closed) };
         }
         let (mut at, mut to) = (from, from);
-        let mut end = None;
+        let (mut records, mut end) = (0, None);
         let mut key = None;
         while end.is_none() {
             let Some(bytes) = buffer.get_mut(at..fresh.end).filter(|bytes| !bytes.is_empty()) else { break };
@@ -69,9 +71,10 @@ impl Records {
                 Err(alert) => end = Some(End::Refused(alert)),
             }
             at += whole;
+            records += 1;
         }
         view.finish_read(buffer.get(at..fresh.end).unwrap_or_default(), end);
-        Opened { plain: from..to, end }
+        Opened { plain: from..to, records, end }
     }
 }
 
@@ -108,9 +111,10 @@ impl View<'_> {
         self.rest.as_deref().is_none_or(|rest| rest.message.is_empty())
     }
 
-    /// A record that said something, or not.
+    /// A record that said something, or not. One that did makes up for one that did not: a peer may
+    /// send an empty record in front of each other one, and not thirty.
     fn count(&mut self, empty: bool) -> Result<(), End> {
-        self.duties.empties = if empty { self.duties.empties + 1 } else { 0 };
+        self.duties.empties = if empty { self.duties.empties + 1 } else { self.duties.empties.saturating_sub(1) };
         if self.duties.empties > EMPTY_RECORDS_MAX {
             return Err(End::Refused(Alert::UnexpectedMessage));
         }

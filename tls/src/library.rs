@@ -14,7 +14,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, Insufficien
 
 use crate::alert::Alert;
 use crate::incoming::{End, Opened};
-use crate::limits::{RECORD_OVERHEAD_BYTES_MAX, RECORD_PLAIN_BYTES_MAX};
+use crate::limits::{RECORD_OVERHEAD_BYTES_MAX, RECORD_PLAIN_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
 use crate::outgoing::{Outgoing, SealError};
 
 /// A connection that rustls goes on with.
@@ -55,12 +55,13 @@ impl Library {
         buffer[from..fresh.start].copy_from_slice(&self.partial);
         self.partial = Vec::new();
         if self.ended {
-            return Opened { plain: from..from, end: Some(End::Closed) };
+            return Opened { plain: from..from, records: 0, end: Some(End::Closed) };
         }
-        let mut plain = Vec::new();
+        let (mut plain, mut records) = (Vec::new(), 0);
         let mut at = from;
         let end = loop {
             let (discarded, next) = self.ask(&mut buffer[at..fresh.end], &mut plain);
+            records += usize::from(discarded > 0);
             at += discarded;
             if let Next::Stop(end) = next {
                 break end;
@@ -71,14 +72,18 @@ impl Library {
         while end.is_some() && self.connection.wants_write() {
             self.ask(&mut buffer[at..fresh.end], &mut plain);
         }
+        let rest = buffer.get(at..fresh.end).unwrap_or_default();
+        // rustls keeps nothing of a handshake message that is spread over records until it is whole.
+        // After a handshake none is longer than a record, or has to be spread at all.
+        let end = end.or((rest.len() > RECORD_WIRE_BYTES_MAX).then_some(End::Refused(Alert::UnexpectedMessage)));
         if end.is_some() {
             self.ended = true;
         } else {
-            self.partial = buffer[at..fresh.end].to_vec();
+            self.partial = rest.to_vec();
         }
         let to = from + plain.len();
         buffer[from..to].copy_from_slice(&plain);
-        Opened { plain: from..to, end }
+        Opened { plain: from..to, records, end }
     }
 
     /// One call of rustls, and what became of it.

@@ -19,8 +19,8 @@ pub const RECORD_OVERHEAD_BYTES_MAX: usize = RECORD_HEADER_BYTES + 8 + 16;
 /// Records that one key seals before it is replaced (TLS 1.3) or the connection ended (TLS 1.2):
 /// the bound of AES-GCM in RFC 8446, section 5.5, is 2^24.5 full records; rustls takes 2^23 too.
 pub const KEY_RECORDS_MAX: u64 = 1 << 23;
-/// Records in a row that say nothing: empty application data, and alerts that mean nothing.
-/// OpenSSL and rustls bear 32.
+/// Records that say nothing, more than those that do: empty application data, and alerts that mean
+/// nothing. OpenSSL and rustls bear 32 in a row.
 pub const EMPTY_RECORDS_MAX: u8 = 32;
 /// Key updates of the peer in one minute. A key update costs two derivations, and an answer.
 pub const KEY_UPDATES_PER_MINUTE_MAX: u8 = 16;

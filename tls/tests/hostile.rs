@@ -5,8 +5,11 @@ mod support;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
+use imgate_tls::limits::RECORD_WIRE_BYTES_MAX;
 use imgate_tls::{Alert, End, Records, Secrets, Session, Suite};
-use support::{open, open_in_minute, outgoing};
+use rustls::ConnectionTrafficSecrets;
+use rustls::crypto::aws_lc_rs::cipher_suite;
+use support::{Place, open, open_in_minute, outgoing, shake};
 
 const CCS: u8 = 20;
 const ALERT: u8 = 21;
@@ -281,14 +284,40 @@ fn the_version_of_a_record_means_something_only_in_tls_1_2() {
 fn empty_records_are_borne_until_they_are_a_flood() {
     for suite in Suite::ALL {
         let (mut session, mut attacker) = meet(suite);
-        for _ in 0..3 {
-            for _ in 0..32 {
-                assert_eq!(open(&mut session, &attacker.seal(DATA, b"")), (Vec::new(), None));
-            }
-            assert_eq!(open(&mut session, &attacker.seal(DATA, b"x")), (b"x".to_vec(), None));
+        for _ in 0..32 {
+            assert_eq!(open(&mut session, &attacker.seal(DATA, b"")), (Vec::new(), None));
         }
-        let flood: Vec<u8> = (0..33).flat_map(|_| attacker.seal(DATA, b"")).collect();
-        assert_refused(session, &flood, Alert::UnexpectedMessage);
+        // One that says something makes up for one that does not, for as long as one likes.
+        for _ in 0..100 {
+            assert_eq!(open(&mut session, &attacker.seal(DATA, b"x")), (b"x".to_vec(), None));
+            assert_eq!(open(&mut session, &attacker.seal(DATA, b"")), (Vec::new(), None));
+        }
+        assert_refused(session, &attacker.seal(DATA, b""), Alert::UnexpectedMessage);
+    }
+}
+
+#[test]
+fn a_message_spread_over_records_is_not_kept_beyond_one_record() {
+    let place = Place::new();
+    for suite in [cipher_suite::TLS13_AES_128_GCM_SHA256, cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256] {
+        let mut config = place.client_config(suite);
+        config.enable_secret_extraction = true;
+        let mut client = support::client(config);
+        // rustls' own records, which keep all of a message until it is whole.
+        let mut session = shake(&place.acceptor(false), &mut client, usize::MAX).expect("both want it").session;
+        let (sequence, secrets) = client.dangerous_extract_secrets().expect("the handshake is done").tx;
+        let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secrets else { panic!("another suite") };
+        let tls13 = suite.tls13().is_some();
+        let suite = if tls13 { Suite::Tls13Aes128 } else { Suite::Tls12Aes128 };
+        let iv = iv.as_ref().try_into().expect("twelve bytes");
+        let mut attacker = Attacker { suite, key: key.as_ref().to_vec(), iv, secret: Vec::new(), sequence };
+        // A key update or a ClientHello that says it has 60,000 bytes.
+        let mut message = vec![if tls13 { 24 } else { 1 }, 0, 0xea, 0x60];
+        message.resize(60_004, 0);
+        let ends: Vec<_> =
+            message.chunks(10_000).map(|piece| open(&mut session, &attacker.seal(HANDSHAKE, piece)).1).collect();
+        assert!(ends[2..].iter().all(Option::is_some), "{ends:?}");
+        assert!(session.kept_bytes() < 2 * RECORD_WIRE_BYTES_MAX, "{} bytes", session.kept_bytes());
     }
 }
 

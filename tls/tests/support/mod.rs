@@ -156,7 +156,7 @@ pub(crate) fn open_in_minute(session: &mut Session, bytes: &[u8], minute: u64) -
     let mut buffer = vec![0xaa; RECORD_WIRE_BYTES_MAX];
     buffer.extend_from_slice(bytes);
     let fresh = RECORD_WIRE_BYTES_MAX..buffer.len();
-    let Opened { plain, end } = session.open(&mut buffer, fresh, minute);
+    let Opened { plain, end, .. } = session.open(&mut buffer, fresh, minute);
     (buffer[plain].to_vec(), end)
 }
 
