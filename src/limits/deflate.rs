@@ -15,5 +15,18 @@ pub const INFLATED_FREE_BYTES: usize = 16 * 1024;
 /// Times its own length that a compressed message may become beyond [`INFLATED_FREE_BYTES`].
 /// Written text becomes 3 to 10 times as long; the format allows 1,032.
 pub const INFLATED_RATIO_MAX: usize = 100;
+/// How much of a compressed message is inflated until there is to be something of it: the tables of
+/// one block are 300 bytes at most, and a sender may begin blocks as it likes.
+pub const DEFLATED_LOOK_BYTES: usize = 4096;
+/// Times that a compressed message may be longer than what becomes of it, beyond
+/// [`DEFLATED_LOOK_BYTES`]. A block of nothing costs up to 100 ns for each of its bytes, where text
+/// costs 5: 64 KiB of such blocks were a turn by themselves.
+pub const DEFLATED_RATIO_MAX: usize = 8;
+/// Last blocks in one message. A sender that compresses each fragment by itself has as many as a
+/// message has fragments.
+pub const DEFLATED_STREAMS_MAX: u32 = 64;
+/// What each byte that a compressed message is longer than the message counts as, for the turn, the
+/// pace and the price.
+pub const DEFLATED_EXCESS_PRICE: usize = 32;
 /// Room for inflated messages that a shard keeps; what more a long one has taken is given back.
 pub const INFLATED_KEPT_BYTES: usize = 64 * 1024 + 1;

@@ -79,7 +79,7 @@ metrics! {
     DEFLATED_BYTES = Counter "imgate_compressed_bytes_total" ["form"] "Bytes of the messages that became shorter, as they were and as they are sent; each message once, however many get it.";
     INFLATED = Counter "imgate_inflated_messages_total" [] "Compressed messages taken from clients.";
     INFLATED_BYTES = Counter "imgate_inflated_bytes_total" ["form"] "Bytes of these messages, as they came (compressed) and as they are (plain).";
-    INFLATE_REFUSED = Counter "imgate_inflate_refused_total" ["reason"] "Compressed messages that were refused, and their connections closed: damaged (1007), larger than a message may be (1009), too many times larger than what came (1009).";
+    INFLATE_REFUSED = Counter "imgate_inflate_refused_total" ["reason"] "Compressed messages that were refused, and their connections closed: damaged (1007), larger than a message may be (1009), too many times larger or smaller than what came (1009).";
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 

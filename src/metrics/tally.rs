@@ -338,7 +338,7 @@ pub enum InflateRefusal {
     Damaged,
     /// It became larger than a message may be.
     Size,
-    /// It became too many times larger than it was.
+    /// It became too many times larger, or smaller, than it was.
     Ratio,
 }
 

@@ -62,6 +62,11 @@ pub enum Violation {
     /// [`INFLATED_RATIO_MAX`](crate::limits::INFLATED_RATIO_MAX) times as large.
     #[error("a message inflates to too much")]
     InflatesTooMuch,
+    /// A compressed message is more than
+    /// [`DEFLATED_RATIO_MAX`](crate::limits::DEFLATED_RATIO_MAX) times as long as what becomes of
+    /// it, or has more last blocks than [`DEFLATED_STREAMS_MAX`](crate::limits::DEFLATED_STREAMS_MAX).
+    #[error("a compressed message is mostly empty")]
+    InflatesToNothing,
 }
 
 /// "Protocol error" (RFC 6455, section 7.4.1).
@@ -88,7 +93,11 @@ impl Violation {
             | Self::ShortClose
             | Self::BadCloseCode(_) => PROTOCOL,
             Self::BadText | Self::BadCloseReason | Self::BadDeflate => INVALID,
-            Self::MessageTooBig | Self::TooManyFragments | Self::InflatesTooBig | Self::InflatesTooMuch => TOO_BIG,
+            Self::MessageTooBig
+            | Self::TooManyFragments
+            | Self::InflatesTooBig
+            | Self::InflatesTooMuch
+            | Self::InflatesToNothing => TOO_BIG,
         }
     }
 }

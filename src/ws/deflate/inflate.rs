@@ -3,14 +3,16 @@
 //! Owns: what one thread needs for it: [`Inflater`].
 //! Never: waits for a message's end to refuse it: inflating stops with the first byte too many.
 //! Bounds: the message size of its connection, and [`INFLATED_RATIO_MAX`] times what came, above
-//! [`INFLATED_FREE_BYTES`].
+//! [`INFLATED_FREE_BYTES`]; a message of which [`DEFLATED_LOOK_BYTES`] led to next to nothing is
+//! refused ([`DEFLATED_RATIO_MAX`]), because the tables of a block cost as much as kilobytes.
 
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::{TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF};
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
+use flate2::{Decompress, FlushDecompress, Status};
 
 use super::super::{Incoming, Violation};
-use crate::limits::{INFLATED_FREE_BYTES, INFLATED_KEPT_BYTES, INFLATED_RATIO_MAX};
+use crate::limits::{
+    DEFLATED_LOOK_BYTES, DEFLATED_RATIO_MAX, DEFLATED_STREAMS_MAX, INFLATED_FREE_BYTES, INFLATED_KEPT_BYTES,
+    INFLATED_RATIO_MAX,
+};
 
 /// What every sender leaves away at the end of a message (RFC 7692, section 7.2.1): the length of
 /// an empty stored block.
@@ -19,11 +21,21 @@ const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// understand it.
 const PROOF: [u8; 5] = [0x01, 0x00, 0x00, 0xff, 0xff];
 
-/// Inflates messages, one after the other. Some 10 KB, and room for the longest message so far.
-#[derive(Default)]
+/// How far back a block may refer (RFC 1951, section 2).
+const WINDOW_BYTES: usize = 32 * 1024;
+
+/// Inflates messages, one after the other. Some 50 KB, and room for the longest message so far.
 pub struct Inflater {
-    state: DecompressorOxide,
+    state: Decompress,
     out: Vec<u8>,
+    /// Last blocks of the message.
+    streams: u32,
+}
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self { state: Decompress::new(false), out: Vec::new(), streams: 0 }
+    }
 }
 
 impl Inflater {
@@ -33,7 +45,7 @@ impl Inflater {
     /// # Errors
     /// [`Violation::BadDeflate`] if it is none, [`Violation::BadText`] if it is to be a text and is
     /// not UTF-8, [`Violation::InflatesTooBig`] and [`Violation::InflatesTooMuch`] as soon as it is
-    /// known to be too long.
+    /// known to be too long, [`Violation::InflatesToNothing`] as soon as too much of it is empty.
     pub fn open(&mut self, text: bool, payload: &[u8], bytes_max: usize) -> Result<Incoming<'_>, Violation> {
         self.out.truncate(INFLATED_KEPT_BYTES);
         self.out.shrink_to(INFLATED_KEPT_BYTES);
@@ -60,22 +72,40 @@ impl Inflater {
 
     /// Inflates into `out`. How many bytes there are; one more than `most` if that is not all.
     fn inflate(&mut self, payload: &[u8], most: usize) -> Result<usize, Violation> {
-        self.state.init();
-        let mut len = 0;
-        for piece in [payload, &TAIL] {
+        self.state.reset(false);
+        self.streams = 0;
+        let (mut len, mut read) = (0, 0);
+        for piece in payload.chunks(DEFLATED_LOOK_BYTES).chain([&TAIL[..]]) {
             self.inflate_piece(piece, &mut len, most)?;
             if len > most {
                 return Ok(len);
+            }
+            read += piece.len();
+            if read.saturating_sub(DEFLATED_LOOK_BYTES) > len.saturating_mul(DEFLATED_RATIO_MAX) {
+                return Err(Violation::InflatesToNothing);
             }
         }
         let before = len;
         if self.inflate_piece(&PROOF, &mut len, most)? && len == before { Ok(len) } else { Err(Violation::BadDeflate) }
     }
 
+    /// Behind a last block. What comes may still refer to what was inflated before it.
+    fn begin_stream(&mut self, len: usize) -> Result<(), Violation> {
+        self.streams += 1;
+        if self.streams > DEFLATED_STREAMS_MAX {
+            return Err(Violation::InflatesToNothing);
+        }
+        self.state.reset(false);
+        let window = self.out.get(len.saturating_sub(WINDOW_BYTES)..len).unwrap_or_default();
+        if !window.is_empty() {
+            self.state.set_dictionary(window).map_err(|_| Violation::BadDeflate)?;
+        }
+        Ok(())
+    }
+
     /// Inflates one piece of the input, the whole of it unless there are more than `most` bytes.
     /// Answers whether its end is the end of a block that was marked as the last.
     fn inflate_piece(&mut self, mut piece: &[u8], len: &mut usize, most: usize) -> Result<bool, Violation> {
-        const FLAGS: u32 = TINFL_FLAG_HAS_MORE_INPUT | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
         loop {
             if *len == self.out.len() {
                 let room = (self.out.len() * 2).max(INFLATED_FREE_BYTES).min(most) + 1;
@@ -83,22 +113,27 @@ impl Inflater {
             }
             // One byte more than is allowed tells that there is more.
             let room = self.out.len().min(most + 1);
-            let out = self.out.get_mut(..room).unwrap_or_default();
-            let (status, taken, made) = decompress(&mut self.state, piece, out, *len, FLAGS);
+            let out = self.out.get_mut(*len..room).unwrap_or_default();
+            let (taken_before, made_before) = (self.state.total_in(), self.state.total_out());
+            let status = self.state.decompress(piece, out, FlushDecompress::None);
+            let taken = (self.state.total_in() - taken_before) as usize;
+            let made = (self.state.total_out() - made_before) as usize;
             piece = piece.get(taken..).unwrap_or_default();
             *len += made;
-            match status {
+            match status.map_err(|_| Violation::BadDeflate)? {
                 _ if *len > most => return Ok(false),
                 // A sender may mark any block as the last one: the next begins at the next byte
                 // (RFC 7692, section 7.2.1).
-                TINFLStatus::Done if piece.is_empty() => {
-                    self.state.init();
-                    return Ok(true);
+                Status::StreamEnd => {
+                    self.begin_stream(*len)?;
+                    if piece.is_empty() {
+                        return Ok(true);
+                    }
                 }
-                TINFLStatus::Done if taken > 0 || made > 0 => self.state.init(),
-                TINFLStatus::HasMoreOutput => {}
-                TINFLStatus::NeedsMoreInput if piece.is_empty() => return Ok(false),
-                _ => return Err(Violation::BadDeflate),
+                Status::Ok | Status::BufError if *len == room => {}
+                Status::Ok | Status::BufError if piece.is_empty() => return Ok(false),
+                Status::Ok if taken > 0 || made > 0 => {}
+                Status::Ok | Status::BufError => return Err(Violation::BadDeflate),
             }
         }
     }

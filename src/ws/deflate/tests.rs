@@ -213,6 +213,34 @@ fn a_little_cannot_become_much() {
 }
 
 #[test]
+fn blocks_of_nothing_are_refused_before_they_cost_much() {
+    // Four empty blocks with fixed codes, one that is marked as the last, and an empty stored block.
+    for block in [&[0x02, 0x08, 0x20, 0x80, 0x00][..], &[0x03, 0x00], &[0x00, 0x00, 0x00, 0xff, 0xff]] {
+        let payload = block.repeat(MESSAGE_BYTES_MAX / block.len());
+        assert_eq!(opened(false, &payload), Err(Violation::InflatesToNothing), "{block:02x?}");
+        // A few are what some senders write between two flushes.
+        let few = [block.repeat(20), deflated(b"hello", 9)].concat();
+        assert_eq!(opened(false, &few), Ok(b"hello".to_vec()), "{block:02x?}");
+    }
+}
+
+#[test]
+fn a_block_may_refer_across_a_last_one() {
+    // Two streams, of which the second refers to what is in the first.
+    let whole = b"a message that says the same twice, a message that says the same twice";
+    let (first, second) = whole.split_at(36);
+    let mut state = Compress::new(Compression::best(), false);
+    state.set_dictionary(first).expect("a raw stream takes one");
+    let mut rest = Vec::with_capacity(200);
+    state.compress_vec(second, &mut rest, FlushCompress::Finish).expect("there is room");
+    let mut last = Vec::with_capacity(200);
+    Compress::new(Compression::best(), false).compress_vec(first, &mut last, FlushCompress::Finish).expect("room");
+    assert!(rest.len() < 16, "it refers: {} bytes", rest.len());
+    let payload = [&last[..], &rest, &[0]].concat();
+    assert_eq!(opened(false, &payload), Ok(whole.to_vec()));
+}
+
+#[test]
 fn a_long_message_leaves_no_memory_behind() {
     let message = noise(4_000_000);
     let mut inflater = Inflater::default();
