@@ -26,7 +26,7 @@ use axum::routing::{delete, get, post};
 use tokio::sync::Semaphore;
 
 pub use self::operate::{Degraded, Operator, ReloadWish, Reloaded};
-use super::services::{Db, Services, StoreFailure, pulse};
+use super::services::{Db, Promptness, Services, StoreFailure, pulse};
 use super::{json, trails};
 use crate::auth::Key;
 use crate::ids::ShardId;
@@ -99,7 +99,7 @@ fn is_own(host: &str) -> bool {
 /// What `/readyz` looks at.
 struct Pulse {
     silent: Vec<ShardId>,
-    store: Result<(), StoreFailure>,
+    store: Result<Promptness, StoreFailure>,
     stopping: bool,
 }
 
@@ -120,8 +120,14 @@ async fn readyz(State(insight): State<Insight>) -> Response {
         reasons.push("stopping".to_owned());
     }
     if reasons.is_empty() {
-        let degraded = insight.operator.degraded.as_ref().and_then(|degraded| degraded());
-        return text(StatusCode::OK, degraded.map_or_else(|| "ready\n".to_owned(), |how| format!("ready\n{how}\n")));
+        let mut lines = "ready\n".to_owned();
+        if store == Ok(Promptness::Slow) {
+            lines.push_str("slow: the database takes more than a second to commit\n");
+        }
+        if let Some(how) = insight.operator.degraded.as_ref().and_then(|degraded| degraded()) {
+            lines.extend([how, "\n"]);
+        }
+        return text(StatusCode::OK, lines);
     }
     let lines: String = reasons.iter().flat_map(|reason| [reason.as_str(), "\n"]).collect();
     text(StatusCode::SERVICE_UNAVAILABLE, lines)

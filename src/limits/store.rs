@@ -47,6 +47,14 @@ pub const STORE_COMPLAINT_MS: u64 = 10_000;
 /// Pause between two probes of a database that is known to fail; asks in between are refused at
 /// once.
 pub const STORE_PROBE_MS: u64 = 250;
+/// How long a database whose commit has failed counts as failing although it takes a ping: unless a
+/// message is stored meanwhile. A full disk takes a small write now and then.
+pub const STORE_DOUBT_MS: u64 = 5_000;
+/// How long a ping of the database is waited for at all; the next one is another one.
+pub const STORE_PING_MS_MAX: u64 = 60_000;
+/// How long the database may take for a ping until `/readyz` says that it does not answer; before
+/// that it is slow, and a gateway that is slow is better than none.
+pub const STORE_SILENT_MS: u64 = 5_000;
 /// How long SQLite waits for another connection's lock before it says busy.
 pub const SQLITE_BUSY_MS: u64 = 1_000;
 /// How long a connection to MySQL may take to be made: the network is near or it is broken.

@@ -94,6 +94,8 @@ pub(super) struct Script {
     faults: Mutex<VecDeque<Fault>>,
     /// Every commit and ping fails.
     down: AtomicBool,
+    /// Every commit of a message fails; a ping does not, and a commit of less.
+    full: AtomicBool,
     /// Microseconds of CPU time that each write of a commit takes.
     write_us: AtomicU64,
     /// What a body, or the id of a user, must not be: what holds it breaks as a whole.
@@ -168,6 +170,9 @@ impl Backend for Faulty {
         self.script.work(writes.len());
         if self.script.down.load(Ordering::SeqCst) {
             return Err(Error::Unavailable("down".into()));
+        }
+        if self.script.full.load(Ordering::SeqCst) && writes.iter().any(|write| matches!(write, Write::Append(_))) {
+            return Err(Error::Unavailable("full".into()));
         }
         let is_poison = |write: &Write| matches!(write, Write::Append(message) if self.script.is_poison(&message.body));
         if writes.iter().any(is_poison) {
@@ -455,6 +460,30 @@ fn a_failing_database_is_told_in_bounded_time_and_found_well_again() {
     rig.script.fault(&[Fault::Unavailable]);
     rig.post(1_002, pair(), 1, "b");
     assert_eq!(stored(&written(&rig.sink.wait(1_003)[&ticket(1_002)]).expect("stored")), 2);
+}
+
+#[test]
+fn neither_pings_nor_small_commits_make_a_full_disk_ready() {
+    let rig = Rig::new(1);
+    rig.script.full.store(true, Ordering::SeqCst);
+    let mut asks = 0;
+    let mut ask = |write: Write| {
+        asks += 1;
+        rig.store.write(ticket(asks), write);
+        written(&rig.sink.wait(asks as usize)[&ticket(asks)])
+    };
+    let message = || post(pair(), 1, "a");
+    assert!(ask(message()).is_err());
+    assert!(!rig.store.gauges().is_ready());
+    let mut small = 0;
+    while small < 2 {
+        assert!(ask(message()).is_err());
+        small += u32::from(ask(Write::Head(pair())).is_ok());
+        assert!(!rig.store.gauges().is_ready(), "after {small} small commits");
+    }
+    rig.script.full.store(false, Ordering::SeqCst);
+    while ask(message()).is_err() {}
+    assert!(rig.store.gauges().is_ready(), "a message was stored");
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub mod jwt;
 pub mod logins;
 pub mod operator;
 pub mod passwords;
+mod pings;
 pub mod profiles;
 pub mod pulse;
 pub mod recalls;
@@ -47,6 +48,8 @@ use crate::wire::Reject;
 use api_keys::Keyring;
 use attempts::Attempts;
 use passwords::Passwords;
+use pings::Pings;
+pub use pings::Promptness;
 
 /// What every service needs.
 pub struct Services {
@@ -183,13 +186,14 @@ pub struct Db {
     clock: Clock,
     /// The database fails, as far as the control plane notices.
     outage: Arc<Outage>,
+    pings: Arc<Pings>,
 }
 
 impl Db {
     /// A way to `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, clock: Clock::start(), outage: Arc::default() }
+        Self { store, clock: Clock::start(), outage: Arc::default(), pings: Arc::default() }
     }
 
     /// Runs `work` on a writing connection.
@@ -243,25 +247,6 @@ impl Db {
         let (call, told) = asked(work);
         self.store.query(place, call).map_err(|Busy| StoreFailure::Busy)?;
         self.answered(told, limits::STORE_CALL_MS_MAX).await.unwrap_or(Err(StoreFailure::Busy))
-    }
-
-    /// Whether the database answers within [`limits::READY_MS_MAX`], on a writing and on a reading
-    /// connection (a full disk still reads well), and no thread of the store still refuses what it
-    /// is asked because its last try failed.
-    ///
-    /// # Errors
-    /// Why not.
-    pub async fn ping(&self) -> Result<(), StoreFailure> {
-        let (call, written) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.call(LanePlace::of(Lane::Open), call).map_err(|Busy| StoreFailure::Busy)?;
-        let (query, read) = asked(|backend: &mut dyn Backend| backend.ping());
-        self.store.query(LanePlace::of(Lane::Open), query).map_err(|Busy| StoreFailure::Busy)?;
-        let (written, read) =
-            tokio::join!(self.answered(written, limits::READY_MS_MAX), self.answered(read, limits::READY_MS_MAX));
-        written.unwrap_or(Err(StoreFailure::Busy))?;
-        read.unwrap_or(Err(StoreFailure::Busy))?;
-        // Behind the answers: a thread that they have found well has said so by now.
-        if self.store.gauges().is_ready() { Ok(()) } else { Err(StoreFailure::Busy) }
     }
 
     /// The result of a call; `None` when it does not come in time, or never will.

@@ -25,8 +25,10 @@ use crate::clock::Clock;
 use crate::limits::{
     COMMIT_BYTES_MAX, COMMIT_CALLS_MAX, COMMIT_CPU_SHARED_US, COMMIT_CPU_US_MAX, COMMIT_RETRY_MS_MAX,
     COMMIT_RETRY_MS_MIN, COMMIT_SHARED_MS, COMMIT_WRITES_FIRST, COMMIT_WRITES_MAX, COMMIT_WRITES_MIN,
-    COMMIT_WRITES_SHARED_MIN, CONTENDED_RETRY_MS_MAX, STORE_PROBE_MS, STORE_REST_MS, STORE_REST_WRITES_MAX,
+    COMMIT_WRITES_SHARED_MIN, CONTENDED_RETRY_MS_MAX, STORE_DOUBT_MS, STORE_PROBE_MS, STORE_REST_MS,
+    STORE_REST_WRITES_MAX,
 };
+use crate::log::outage::{Outage, OutageLine};
 use crate::store::{Backend, Error, Write, Written};
 
 /// What is known of the database.
@@ -126,8 +128,12 @@ pub(super) struct Writer {
     counters: Arc<Counters>,
     clock: Clock,
     health: Health,
-    /// The operator has read in the log that the database fails, and not yet that it works again.
-    told: bool,
+    /// Whether readiness has been told that the database fails.
+    unready: bool,
+    /// When a commit has failed last, in monotonic milliseconds.
+    commit_failed_ms: u64,
+    /// What the log says of a database that fails.
+    outage: Outage,
     /// Retention, if this worker has it.
     trimming: Option<Trimming>,
     batch: Gathered<Write>,
@@ -158,7 +164,9 @@ impl Writer {
             counters: Arc::clone(counters),
             clock,
             health: Health::Well,
-            told: false,
+            unready: false,
+            commit_failed_ms: 0,
+            outage: Outage::default(),
             trimming: None,
             batch: Gathered::new(COMMIT_WRITES_FIRST, COMMIT_BYTES_MAX),
             cost: Cost::default(),
@@ -267,7 +275,8 @@ impl Writer {
                 Health::Well | Health::Doubtful => {
                     self.trim();
                     let trimming = self.trimming.as_ref().map(Trimming::due_ms);
-                    match trimming.into_iter().chain(self.busy.due_ms()).min() {
+                    let doubt = self.unready.then_some(self.commit_failed_ms + STORE_DOUBT_MS);
+                    match trimming.into_iter().chain(self.busy.due_ms()).chain(doubt).min() {
                         None => return self.jobs.recv().ok(),
                         Some(due_ms) => due_ms,
                     }
@@ -280,6 +289,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {
                     self.rest();
                     self.probe();
+                    self.tell(false);
                 }
             }
         }
@@ -297,7 +307,7 @@ impl Writer {
         if matches!(self.health, Health::Failing { .. }) {
             match self.backend.ping() {
                 Ok(()) => self.turn(Health::Doubtful),
-                Err(error) => self.fail(&error),
+                Err(error) => self.still_fails(&error),
             }
         }
     }
@@ -344,7 +354,10 @@ impl Writer {
             answers.iter().find_map(|answer| answer.as_ref().err().filter(|e| matches!(e, Error::Unavailable(_))));
         match gone.cloned() {
             Some(gone) => self.fail(&gone),
-            None if answers.iter().any(Result::is_ok) => self.turn(Health::Well),
+            None if answers.iter().any(Result::is_ok) => {
+                self.health = Health::Well;
+                self.tell(answers.iter().any(|answer| matches!(answer, Ok(Written::Stored { .. }))));
+            }
             None if held => {}
             // Nothing of it can be stored. Once that may be its own fault, if the database takes a
             // ping.
@@ -368,7 +381,8 @@ impl Writer {
         loop {
             match try_commit(&mut *self.backend, self.batch.asks(), &self.counters, self.clock) {
                 Ok(written) => {
-                    self.turn(Health::Well);
+                    self.health = Health::Well;
+                    self.tell(written.iter().any(|one| matches!(one, Written::Stored { .. })));
                     return Ok(written);
                 }
                 Err(error @ Error::Unavailable(_)) => {
@@ -402,26 +416,48 @@ impl Writer {
         }
     }
 
-    /// The database fails, or still does. Its own words are for the operator: clients are told
-    /// `busy`, the metrics only count. Said once per outage, which a commit ends and a ping does
-    /// not: a full disk takes a small write now and then.
+    /// A commit has failed, and it is the database that fails.
     fn fail(&mut self, why: &Error) {
-        if !self.told {
-            tracing::error!(%why, "the database fails: posts are refused until it works again");
-            self.told = true;
+        self.commit_failed_ms = self.clock.now().mono_ms;
+        self.still_fails(why);
+    }
+
+    /// The database fails, or still does. Its own words are for the operator: clients are told
+    /// `busy`, the metrics only count.
+    fn still_fails(&mut self, why: &Error) {
+        let now_ms = self.clock.now().mono_ms;
+        match self.outage.failed(now_ms) {
+            Some(OutageLine::Begins { .. }) => {
+                tracing::error!(%why, "the database fails: posts are refused until it works again");
+            }
+            Some(OutageLine::Lasts { failures, seconds }) => {
+                tracing::error!(%why, failures, seconds, "the database still fails");
+            }
+            Some(OutageLine::Ended { .. }) | None => {}
         }
-        self.turn(Health::Failing { probe_ms: self.clock.now().mono_ms + STORE_PROBE_MS });
+        self.turn(Health::Failing { probe_ms: now_ms + STORE_PROBE_MS });
     }
 
     fn turn(&mut self, health: Health) {
-        if health.fails() != self.health.fails() {
-            self.counters.writer_fails(health.fails());
-        }
-        if self.told && health == Health::Well {
-            tracing::info!("the database works again");
-            self.told = false;
-        }
         self.health = health;
+        self.tell(false);
+    }
+
+    /// Tells readiness and the log what is known. A ping and a commit without a message do not end
+    /// what a commit has found a moment ago: a full disk takes a small write now and then.
+    /// `stored`: a message was stored just now.
+    fn tell(&mut self, stored: bool) {
+        let now_ms = self.clock.now().mono_ms;
+        let is_over = stored || now_ms >= self.commit_failed_ms + STORE_DOUBT_MS;
+        let unready = if self.health.fails() { true } else { self.unready && !is_over };
+        if unready == self.unready {
+            return;
+        }
+        self.unready = unready;
+        self.counters.writer_fails(unready);
+        if !unready && let Some(OutageLine::Ended { seconds, .. }) = self.outage.worked(now_ms) {
+            tracing::info!(seconds, "the database works again");
+        }
     }
 }
 
