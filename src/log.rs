@@ -107,10 +107,19 @@ const fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 }
 
+/// The client of NATS says at `info`, three times a second, that its server is away. What there is
+/// to say of it the gateway says itself.
+const TALKATIVE: &str = "async_nats";
+
 /// The filter of a text.
 fn parse(text: &str) -> anyhow::Result<EnvFilter> {
     check(text)?;
-    let bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let mut bare: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let level = |part: &str| part.parse::<LevelFilter>().ok();
+    let hears_all = bare.split(',').filter_map(level).max() >= Some(LevelFilter::INFO);
+    if hears_all {
+        bare = format!("{TALKATIVE}=warn,{bare}");
+    }
     Ok(EnvFilter::try_new(bare)?)
 }
 
@@ -182,6 +191,17 @@ mod tests {
         drop(reader);
         assert!(lines.write_all(b"a line\n").is_err() && lines.write_all(b"a line\n").is_err());
         assert_eq!(failed.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn the_client_of_nats_does_not_fill_the_log() {
+        let filter = |text| parse(text).expect("a filter").to_string();
+        for text in ["info", "debug", "warn,info,imgate::store=debug"] {
+            assert!(filter(text).contains("async_nats=warn"), "{text}");
+        }
+        for text in ["error", "off", "imgate=info"] {
+            assert!(!filter(text).contains("async_nats"), "{text}");
+        }
     }
 
     #[test]
