@@ -188,6 +188,8 @@ struct Need {
     /// Ports that are listened on.
     ports: Vec<u16>,
     max_connections: u64,
+    /// What the configuration lets the process take; 0: nothing is set.
+    memory_max: u64,
 }
 
 /// Descriptors that are no connections: listeners, polls, the database, files, the admin port.
@@ -211,6 +213,7 @@ impl Need {
             shards: config.shards.into(),
             ports: addresses.map(std::net::SocketAddr::port).filter(|port| *port > 0).collect(),
             max_connections: config.max_connections as u64,
+            memory_max: config.memory_max,
         }
     }
 }

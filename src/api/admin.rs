@@ -101,23 +101,28 @@ struct Pulse {
     silent: Vec<ShardId>,
     store: Result<Promptness, StoreFailure>,
     stopping: bool,
+    short_of_memory: bool,
 }
 
 impl Pulse {
     async fn take(insight: &Insight) -> Self {
         let (silent, store) = tokio::join!(pulse::silent(insight.services.homes.as_ref()), insight.db.ping());
-        Self { silent, store, stopping: insight.stopping.load(Ordering::Acquire) }
+        let short_of_memory = (insight.operator.short_of_memory)();
+        Self { silent, store, stopping: insight.stopping.load(Ordering::Acquire), short_of_memory }
     }
 }
 
 async fn readyz(State(insight): State<Insight>) -> Response {
-    let Pulse { silent, store, stopping } = Pulse::take(&insight).await;
+    let Pulse { silent, store, stopping, short_of_memory } = Pulse::take(&insight).await;
     let mut reasons: Vec<_> = silent.into_iter().map(|shard| format!("shard {} does not answer", shard.0)).collect();
     if let Err(why) = store {
         reasons.push(format!("store: {}", store_reason(why)));
     }
     if stopping {
         reasons.push("stopping".to_owned());
+    }
+    if short_of_memory {
+        reasons.push("memory: so much of memory_max is taken that newcomers are refused".to_owned());
     }
     if reasons.is_empty() {
         let mut lines = "ready\n".to_owned();
@@ -146,7 +151,7 @@ async fn metrics(State(insight): State<Insight>, headers: HeaderMap) -> Response
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
     let pulse = Pulse::take(&insight).await;
-    let unready = Readiness { shard: !pulse.silent.is_empty(), store: pulse.store.is_err(), stopping: pulse.stopping };
+    let unready = Readiness { shard: !pulse.silent.is_empty(), store: pulse.store.is_err(), stopping: pulse.stopping, memory: pulse.short_of_memory };
     let metrics = Arc::clone(&insight.metrics);
     match blocking(&insight, move || metrics(format, unready)).await {
         Some(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),

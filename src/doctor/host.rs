@@ -20,6 +20,14 @@ fn memory(machine: &Machine, need: &Need) -> Finding {
     };
     let there_is = group.map_or(total, |limit| limit.min(total));
     let wanted = need.user_bytes + need.kernel_bytes;
+    if need.memory_max > 0 && need.memory_max / 10 * 9 < need.user_bytes {
+        let why = "from nine tenths of it on newcomers are refused";
+        let found = format!("memory_max = {}", bytes(need.memory_max));
+        let least = need.user_bytes / 9 * 10;
+        return Finding::bad(Severity::Stops, WHAT, found, why)
+            .wanted(bytes(least))
+            .mend("a larger memory_max in the configuration, or none: 80 % of what there is");
+    }
     let of = if group.is_some_and(|limit| limit < total) { "of the control group" } else { "of the machine" };
     let found = format!("{} {of}", bytes(there_is));
     if there_is >= wanted {

@@ -113,6 +113,7 @@ mod tests {
             shards: 1,
             ports: Vec::new(),
             max_connections: 1,
+            memory_max: 0,
         }
     }
 

@@ -23,10 +23,16 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
         Ok(probed) => {
             let after_ms = clock::wall_ms();
             let mut found = vec![Finding::ok("store", probed.described.clone()), durability(config, &probed)];
+            found.extend(probed.read_only.then(read_only));
             found.extend(probed.wall_ms.map(|theirs| skew(before_ms, theirs, after_ms)));
             found
         }
     }
+}
+
+fn read_only() -> Finding {
+    let why = "it refuses every message, and answers what is read";
+    Finding::bad(Severity::Stops, "store", "read_only is on", why).mend("SET GLOBAL read_only = 0 on the server")
 }
 
 /// Writes, reads and removes an object of its own.
@@ -115,7 +121,7 @@ mod tests {
     }
 
     fn told(settings: &str, commits: Commits) -> Severity {
-        let probed = Probed { described: "x".to_owned(), commits, wall_ms: None };
+        let probed = Probed { described: "x".to_owned(), commits, read_only: false, wall_ms: None };
         durability(&config(settings), &probed).severity
     }
 

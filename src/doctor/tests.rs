@@ -37,6 +37,7 @@ fn need(connections: u64) -> Need {
         shards: 4,
         ports: vec![8081, 8082],
         max_connections: 1_000_000,
+        memory_max: 0,
     }
 }
 
@@ -146,6 +147,17 @@ fn each_limit_is_found_with_the_command_that_mends_it() {
         let wanted = if what.is_empty() { vec![] } else { vec![(severity, what, Some(mend.to_owned()))] };
         assert_eq!(bad(&[(path, text)]), wanted, "{path}: {text}");
     }
+}
+
+#[test]
+fn a_bound_on_memory_that_the_sessions_alone_reach_is_found() {
+    let judged = |memory_max| {
+        let need = Need { memory_max, ..need(1_000_000) };
+        let finding = found(&[], 2_000_000, &need).into_iter().find(|finding| finding.what == "memory");
+        finding.map(|finding| (finding.severity, finding.found))
+    };
+    assert_eq!(judged(64 << 20), Some((Severity::Stops, "memory_max = 64.0 MiB".to_owned())));
+    assert_eq!(judged(1 << 30).map(|found| found.0), Some(Severity::Ok));
 }
 
 #[test]

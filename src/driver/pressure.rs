@@ -54,6 +54,12 @@ impl Pressure {
         self.resident.load(Ordering::Relaxed) >= self.max
     }
 
+    /// Whether new connections are refused for it.
+    #[must_use]
+    pub fn refuses_newcomers(&self) -> bool {
+        self.shedding() >= Shedding::Newcomers
+    }
+
     /// What is to be let go now.
     pub(super) fn shedding(&self) -> Shedding {
         let resident = self.resident.load(Ordering::Relaxed);
@@ -80,8 +86,10 @@ mod tests {
         };
         assert_eq!([at(0), at(899)], [Shedding::Nothing; 2]);
         assert_eq!([at(900), at(949)], [Shedding::Newcomers; 2]);
+        assert!(pressure.refuses_newcomers());
         assert_eq!([at(950), at(999)], [Shedding::Caches; 2]);
         assert_eq!([at(1000), at(1300)], [Shedding::Readers(0), Shedding::Readers(300)]);
         assert_eq!(at(10), Shedding::Nothing);
+        assert!(!pressure.refuses_newcomers());
     }
 }

@@ -165,15 +165,14 @@ impl Event {
                 out["user"] = user.get().into();
                 out["peer"] = conv.dstid_for(*user).into();
                 out["seq"] = seq.get().into();
-                let message = packet.as_ref().and_then(|packet| serde_json::from_slice::<Value>(packet.json()).ok());
-                out["message"] = message.unwrap_or(Value::Null);
+                return with_message(out, packet.as_deref());
             }
             HookEvent::GroupOffline { group, seq, users, more, packet } => {
                 out["group"] = group.get().into();
                 out["seq"] = seq.get().into();
                 out["users"] = users.iter().map(|user| user.get()).collect();
                 out["more"] = (*more).into();
-                out["message"] = serde_json::from_slice::<Value>(packet.json()).unwrap_or(Value::Null);
+                return with_message(out, Some(packet));
             }
             HookEvent::Registered { user } | HookEvent::Deleted { user } => out["user"] = user.get().into(),
             HookEvent::Joined { group, user } | HookEvent::Left { group, user } => {
@@ -184,6 +183,21 @@ impl Event {
         out.to_string()
     }
 }
+
+/// The event with its message as its recipients get it, byte for byte: numbers that are too long
+/// for this program are not for others.
+fn with_message(mut event: Value, packet: Option<&Packet>) -> String {
+    event["message"] = Value::Null;
+    let mut text = event.to_string();
+    let message = packet.and_then(|packet| std::str::from_utf8(packet.json()).ok());
+    if let (Some(message), Some(at)) = (message, text.find(NO_MESSAGE)) {
+        text.replace_range(at + NO_MESSAGE.len() - "null".len()..at + NO_MESSAGE.len(), message);
+    }
+    text
+}
+
+/// Nothing of an event in front of it is a text that a user has chosen.
+const NO_MESSAGE: &str = "\"message\":null";
 
 /// The number of the author of a message.
 pub(super) fn author(packet: &Packet) -> Option<u64> {

@@ -266,6 +266,18 @@ fn messages_of_groups_wait_within_bounds() {
 }
 
 #[test]
+fn a_message_is_told_as_its_recipients_get_it() {
+    let message = r#"{"cmd":11,"userid":7,"long":12345678901234567890123,"b":0.30000000000000004441,"a":1}"#;
+    let (group, seq) = (GroupId::new(5).expect("an id"), Seq::new(9).expect("small"));
+    let users = [UserId::new(8).expect("an id")].into();
+    let event = HookEvent::GroupOffline { group, seq, users, more: false, packet: Arc::new(Packet::room(message)) };
+    let told = Event::now(event, 1).json(2);
+    assert!(told.contains(&format!("\"message\":{message},")), "{told}");
+    let read: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((&read["group"], &read["users"][0], &read["message"]["userid"]), (&5.into(), &8.into(), &7.into()));
+}
+
+#[test]
 fn without_endpoints_nothing_is_done() {
     let (hooks, telling, counts, _folder) = start(&[], &[], 1);
     hooks.tell(registered(1));

@@ -61,7 +61,7 @@ metrics! {
     BUILD_INFO = Gauge "imgate_build_info" ["version"] "Always 1; the version is the label.";
     CONFIG_INFO = Gauge "imgate_config_info" ["hash"] "Always 1; the hash of all settings but secrets, as they were last loaded, is the label: gateways with the same one are set up alike.";
     READY = Gauge "imgate_ready" [] "1 when /readyz says so, 0 when it does not.";
-    NOT_READY = Gauge "imgate_not_ready" ["reason"] "1 for each reason that /readyz has to say no: a shard that does not answer, the store, a stop that has begun.";
+    NOT_READY = Gauge "imgate_not_ready" ["reason"] "1 for each reason that /readyz has to say no: a shard that does not answer, the store, a stop that has begun, too little memory for newcomers.";
     SHARDS = Gauge "imgate_shards" [] "Shard threads.";
 
     SHARD_CONNECTIONS = Gauge "imgate_connections" ["shard"] "Sockets that a shard holds, with those whose request head is not read yet.";
@@ -269,7 +269,7 @@ pub const fn transport(tls: bool, deflate: bool) -> usize {
 }
 
 /// Reasons not to be ready, in the order of [`super::render::Readiness`].
-pub const NOT_READY_LABELS: [&str; 3] = ["shard", "store", "stopping"];
+pub const NOT_READY_LABELS: [&str; 4] = ["shard", "store", "stopping", "memory"];
 
 /// The trails.
 pub const TRAIL_LABELS: [&str; 2] = ["audit", "access"];

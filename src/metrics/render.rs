@@ -64,11 +64,13 @@ pub struct Readiness {
     pub store: bool,
     /// A stop has begun.
     pub stopping: bool,
+    /// Newcomers are refused for want of memory.
+    pub memory: bool,
 }
 
 impl Readiness {
     const fn reasons(self) -> [bool; names::NOT_READY_LABELS.len()] {
-        [self.shard, self.store, self.stopping]
+        [self.shard, self.store, self.stopping, self.memory]
     }
 }
 

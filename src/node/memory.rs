@@ -35,16 +35,22 @@ impl Watch {
 }
 
 fn look(pressure: &Pressure, mut besides: impl FnMut(), stopped: &Receiver<()>) {
-    let mut full = false;
+    let (mut short, mut full) = (false, false);
     while stopped.recv_timeout(Duration::from_millis(MEMORY_LOOK_MS)) == Err(RecvTimeoutError::Timeout) {
         besides();
         let Some(resident) = process::resident_bytes() else { continue };
         pressure.tell(resident);
-        let is_full = resident >= pressure.max();
-        if is_full && !full {
-            tracing::error!(resident, max = pressure.max(), "memory_max is reached: the slowest readers are closed");
+        let (is_short, is_full) = (pressure.refuses_newcomers(), resident >= pressure.max());
+        let max = pressure.max();
+        match (short, is_short) {
+            (false, true) => tracing::error!(resident, max, "memory_max is near: newcomers are refused"),
+            (true, false) => tracing::info!(resident, max, "there is memory again: newcomers are let in"),
+            _ => {}
         }
-        full = is_full;
+        if is_full && !full {
+            tracing::error!(resident, max, "memory_max is reached: the slowest readers are closed");
+        }
+        (short, full) = (is_short, is_full);
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Probed {
     pub described: String,
     /// What a commit is worth.
     pub commits: Commits,
+    /// The server takes no writes: it was told to be read-only.
+    pub read_only: bool,
     /// The server's wall clock in Unix milliseconds, if it has one of its own.
     pub wall_ms: Option<u64>,
 }
@@ -41,9 +43,9 @@ pub enum Commits {
 pub fn probe(url: &str, data_dir: &Path) -> Result<Probed, OpenError> {
     match url {
         "sqlite" | "sqlite:" => {
-            Ok(Probed { described: sqlite::describe(data_dir)?, commits: Commits::Sqlite, wall_ms: None })
+            Ok(Probed { described: sqlite::describe(data_dir)?, commits: Commits::Sqlite, read_only: false, wall_ms: None })
         }
-        "memory" | "memory:" => Ok(Probed { described: "memory".to_owned(), commits: Commits::Memory, wall_ms: None }),
+        "memory" | "memory:" => Ok(Probed { described: "memory".to_owned(), commits: Commits::Memory, read_only: false, wall_ms: None }),
         _ if mysql::is_ours(url) => mysql::probe(url),
         _ => Err(OpenError::Unreadable(url.split(':').next().unwrap_or_default().to_owned())),
     }

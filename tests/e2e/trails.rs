@@ -172,6 +172,7 @@ fn the_trails_tell_what_happened_and_no_secrets() {
         find(&audit, &wanted);
     }
     assert_eq!(find(&audit, &json!({ "event": "key_made" }))["made"]["name"], "shop");
+    assert_eq!(find(&audit, &json!({ "event": "user_made" }))["of"]["new"], true);
     // The same name of a connection in the log and in the trails, from its beginning to its end.
     let conn = find(&audit, &json!({ "event": "session_refused", "why": "forbidden" }))["conn"].clone();
     assert!(refused.contains(conn.as_str().expect("a name")), "{conn} in {refused}");

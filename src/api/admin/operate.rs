@@ -35,6 +35,8 @@ pub struct Operator {
     pub board: Board,
     /// What a gateway that serves has to say against itself on `/readyz`, if anything.
     pub degraded: Option<Degraded>,
+    /// Whether newcomers are refused for want of memory.
+    pub short_of_memory: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Where the outcome of a reload is wanted.

@@ -16,7 +16,7 @@ fn it_says_how_the_gateway_is() {
     let rig = Rig::start();
     assert_eq!(look(&rig, "/healthz"), (200, "ok\n".to_owned()));
     assert_eq!(look(&rig, "/readyz"), (200, "ready\n".to_owned()));
-    let well = "Readiness { shard: false, store: false, stopping: false }";
+    let well = "Readiness { shard: false, store: false, stopping: false, memory: false }";
     assert_eq!(look(&rig, "/metrics"), (200, format!("imgate_sessions 3\n# Text {well}\n")));
     let open = [LOCAL, ("Accept", "application/openmetrics-text; version=1.0.0")];
     let scrape = Client::connect(rig.admin).ask(Ask::get("/metrics", &open));
@@ -34,7 +34,7 @@ fn it_says_how_the_gateway_is() {
         (503, "shard 1 does not answer\nstore: busy, or the database does not answer\nstopping\n".to_owned())
     );
     assert_eq!(look(&rig, "/healthz"), (200, "ok\n".to_owned()), "it lives as long as it turns");
-    let ill = "Readiness { shard: true, store: true, stopping: true }";
+    let ill = "Readiness { shard: true, store: true, stopping: true, memory: false }";
     assert_eq!(look(&rig, "/metrics"), (200, format!("imgate_sessions 3\n# Text {ill}\n")), "a scrape says why");
 }
 

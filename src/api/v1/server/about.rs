@@ -4,19 +4,21 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{MayHistory, MayOnline, MayStats};
 use crate::api::app::App;
 use crate::api::history::{PageWish, rows, standing};
-use crate::api::json::json;
+use crate::api::json::json as json_body;
 use crate::api::services::backends;
+use crate::api::trails::Particulars;
 use crate::api::v1::answer;
 use crate::api::v1::asking::Body;
 use crate::api::v1::history::HistoryPage;
 use crate::api::v1::refusal::{self, Failure, Refusal};
-use crate::ids::UserId;
+use crate::ids::{ConvId, UserId};
 use crate::limits;
 
 /// Whom is asked about.
@@ -89,7 +91,13 @@ pub(in crate::api::v1) async fn history(
     let page = backends::page(&app.services, wish.conv, wish.from, wish.rows).await?;
     let (kind, dstid) = (wish.conv.kind() as u8, wish.conv.dstid_for(user));
     let (rows, standing) = (rows(wish.conv, &page), standing(&page));
-    Ok(json(format!(r#"{{"cmd":4,"kind":{kind},"dstid":{dstid},"rows":{rows},{standing}}}"#)))
+    let mut response = json_body(format!(r#"{{"cmd":4,"kind":{kind},"dstid":{dstid},"rows":{rows},{standing}}}"#));
+    let of = match wish.conv {
+        ConvId::Group(group) => json!({ "group": group.get() }),
+        ConvId::Direct { lo, hi } => json!({ "users": [lo.get(), hi.get()] }),
+    };
+    response.extensions_mut().insert(Particulars(json!({ "of": of })));
+    Ok(response)
 }
 
 /// What this gateway holds now, and what it has done since it started.

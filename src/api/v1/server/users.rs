@@ -4,6 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{MayData, MayModerate, MayTokens, MayUsers};
@@ -12,6 +13,7 @@ use crate::api::services::accounts::{self, Registration};
 use crate::api::services::operator::{self, Deed, Done as Did};
 use crate::api::services::subjects::{self, Portrait};
 use crate::api::services::{StoreFailure, backends, profiles};
+use crate::api::trails::Particulars;
 use crate::api::v1::answer;
 use crate::api::v1::asking::{Body, Caller, Params, user_of};
 use crate::api::v1::objects::{Done, Friend, Group, Login, Me, Token, User};
@@ -68,7 +70,10 @@ pub(in crate::api::v1) async fn create_user(
         }
         _ => return Err(refusal::BAD_NEW_USER),
     };
-    Ok(answer(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &Me::from(user)))
+    let of = json!({ "user": user.id.get(), "new": is_new });
+    let mut response = answer(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &Me::from(user));
+    response.extensions_mut().insert(Particulars(json!({ "of": of })));
+    Ok(response)
 }
 
 fn checked(subject: &str) -> Result<&str, Refusal> {
