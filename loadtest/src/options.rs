@@ -3,7 +3,7 @@
 //! Owns: [`Options`]; the refusal of targets that are not this machine; bounds of the flags.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -19,6 +19,7 @@ use crate::limits::{
 use crate::net::Plan;
 use crate::probe::Probe;
 use crate::report::Report;
+use crate::say::say;
 use crate::split::control::Fleet;
 use crate::split::secret::Secret;
 use crate::split::worker::Part;
@@ -33,7 +34,7 @@ pub(crate) struct Options {
     /// Where the gateway listens, HOST:PORT; of several gateways on one database all of them,
     /// separated by commas: connections are shared out in turn, the two of a pair to different ones.
     /// What is not a connection (logins, pages) goes to the first.
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = TARGET)]
     target: Vec<String>,
     /// Open the connections over TLS, believing the certificates in this file (PEM). The target's
     /// host must be a name or an address that the server's certificate has.
@@ -65,9 +66,10 @@ pub(crate) struct Options {
     /// Allow a target that is not this machine. A load test of another's server is an attack.
     #[arg(long)]
     i_own_the_target: bool,
-    /// The server's metrics: a URL, or `off`.
-    #[arg(long, default_value = "http://127.0.0.1:8082/metrics")]
-    metrics: String,
+    /// The server's metrics: a URL, or `off`. Of the default target `http://127.0.0.1:8082/metrics`;
+    /// of another one they are not guessed.
+    #[arg(long, value_name = "URL")]
+    metrics: Option<String>,
     /// Read CPU time and memory from /proc of this process instead: exact, and needs no metrics. Of
     /// several, separated by commas, the sum.
     #[arg(long, alias = "rss-pid", value_name = "PID", value_delimiter = ',')]
@@ -91,6 +93,11 @@ pub(crate) struct Options {
     #[arg(skip)]
     pub(crate) part: Option<Arc<Part>>,
 }
+
+/// Where a gateway listens, and its metrics are, unless it was told otherwise.
+const TARGET: &str = "127.0.0.1:8081";
+/// See [`TARGET`].
+const METRICS: &str = "http://127.0.0.1:8082/metrics";
 
 /// Which part of a run is this process's, and what it is made from.
 struct Place {
@@ -142,7 +149,7 @@ impl Options {
             connecting_max: 512,
             sources: 16,
             i_own_the_target: true,
-            metrics: "off".to_owned(),
+            metrics: Some("off".to_owned()),
             server_pid: Vec::new(),
             json: false,
             html: None,
@@ -316,10 +323,17 @@ impl Options {
         if !self.server_pid.is_empty() {
             return Ok(Some(Probe::Processes(self.server_pid.clone())));
         }
-        if self.metrics == "off" {
-            return Ok(None);
-        }
-        let url = Url::parse(&self.metrics)?;
+        let url = match self.metrics.as_deref() {
+            Some("off") => return Ok(None),
+            Some(url) => Url::parse(url)?,
+            None if self.target == [TARGET] => Url::parse(METRICS)?,
+            None => {
+                // Those at the default address may be another gateway's.
+                static TOLD: Once = Once::new();
+                TOLD.call_once(|| say("--metrics was not given for this target: the server's figures are not read"));
+                return Ok(None);
+            }
+        };
         allow(&url, self.i_own_the_target)?;
         Ok(Some(Probe::Metrics(url)))
     }

@@ -151,7 +151,12 @@ async fn metrics(State(insight): State<Insight>, headers: HeaderMap) -> Response
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
     let pulse = Pulse::take(&insight).await;
-    let unready = Readiness { shard: !pulse.silent.is_empty(), store: pulse.store.is_err(), stopping: pulse.stopping, memory: pulse.short_of_memory };
+    let unready = Readiness {
+        shard: !pulse.silent.is_empty(),
+        store: pulse.store.is_err(),
+        stopping: pulse.stopping,
+        memory: pulse.short_of_memory,
+    };
     let metrics = Arc::clone(&insight.metrics);
     match blocking(&insight, move || metrics(format, unready)).await {
         Some(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),

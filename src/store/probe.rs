@@ -42,10 +42,15 @@ pub enum Commits {
 /// It cannot be reached or read, or the URL names none.
 pub fn probe(url: &str, data_dir: &Path) -> Result<Probed, OpenError> {
     match url {
-        "sqlite" | "sqlite:" => {
-            Ok(Probed { described: sqlite::describe(data_dir)?, commits: Commits::Sqlite, read_only: false, wall_ms: None })
+        "sqlite" | "sqlite:" => Ok(Probed {
+            described: sqlite::describe(data_dir)?,
+            commits: Commits::Sqlite,
+            read_only: false,
+            wall_ms: None,
+        }),
+        "memory" | "memory:" => {
+            Ok(Probed { described: "memory".to_owned(), commits: Commits::Memory, read_only: false, wall_ms: None })
         }
-        "memory" | "memory:" => Ok(Probed { described: "memory".to_owned(), commits: Commits::Memory, read_only: false, wall_ms: None }),
         _ if mysql::is_ours(url) => mysql::probe(url),
         _ => Err(OpenError::Unreadable(url.split(':').next().unwrap_or_default().to_owned())),
     }

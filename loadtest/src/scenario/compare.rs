@@ -90,11 +90,11 @@ fn figures(report: &Value) -> BTreeMap<String, f64> {
 
 /// By how many percent `after` is worse; negative: it is better.
 fn worse_percent(better: Better, before: f64, after: f64) -> Option<f64> {
-    let (from, to) = match better {
-        Better::Smaller => (before, after),
-        Better::Larger => (after, before),
-    };
-    (from > 0.0).then(|| (to / from - 1.0) * 100.0)
+    let more = (before > 0.0).then(|| (after / before - 1.0) * 100.0)?;
+    Some(match better {
+        Better::Smaller => more,
+        Better::Larger => -more,
+    })
 }
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
@@ -162,6 +162,8 @@ mod tests {
         assert!(text.contains("10.000 > 12.000  (+20.0 %)") && text.contains("lost"), "{text}");
         let report = compared(&direct(10.0, 100.0), &direct(12.0, 90.0), Some(15)).expect("two reports");
         assert_eq!((report.exit(), report.failures().len()), (Exit::Exceeded, 1), "{:?}", report.failures());
+        let report = compared(&direct(10.0, 100.0), &direct(10.0, 90.0), Some(10)).expect("two reports");
+        assert_eq!(report.exit(), Exit::Passed, "ten percent less, as the table says: {:?}", report.failures());
         let report = compared(&direct(10.0, 100.0), &direct(5.0, 200.0), Some(0)).expect("two reports");
         assert_eq!(report.exit(), Exit::Passed, "better is not worse");
     }

@@ -182,7 +182,13 @@ impl Rig {
             legacy_pages: None,
             jwt: JwtSettings::default(),
             hooks: Hooks::default(),
-            operator: Operator { drain, reload: bounded(1).0, board: Board::new(4), degraded: None, short_of_memory: Arc::new(|| false) },
+            operator: Operator {
+                drain,
+                reload: bounded(1).0,
+                board: Board::new(4),
+                degraded: None,
+                short_of_memory: Arc::new(|| false),
+            },
             trails: Trails::default(),
         };
         let api = start(setup).expect("a control plane");
