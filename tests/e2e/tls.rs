@@ -398,6 +398,52 @@ fn whoever_speaks_the_wrong_language_is_told() {
 }
 
 #[test]
+fn records_around_next_to_nothing_are_paid_for() {
+    let mut settings = vec![("user_bytes", "64KiB"), ("user_bytes_burst", "64KiB")];
+    for records in ["own", "rustls"] {
+        settings.push(("tls_records", records));
+        let secure = Secure::start(1, 2, &settings);
+        let mut session = secure.session(1);
+        let message =
+            json!({"cmd": 10, "dstid": 2, "cid": records, "media": 1, "content": "a".repeat(3_900)}).to_string();
+        let mut frame = vec![0x81, 0x80 | 126];
+        frame.extend((message.len() as u16).to_be_bytes());
+        // A mask of zeros leaves the message as it is.
+        frame.extend([0; 4]);
+        frame.extend(message.as_bytes());
+        // Four kilobytes, each byte in a record of its own: below the pace by what they say, not by what they cost.
+        for byte in frame {
+            session.0.get_mut().write_all(&[byte]).expect("it is taken");
+        }
+        session.wait_for(|message| message["cmd"] == 1);
+        let pauses = secure.gateway.metric("imgate_pauses_total{what=\"bytes\"}");
+        assert!(pauses >= 1.0, "{pauses} pauses with records of {records}");
+        settings.pop();
+    }
+}
+
+#[test]
+fn a_client_that_ends_its_side_behind_its_upgrade_is_answered() {
+    let secure = Secure::start(2, 3, &[]);
+    for user in 1..=3 {
+        let token = secure.gateway.token(user, Issuer::Own);
+        let mut stream = secure.connect();
+        stream.conn.complete_io(&mut stream.sock).expect("a handshake");
+        let upgrade = format!(
+            "GET /chat?token={token} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: imgate.v2\r\n\r\n"
+        );
+        stream.conn.writer().write_all(upgrade.as_bytes()).expect("it is taken");
+        stream.conn.send_close_notify();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("the end is a regular one");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 101 "), "user {user}: {answer}");
+    }
+}
+
+#[test]
 fn handshakes_are_counted_by_their_outcome() {
     let secure = Secure::start(1, 1, &[]);
     let session = secure.session(1);
