@@ -92,6 +92,14 @@ fn troubles(told: &Told<'_>) -> Vec<Finding> {
             "the log of the endpoint   # docs/operations.md, ImgateWebhookWaits",
         ));
     }
+    if let Some(lost) = told.sum(names::TRAIL_LEFT_OUT).filter(|lines| *lines > 0.0) {
+        let why = "who did what in that time is not known: the disk of the file was full, or could not be written";
+        found.push(warn(format!("has lost {lost} lines of its trails"), why, "df -h of audit_log and access_log"));
+    }
+    if let Some(lost) = told.sum(names::LOG_LINES_LOST).filter(|lines| *lines > 0.0) {
+        let why = "what takes its standard error is full, too slow, or gone";
+        found.push(warn(format!("has lost {lost} lines of its log"), why, "journalctl --disk-usage, or df -h of its file"));
+    }
     let most = told.sum(names::CONNECTIONS_MAX).unwrap_or_default();
     if let Some(open) = told.sum(names::SHARD_CONNECTIONS).filter(|open| most > 0.0 && *open > 0.9 * most) {
         let why = "beyond them newcomers are turned away (503)";
