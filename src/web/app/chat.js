@@ -296,15 +296,14 @@ export class ChatView {
     let marked = this.mark === null || this.markedAbove(above);
     const all = conversation.messages.slice(span.from - low, span.to - low);
     if (span.to === high) all.push(...conversation.pending);
-    for (const [nth, message] of all.entries()) {
-      const at = span.from + nth;
+    for (const message of all) {
       const pending = message.body !== undefined;
       const ms = message.ts ?? message.at ?? 0;
       const author = pending ? model.id : message.userid;
       const today = dayOf(ms);
       if (today !== day) {
         const name = dayName(ms);
-        lines.push({ key: `d${today}-${message.seq ?? message.cid}`, stamp: name, make: () => ({ element: h("p", { class: "day" }, h("span", {}, name)) }) });
+        lines.push({ key: `d${today}-${message.seq ?? message.cid ?? `v${message.nth}`}`, stamp: name, make: () => ({ element: h("p", { class: "day" }, h("span", {}, name)) }) });
         before = null;
         day = today;
       }
@@ -315,11 +314,11 @@ export class ChatView {
       }
       if (!pending && message.happened !== undefined) {
         const said = happenedText(model, message);
-        if (said) lines.push({ key: `s${message.seq ?? `v${at}`}`, stamp: `h${said}`, make: () => ({ element: h("p", { class: "note event", dir: "auto", data: { seq: message.seq ?? "" } }, said) }) });
+        if (said) lines.push({ key: `s${message.seq ?? `v${message.nth}`}`, stamp: `h${said}`, make: () => ({ element: h("p", { class: "note event", dir: "auto", data: { seq: message.seq ?? "" } }, said) }) });
         before = null;
         continue;
       }
-      const key = message.cid !== undefined && author === model.id ? `m${message.cid}` : `s${message.seq ?? `v${at}`}`;
+      const key = message.cid !== undefined && author === model.id ? `m${message.cid}` : `s${message.seq ?? `v${message.nth}`}`;
       if (!pending && message.recall !== undefined && conversation.recalled({ ...message, seq: message.recall })) continue;
       if (!pending && conversation.recalled(message)) {
         const said = recallText(model, author);
@@ -339,10 +338,12 @@ export class ChatView {
 
   /** Whether the first message that is new stands above the page. */
   markedAbove(above) {
-    if (!above || !(above.seq > this.mark)) return false;
+    if (!above || above.seq <= this.mark) return false;
     const { conversation, model } = this;
     for (let at = this.span.from - 1; at >= conversation.held.low; at -= 1) {
       const message = conversation.at(at);
+      // What was not stored has no number to tell by.
+      if (message.seq === undefined) continue;
       if (!(message.seq > this.mark)) return false;
       if (message.userid !== model.id) return true;
     }

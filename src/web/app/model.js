@@ -20,12 +20,18 @@ const RECALL_MS = 115_000;
 
 export const keyOf = (kind, dstid) => `${kind}:${dstid}`;
 
-class Conversation {
+/** Exported for its test. */
+export class Conversation {
+  #unnumbered = 0;
+
   constructor(kind, dstid) {
     this.kind = kind;
     this.dstid = dstid;
     this.key = keyOf(kind, dstid);
-    /** Ascending by `seq`, without a hole. */
+    /**
+     * Ascending by `seq`, without a hole. Those that were not stored have no `seq` but `nth`, a number of their own here, and stand
+     * among them in the order of time.
+     */
     this.messages = [];
     /** So many of them were put before the first that was there. */
     this.before = 0;
@@ -64,7 +70,20 @@ class Conversation {
   newest() {
     if (this.pending.length > 0) return this.pending.at(-1);
     const held = this.messages.at(-1);
-    return held && (held.seq === undefined || held.seq >= (this.last?.seq ?? 0)) ? held : this.last ?? held;
+    if (!held || !this.last) return held ?? this.last;
+    const later = held.seq === undefined ? timeOf(held) >= timeOf(this.last) : held.seq >= (this.last.seq ?? 0);
+    return later ? held : this.last;
+  }
+
+  /** `seq` of the first message that is held and stored. */
+  get firstSeq() {
+    return this.messages.find(({ seq }) => seq !== undefined)?.seq;
+  }
+
+  /** `seq` of the last message that is held and stored. */
+  get lastSeq() {
+    for (let at = this.messages.length - 1; at >= 0; at -= 1) if (this.messages[at].seq !== undefined) return this.messages[at].seq;
+    return undefined;
   }
 
   /** Where its messages lie, for `Span`. */
@@ -88,20 +107,27 @@ class Conversation {
   put(rows, me) {
     const own = new Set(rows.filter(({ userid, cid }) => userid === me && cid !== undefined).map(({ cid }) => cid));
     this.pending = this.pending.filter(({ cid }) => !own.has(cid));
-    const first = this.messages[0]?.seq;
-    const earlier = first === undefined ? [] : rows.filter((row) => row.seq < first);
-    this.messages.unshift(...earlier);
-    this.before += earlier.length;
+    const first = this.firstSeq;
+    // A page of what was before goes in at once, unless something without a number stands there.
+    const page = first !== undefined && this.messages[0].seq === first ? rows.filter(({ seq }) => seq < first) : [];
+    this.messages.unshift(...page);
+    this.before += page.length;
+    const placed = new Set(page);
     for (const row of rows) {
-      if (first === undefined || row.seq === undefined || row.seq >= first) insert(this.messages, row);
       if (Number.isInteger(row.recall)) this.recalls.set(row.recall, row.userid);
+      if (placed.has(row)) continue;
+      if (row.seq === undefined) row.nth = this.#unnumbered += 1;
+      const at = insert(this.messages, row);
+      // What comes in above the first that has a number leaves the places of those below it as they are.
+      const above = row.seq !== undefined && (first === undefined || row.seq < first);
+      if (above && at >= 0 && at < this.messages.length - 1) this.before += 1;
     }
     this.passed();
   }
 
   /** What is stored before the first message that is held comes with a page of history, and waits no longer. */
   passed() {
-    const first = this.messages[0]?.seq;
+    const first = this.firstSeq;
     if (first !== undefined) this.pending = this.pending.filter(({ place }) => place === undefined || place >= first);
   }
 
@@ -496,7 +522,7 @@ export class Model {
   #readUpTo(conversation, read) {
     if (read <= conversation.read) return;
     conversation.read = read;
-    const held = conversation.messages[0]?.seq ?? Infinity;
+    const held = conversation.firstSeq ?? Infinity;
     if (read >= conversation.head) conversation.unread = 0;
     else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id && conversation.counts(one)).length;
     else conversation.unread = Math.min(conversation.unread, conversation.head - read);
@@ -596,10 +622,10 @@ export class Model {
     if (conversation.loading || !conversation.more) return conversation.more;
     conversation.loading = true;
     try {
-      const first = conversation.messages[0]?.seq;
+      const first = conversation.firstSeq;
       const page = await this.client.history(conversation.kind, conversation.dstid, { before: first, limit: PAGE });
       // A reset or a push may have come between.
-      if (conversation.messages[0]?.seq === first || first === undefined) {
+      if (conversation.firstSeq === first || first === undefined) {
         conversation.put(page.rows, this.id);
         conversation.more = page.more && page.rows.length > 0;
         conversation.gone = !conversation.more && page.floor > 1 && page.head > 0;
@@ -614,10 +640,10 @@ export class Model {
   }
 
   markRead(conversation) {
-    const last = conversation.messages.at(-1)?.seq;
+    const last = conversation.lastSeq;
     if (last === undefined) {
-      // What is there has yet to be loaded.
-      if (conversation.head === 0) conversation.unread = 0;
+      // What is there has yet to be loaded, unless nothing is.
+      if (conversation.head === 0 || !conversation.more) conversation.unread = 0;
       return;
     }
     if (last <= conversation.read && conversation.unread === 0) return;
@@ -686,14 +712,28 @@ function refusalText(code, msg) {
   return msg;
 }
 
-/** Puts it at its place by `seq`; what is there already stays. Messages without numbers go to the end. */
+/** When it was said; what does not say so is the newest. */
+function timeOf({ ts }) {
+  return ts ?? Infinity;
+}
+
+/**
+ * Puts a message at its place, and gives back which it is; what is there already stays (-1). With a number it stands by that. One
+ * without was not stored: it stands by its time, as it does for what comes later.
+ */
 function insert(messages, message) {
-  if (message.seq === undefined) {
-    messages.push(message);
-    return;
-  }
   let at = messages.length;
-  while (at > 0 && messages[at - 1].seq > message.seq) at -= 1;
-  if (at > 0 && messages[at - 1].seq === message.seq) return;
+  if (message.seq === undefined) {
+    while (at > 0 && timeOf(messages[at - 1]) > timeOf(message)) at -= 1;
+  } else {
+    for (let look = at - 1; look >= 0; look -= 1) {
+      const { seq } = messages[look];
+      if (seq === message.seq) return -1;
+      if (seq < message.seq) break;
+      if (seq > message.seq) at = look;
+    }
+    while (at > 0 && messages[at - 1].seq === undefined && timeOf(messages[at - 1]) > timeOf(message)) at -= 1;
+  }
   messages.splice(at, 0, message);
+  return at;
 }
