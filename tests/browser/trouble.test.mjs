@@ -197,6 +197,21 @@ describe("connections", () => {
     done(ann, bob);
   });
 
+  test("when the system says that the network is gone, one is told at once; what was written goes out when it is back", async (t) => {
+    const [ann, bob] = await friends(t);
+    await ann.context.setOffline(true);
+    // Silence alone would tell it after some fifteen seconds.
+    await ann.page.locator(".banner", { hasText: "Offline" }).waitFor({ timeout: 5_000 });
+    await ann.page.locator("#chat-state .is-away").waitFor({ timeout: 5_000 });
+    await ann.say("from the tunnel");
+    await ann.reaches("from the tunnel", "sending");
+    await ann.context.setOffline(false);
+    await bob.sees("from the tunnel");
+    await ann.reaches("from the tunnel", "read");
+    await ann.page.locator(".banner").waitFor({ state: "hidden" });
+    done(ann, bob);
+  });
+
   test("a gateway that is killed while both write: everything arrives once and in order", async (t) => {
     const [ann, bob] = await friends(t);
     const numbers = Array.from({ length: 40 }, (_, at) => at);

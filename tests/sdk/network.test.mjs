@@ -86,6 +86,26 @@ test("after `hurry` a dead connection is noticed within seconds, a living one st
   assert.equal(sockets.length, 2);
 });
 
+test("a network that the system says is gone is not waited for", async () => {
+  const { client, clock, sockets, states } = await begin();
+  sockets[0].onopen();
+  client.networkLost();
+  assert.ok(sockets[0].closed);
+  assert.equal(states.at(-1), "waiting");
+  client.networkLost();
+  client.hurry();
+  assert.equal(sockets.length, 2, "tried again at once when it is back");
+  client.networkLost();
+  assert.ok(sockets[1].closed, "nor is one that is being opened");
+  clock.advance(2 * LIMITS.backoffFirst);
+  assert.equal(sockets.length, 3, "and by itself: a system may be wrong about a gateway on the same machine");
+  client.close();
+  client.networkLost();
+  clock.advance(LIMITS.backoffLast);
+  assert.equal(sockets.length, 3, "but not what was closed");
+  assert.equal(states.at(-1), "closed");
+});
+
 test("a clock that is set back does not silence typing", async () => {
   const { client, clock, sockets } = await begin();
   sockets[0].onopen();

@@ -35,6 +35,7 @@ class Page {
       this.stops.push(() => target.removeEventListener(event, listener));
     };
     listen(window, "hashchange", () => this.follow());
+    listen(window, "offline", () => this.model.client.networkLost());
     listen(window, "online", () => this.model.client.hurry());
     listen(window, "focus", () => this.chat.seen());
     listen(window, "beforeunload", (event) => this.model.uploading && event.preventDefault());

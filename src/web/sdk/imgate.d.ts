@@ -209,6 +209,8 @@ export declare class ImgateClient {
   close(): void;
   /** Tries at once if a reconnect is waiting, and asks whether a connection still lives. */
   hurry(): void;
+  /** The network is gone: the connection counts as lost at once, and is tried again like any other. */
+  networkLost(): void;
   /** Sends a message, now or as soon as there is a connection. Returns its `cid`. Throws a RangeError if it is too long. */
   send(kind: Kind, dstid: number, body: Body, cid?: string): string;
   /** Takes one's own message back. Returns the `cid` of the recall. */

@@ -538,6 +538,14 @@ export class ImgateClient {
     }
   }
 
+  /**
+   * The network is gone, as the system says: the connection counts as lost at once, instead of after the silence that tells it. It is
+   * tried again like any other, and at once with `hurry`.
+   */
+  networkLost() {
+    if (this.#wanted && this.#socket !== null) this.#giveUp("no network");
+  }
+
   #dial() {
     const { url, token, device, WebSocket: Socket } = this.#options;
     const text = typeof token === "function" ? token() : token;
