@@ -104,6 +104,21 @@ describe("accounts", () => {
     done(ann, twin);
   });
 
+  test("all that is wrong with a new account is said at once", async (t) => {
+    const nobody = await Person.arrive(browser, gateway.url);
+    t.after(() => nobody.context.close());
+    const { page } = nobody;
+    await page.click("#switch-form");
+    for (const [name, value] of [["mobile", "12"], ["password", "short"], ["again", "shorter"]]) await page.fill(`[name=${name}]`, value);
+    await page.click("[type=submit]");
+    await page.locator(".form-error", { hasText: "differ" }).waitFor();
+    const said = (await page.locator(".form-error").innerText()).split("\n");
+    assert.equal(said.length, 4, said.join());
+    for (const [at, word] of ["name that others see", "5 to 15 digits", "at least 8", "differ"].entries()) assert.match(said[at], new RegExp(word));
+    assert.equal(await page.evaluate(() => localStorage.getItem("imgate.sessions")), null);
+    done(nobody);
+  });
+
   test("a changed name and password", async (t) => {
     const ann = await arrive("Ann Archer");
     t.after(() => ann.context.close());
@@ -531,6 +546,19 @@ describe("while one is there", () => {
     await ann.page.locator("#chat-state", { hasText: "online" }).waitFor();
     await bob.context.close();
     await ann.page.locator("#chat-state", { hasText: "offline" }).waitFor();
+    done(ann);
+  });
+
+  test("of a stranger it is told that they are there, and not that they are away", async (t) => {
+    if (!features.live) return t.skip("this server knows no presence");
+    const [ann, bob] = [await arrive("Ann Archer"), await arrive("Bob Brook")];
+    t.after(() => Promise.all([ann, bob].map(({ context }) => context.close())));
+    const id = await ann.page.evaluate(() => Number(Object.keys(JSON.parse(localStorage.getItem("imgate.sessions")))[0]));
+    await bob.sendMany(10, id, 1);
+    await ann.open("Bob Brook");
+    await ann.page.locator("#chat-state", { hasText: "online" }).waitFor();
+    await bob.context.close();
+    await ann.page.waitForFunction(() => document.querySelector("#chat-state").textContent === "");
     done(ann);
   });
 

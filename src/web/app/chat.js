@@ -216,7 +216,10 @@ export class ChatView {
     else if (kind === GROUP) {
       const n = model.groups.get(dstid)?.members;
       below = n === 1 ? t("oneMember") : n > 1 ? t("members", { n }) : "";
-    } else if (model.online.has(dstid) && dstid !== model.id) below = model.online.get(dstid) ? t("online") : t("offlineUser");
+    } else if (dstid !== model.id) {
+      // That somebody is away is of interest among friends; of a stranger it says little, and of the system nothing.
+      below = model.online.get(dstid) ? t("online") : model.online.has(dstid) && model.friends.has(dstid) ? t("offlineUser") : "";
+    }
     const who = kind === GROUP ? model.groups.get(dstid) : model.user(dstid);
     const face = { id: dstid, name: model.titleOf(conversation), picture: who?.avatar ?? who?.icon, group: kind === GROUP, online: kind === DIRECT && model.online.get(dstid) === true };
     const stamp = JSON.stringify([face, below?.textContent ?? below]);

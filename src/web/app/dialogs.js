@@ -14,7 +14,7 @@ export function showAddFriend(model, page) {
   dialog(t("addFriend"), (close) => {
     const found = h("div", { class: "found" });
     return [
-      form(t("find"), [field(t("friendMobile"), { name: "mobile", type: "tel", required: true, maxlength: 20, inputmode: "tel", autocomplete: "off" })], async ({ mobile }) => {
+      form(t("find"), [field(t("friendMobile"), { name: "mobile", autocapitalize: "none", required: true, maxlength: 20, autocomplete: "off" })], async ({ mobile }) => {
         fill(found);
         const user = await model.api.userByMobile(mobile.trim());
         if (!user) throw new Error(t("e_no_such_user"));
