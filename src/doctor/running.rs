@@ -98,7 +98,11 @@ fn troubles(told: &Told<'_>) -> Vec<Finding> {
     }
     if let Some(lost) = told.sum(names::LOG_LINES_LOST).filter(|lines| *lines > 0.0) {
         let why = "what takes its standard error is full, too slow, or gone";
-        found.push(warn(format!("has lost {lost} lines of its log"), why, "journalctl --disk-usage, or df -h of its file"));
+        found.push(warn(
+            format!("has lost {lost} lines of its log"),
+            why,
+            "journalctl --disk-usage, or df -h of its file",
+        ));
     }
     let most = told.sum(names::CONNECTIONS_MAX).unwrap_or_default();
     if let Some(open) = told.sum(names::SHARD_CONNECTIONS).filter(|open| most > 0.0 && *open > 0.9 * most) {

@@ -13,6 +13,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError};
 use rustls::{ConnectionTrafficSecrets, Error, ExtractedSecrets, HandshakeKind, ProtocolVersion, ServerConfig};
 
 use crate::acceptor::Acceptor;
+use crate::alert::Alert;
 use crate::choice::prefers_chacha;
 use crate::direction::content;
 use crate::library::{Library, append};
@@ -172,7 +173,10 @@ impl Handshake {
         match self.give_record() {
             Ok(true) => {}
             Ok(false) => return Step::Wait,
-            Err(failure) => return Step::Failed(failure),
+            Err(failure) => {
+                self.tell(failure);
+                return Step::Failed(failure);
+            }
         }
         loop {
             match self.ask() {
@@ -192,6 +196,16 @@ impl Handshake {
                     return Step::Failed(failure);
                 }
             }
+        }
+    }
+
+    /// Says why a beginning is refused that rustls has not seen: a record, or all of them together, are
+    /// too long. Only in the clear; later rustls alone has the keys.
+    fn tell(&mut self, failure: Failure) {
+        let is_clear = self.connection.protocol_version().is_none();
+        if is_clear && matches!(failure, Failure::Misbehaved | Failure::TooLong) {
+            self.output.extend([content::ALERT, 3, 3, 0, 2]);
+            self.output.extend(Alert::RecordOverflow.message());
         }
     }
 

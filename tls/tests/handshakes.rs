@@ -269,18 +269,18 @@ fn beginnings_that_are_none_are_refused() {
     assert_eq!(failed(b"\x16\x02\x00"), (Failure::NotTls(false), None));
     // TLS that breaks the rules is told by an alert, a record of type 21.
     assert_eq!(failed(b"\x17\x03\x03\x00\x01x"), (Failure::Misbehaved, Some(21)));
-    assert_eq!(failed(b"\x16\x03\x01\xff\xff"), (Failure::Misbehaved, None));
+    assert_eq!(failed(b"\x16\x03\x01\xff\xff"), (Failure::Misbehaved, Some(21)));
     assert_eq!(failed(b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00"), (Failure::Misbehaved, Some(21)));
     let mut broken = hello.clone();
     broken[6..9].copy_from_slice(&[0, 0, 4]);
     assert_eq!(failed(&broken).0, Failure::Misbehaved);
     // A ClientHello in crumbs, and one that is announced as longer than it may be.
     let crumbs: Vec<u8> = hello[5..].iter().flat_map(|&byte| [22, 3, 1, 0, 1, byte]).collect();
-    assert_eq!(failed(&crumbs).0, Failure::TooLong);
+    assert_eq!(failed(&crumbs), (Failure::TooLong, Some(21)));
     let mut endless = vec![22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff];
     endless.resize(5 + (1 << 14), 0);
     endless.extend(vec![22, 3, 1, 0x40, 0]);
-    assert_eq!(failed(&endless).0, Failure::TooLong);
+    assert_eq!(failed(&endless), (Failure::TooLong, Some(21)));
     // Every start of a ClientHello waits.
     for cut in 0..hello.len() {
         assert_eq!(begin(&acceptor, &hello[..cut]), (Step::Wait, Vec::new()), "cut at {cut}");
