@@ -212,6 +212,29 @@ fn a_session_ends_with_its_token() {
 }
 
 #[test]
+fn logging_out_everywhere_voids_what_was_made_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = folder.path().join("keys.json");
+    let made = |iat: Option<u64>| {
+        let mut claims = json!({ "sub": "a", "exp": now_s() + 600 });
+        if let Some(iat) = iat {
+            claims["iat"] = iat.into();
+        }
+        json!(["HS256", claims])
+    };
+    // None of them but the first is shown before, so that none is known by heart.
+    let now = now_s();
+    let (keys, _, tokens) = sign(&json!([made(Some(now - 9)), made(Some(now - 5)), made(Some(now + 60)), made(None)]));
+    write_set(&set, &keys);
+    let gateway = start(&set, &[]);
+    assert_eq!(me(&gateway, &tokens[0]).0, 200);
+    let wish = json!({ "everywhere": true });
+    assert_eq!(ask(gateway.address(), "POST", "/api/v1/logout", &tokens[0], &wish).0, 200);
+    let after: Vec<u16> = tokens.iter().map(|token| me(&gateway, token).0).collect();
+    assert_eq!(after, [401, 401, 200, 200], "made before it, before it, after it, and at no time");
+}
+
+#[test]
 fn a_key_that_is_removed_ends_its_tokens_and_no_others() {
     let folder = tempfile::tempdir().expect("a folder");
     let set = folder.path().join("keys.json");

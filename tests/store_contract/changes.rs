@@ -43,7 +43,7 @@ pub(super) fn every_change_is_told_with_how_things_stand(site: &Site) {
     assert_eq!(told(db, mark), [(2, member(None))]);
 
     let mark = last(db);
-    assert_eq!(db.people().log_out(uid(3)), Ok(Some(1)));
+    assert_eq!(db.people().log_out(uid(3), 0), Ok(Some(1)));
     assert_eq!(db.people().set_password(uid(4), "!", "new", true), Ok(Some(1)));
     assert_eq!(db.people().set_banned(uid(2), true), Ok(true));
     assert_eq!(told(db, mark), [(3, standing(1, false)), (4, standing(1, false)), (2, standing(0, true))]);
@@ -76,7 +76,7 @@ pub(super) fn what_changes_nothing_is_not_told(site: &Site) {
     db.social().block(uid(1), uid(3), false).expect("was none");
     assert_eq!(db.people().set_password(uid(4), "!", "hashed anew", false), Ok(Some(0)), "tokens stay");
     assert_eq!(db.people().set_password(uid(4), "wrong", "x", true), Ok(None));
-    assert_eq!(db.people().log_out(uid(9)), Ok(None));
+    assert_eq!(db.people().log_out(uid(9), 0), Ok(None));
     assert_eq!(db.people().set_banned(uid(9), true), Ok(false));
     assert_eq!(told(db, mark), []);
     assert_eq!(db.forget_changes(1000), Ok(0), "nothing is old");
@@ -88,7 +88,7 @@ pub(super) fn changes_come_page_by_page(site: &Site) {
     let mut following = Following::default();
     assert_eq!(following.take(db.changes(following.after(), 2).expect("read")), []);
     for user in 1..=9 {
-        db.people().log_out(uid(user)).expect("works");
+        db.people().log_out(uid(user), 0).expect("works");
     }
     let (mut users, mut pages) = (Vec::new(), 0);
     loop {
@@ -119,7 +119,7 @@ pub(super) fn changes_of_two_connections_are_all_told(site: &Site) {
         for (mut db, user) in connections.into_iter().zip(1..) {
             writers.push(scope.spawn(move || {
                 (0..EACH).for_each(|_| {
-                    db.people().log_out(uid(user)).expect("works");
+                    db.people().log_out(uid(user), 0).expect("works");
                 });
             }));
         }

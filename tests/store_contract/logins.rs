@@ -63,7 +63,7 @@ pub(super) fn logins_end_with_the_epoch_and_with_the_account(site: &Site) {
     for user in 1..=3 {
         log_in(db, user, 5, 10);
     }
-    assert_eq!(db.people().log_out(uid(1)), Ok(Some(1)));
+    assert_eq!(db.people().log_out(uid(1), 0), Ok(Some(1)));
     assert_eq!(db.people().set_password(uid(2), "!", "new", true), Ok(Some(1)));
     assert_eq!(db.people().erase(uid(3)), Ok(true));
     assert_eq!([1, 2, 3].map(|user| numbers(db, user)), [const { Vec::<u32>::new() }; 3]);

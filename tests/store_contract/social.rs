@@ -116,14 +116,14 @@ pub(super) fn passwords_and_epochs_move_together(site: &Site) {
     assert_eq!(db.people().set_password(user.id, "old", "new", true), Ok(Some(1)));
     assert_eq!(db.people().set_password(user.id, "old", "x", true), Ok(None), "the second of two");
     assert_eq!(db.people().set_password(user.id, "new", "hashed anew", false), Ok(Some(1)), "tokens stay");
-    assert_eq!(db.people().log_out(user.id), Ok(Some(2)));
+    assert_eq!(db.people().log_out(user.id, 0), Ok(Some(2)));
     let stored = db.people().user(user.id).expect("works").expect("made");
     assert_eq!((stored.password.as_str(), stored.token_epoch), ("hashed anew", 2));
     let ReadAnswer::Open(open) = db.read(&[Read::Open { user: user.id }]).expect("read").remove(0) else {
         panic!("an answer to an open");
     };
     assert_eq!(open.token_epoch, 2, "sessions hear of it");
-    assert_eq!(db.people().log_out(uid(9)), Ok(None));
+    assert_eq!(db.people().log_out(uid(9), 0), Ok(None));
     assert_eq!(db.people().set_password(uid(9), "", "x", true), Ok(None));
 }
 

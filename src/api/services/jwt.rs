@@ -135,8 +135,8 @@ impl Jwt {
         let in_force = Arc::clone(&self.in_force.read());
         let (key, claims) = in_force.verified(jwt).ok_or(NotTaken::Bad)?;
         let wish = Wish::of(&in_force.settings, &claims).ok_or(NotTaken::Bad)?;
-        let (user, _) = subjects::find_or_make(services, &wish.subject, wish.portrait, now_ms).await?;
-        if user.banned {
+        let (user, _) = subjects::find_or_make(services, &wish.subject, wish.portrait.clone(), now_ms).await?;
+        if user.banned || wish.is_before(user.token_epoch) {
             return Err(NotTaken::Bad);
         }
         let expires_ms = wish.expires_ms.saturating_add(in_force.settings.leeway_s * 1000);
@@ -209,9 +209,17 @@ struct Wish {
     subject: String,
     portrait: Portrait,
     expires_ms: u64,
+    /// When it was made, in Unix seconds, if it says so.
+    issued_s: Option<f64>,
 }
 
 impl Wish {
+    /// Whether it was made before the user was logged out everywhere, which is when the epoch was
+    /// raised ([`crate::store::People::log_out`]).
+    fn is_before(&self, epoch: u32) -> bool {
+        epoch >= EPOCH_TIMES && self.issued_s.is_some_and(|issued_s| issued_s < f64::from(epoch))
+    }
+
     fn of(settings: &JwtSettings, claims: &Map<String, Value>) -> Option<Self> {
         let text = |claim: &str| claims.get(claim).and_then(Value::as_str).map(str::to_owned);
         let subject = match claims.get(&settings.user_claim)? {
@@ -224,9 +232,13 @@ impl Wish {
         let expires_s = claims.get("exp")?.as_f64()?;
         let expires_ms = (expires_s.clamp(0.0, EXPIRES_S_MAX) * 1000.0) as u64;
         let portrait = Portrait { nickname: text(&settings.name_claim), avatar: text(&settings.avatar_claim) };
-        fits.then_some(Self { subject, portrait, expires_ms })
+        let issued_s = claims.get("iat").and_then(Value::as_f64);
+        fits.then_some(Self { subject, portrait, expires_ms, issued_s })
     }
 }
+
+/// A token epoch from here on is a time (Unix seconds, of 2001 and later), below it a count.
+const EPOCH_TIMES: u32 = 1_000_000_000;
 
 /// `{"alg":"HS256"}` as a token has it.
 const PLAIN_HEAD: &str = "eyJhbGciOiJIUzI1NiJ9";

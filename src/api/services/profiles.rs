@@ -11,6 +11,7 @@ use super::identities::Weak;
 use super::operator::{self, Deed, Done};
 use super::passwords::Turn;
 use super::{Services, StoreFailure, identities, logins};
+use crate::clock;
 use crate::ids::{UserId, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
@@ -141,7 +142,8 @@ async fn delete_all(services: &Services, user: UserId) -> Result<(), NotChanged>
 /// # Errors
 /// The store's trouble.
 pub async fn log_out_everywhere(services: &Services, user: UserId) -> Result<(), StoreFailure> {
-    if let Some(epoch) = services.db.write(move |store| store.people().log_out(user)).await? {
+    let now_s = u32::try_from(clock::wall_ms() / 1000).unwrap_or(u32::MAX);
+    if let Some(epoch) = services.db.write(move |store| store.people().log_out(user, now_s)).await? {
         end_sessions(services, user, epoch).await;
     }
     Ok(())

@@ -77,7 +77,7 @@ fn a_stranger_does_not_lock_the_owner_out() {
     };
     let token = rig.token(user.id);
     assert_eq!([with(user.id, &token), with(other.id, &others)], [200, 429], "her own, not another one's");
-    rig.memory.connect().people().log_out(user.id).expect("memory");
+    rig.memory.connect().people().log_out(user.id, 0).expect("memory");
     assert_eq!(with(user.id, &token), 429, "a void one");
 }
 

@@ -110,7 +110,7 @@ fn a_gateway_hears_what_another_one_of_its_database_has_changed() {
     let began = Instant::now();
     // What was there before the first look is no news, so it goes on until something is heard.
     while rig.homes.notices.lock().is_empty() {
-        other.people().log_out(ann.id).expect("memory");
+        other.people().log_out(ann.id, 0).expect("memory");
         assert!(began.elapsed() < 2 * PATIENCE, "nothing is heard");
         std::thread::park_timeout(Duration::from_millis(50));
     }

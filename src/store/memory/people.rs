@@ -55,10 +55,10 @@ impl People for Connection {
         Ok(Some(epoch))
     }
 
-    fn log_out(&mut self, user: UserId) -> Result<Option<u32>, Error> {
+    fn log_out(&mut self, user: UserId, now_s: u32) -> Result<Option<u32>, Error> {
         let mut state = self.state.lock();
         let Some(kept) = state.users.get_mut(&user) else { return Ok(None) };
-        kept.token_epoch += 1;
+        kept.token_epoch = (kept.token_epoch + 1).max(now_s);
         let epoch = kept.token_epoch;
         state.logins.remove(&user);
         state.note(user, Note::Standing);

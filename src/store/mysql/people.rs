@@ -80,10 +80,10 @@ impl People for Mysql {
         })?)
     }
 
-    fn log_out(&mut self, user: UserId) -> Result<Option<u32>, Error> {
+    fn log_out(&mut self, user: UserId, now_s: u32) -> Result<Option<u32>, Error> {
         Ok(self.transact(|session| {
-            let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?";
-            session.run(sql, vec![int(user.get())])?;
+            let sql = "UPDATE users SET token_epoch = GREATEST(token_epoch + 1, ?) WHERE id = ?";
+            session.run(sql, vec![int(u64::from(now_s)), int(user.get())])?;
             let epoch = find_user(session, user)?.map(|user| user.token_epoch);
             forget_logins(session, user)?;
             note(session, epoch.map(|_| (user, Note::Standing)))?;

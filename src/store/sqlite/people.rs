@@ -61,10 +61,10 @@ impl People for Sqlite {
         })
     }
 
-    fn log_out(&mut self, user: UserId) -> Result<Option<u32>, Error> {
+    fn log_out(&mut self, user: UserId, now_s: u32) -> Result<Option<u32>, Error> {
         self.transact(|conn| {
-            let sql = "UPDATE users SET token_epoch = token_epoch + 1 WHERE id = ?1 RETURNING token_epoch";
-            let epoch = first(conn, sql, &[&int(user.get())], |row| Ok(row.get(0)?))?;
+            let sql = "UPDATE users SET token_epoch = max(token_epoch + 1, ?2) WHERE id = ?1 RETURNING token_epoch";
+            let epoch = first(conn, sql, &[&int(user.get()), &now_s], |row| Ok(row.get(0)?))?;
             if epoch.is_some() {
                 forget_logins(conn, user)?;
                 note(conn, user, Note::Standing)?;

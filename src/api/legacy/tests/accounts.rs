@@ -165,7 +165,7 @@ fn a_card_shows_neither_token_nor_mobile_and_is_always_there() {
         stub(0, "获取用户信息成功", 1),
         "nobody reads the directory without a login"
     );
-    rig.memory.connect().people().log_out(UserId::new(1).expect("an id")).expect("memory").expect("Ann");
+    rig.memory.connect().people().log_out(UserId::new(1).expect("an id"), 0).expect("memory").expect("Ann");
     assert_eq!(find("id=1").json(), stub(0, "获取用户信息成功", 1), "nor with a void token");
     let answer = rig.ask(Ask { method: "POST", target: "/user/find", headers: &[], body: "id=1" });
     assert_eq!(answer.json(), stub(-1, "当前方法暂不支持", 0));
