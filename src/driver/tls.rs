@@ -3,8 +3,8 @@
 //! Owns: what every thread needs for TLS ([`Tls`]), the line of handshakes that wait for their next
 //! step, how bytes pass a session, and the account of records that are cut.
 //! Never: delays the sessions that stand: a turn has [`TURN_HANDSHAKE_STEPS_MAX`] steps for
-//! newcomers, and [`TURN_PART_US`]. Keeps plaintext: what a socket does not take stays with the shard, but for the rest
-//! of one record.
+//! newcomers, and [`TURN_PART_US`]. Keeps plaintext: what a socket does not take stays with the
+//! shard, but for the rest of one record.
 //! Bounds: handshakes are heads (`heads`), by number, address and deadline; cut records are part of
 //! [`crate::config::Config::inbound_budget`].
 

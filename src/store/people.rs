@@ -60,9 +60,9 @@ pub trait People {
     /// As the database says.
     fn set_password(&mut self, user: UserId, old: &str, new: &str, log_out: bool) -> Result<Option<u32>, Error>;
 
-    /// Makes every token void that was issued so far. The new epoch, which is the time `now_s` (Unix
-    /// seconds) or the next number, whichever is larger: tokens of others that say when they were
-    /// made are older than it. `None`: no such user.
+    /// Makes every token void that was issued so far. The new epoch, which is the time `now_s`
+    /// (Unix seconds) or the next number, whichever is larger: tokens of others that say when they
+    /// were made are older than it. `None`: no such user.
     ///
     /// # Errors
     /// As the database says.

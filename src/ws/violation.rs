@@ -64,7 +64,8 @@ pub enum Violation {
     InflatesTooMuch,
     /// A compressed message is more than
     /// [`DEFLATED_RATIO_MAX`](crate::limits::DEFLATED_RATIO_MAX) times as long as what becomes of
-    /// it, or has more last blocks than [`DEFLATED_STREAMS_MAX`](crate::limits::DEFLATED_STREAMS_MAX).
+    /// it, or has more last blocks than
+    /// [`DEFLATED_STREAMS_MAX`](crate::limits::DEFLATED_STREAMS_MAX).
     #[error("a compressed message is mostly empty")]
     InflatesToNothing,
 }

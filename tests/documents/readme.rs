@@ -78,7 +78,7 @@ impl Reader {
         let url = words[2].strip_prefix("localhost:8081").expect("the gateway that was started");
         let headers: String = all("-H").map(|header| format!("{header}\r\n")).collect();
         let sent = all("-d").next();
-        let method = all("-X").next().unwrap_or(if sent.is_some() { "POST" } else { "GET" });
+        let method = all("-X").next().unwrap_or_else(|| if sent.is_some() { "POST" } else { "GET" });
         let sent = sent.unwrap_or_default();
         let request = format!(
             "{method} {url} HTTP/1.1\r\nHost: localhost:8081\r\nConnection: close\r\n{headers}\

@@ -75,7 +75,8 @@ impl Library {
         let rest = buffer.get(at..fresh.end).unwrap_or_default();
         // rustls keeps nothing of a handshake message that is spread over records until it is whole.
         // After a handshake none is longer than a record, or has to be spread at all.
-        let end = end.or((rest.len() > RECORD_WIRE_BYTES_MAX).then_some(End::Refused(Alert::UnexpectedMessage)));
+        let is_too_long = rest.len() > RECORD_WIRE_BYTES_MAX;
+        let end = end.or(if is_too_long { Some(End::Refused(Alert::UnexpectedMessage)) } else { None });
         if end.is_some() {
             self.ended = true;
         } else {

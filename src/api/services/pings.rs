@@ -94,7 +94,8 @@ impl Db {
                 db.answered(read, limits::STORE_PING_MS_MAX)
             );
             let lost = Err(StoreFailure::Busy);
-            let _ = tell.send(Some(written.unwrap_or(lost).and(read.unwrap_or(lost))));
+            let read = read.unwrap_or(lost);
+            let _ = tell.send(Some(written.unwrap_or(lost).and(read)));
         });
         let ping = Ping { began_ms: self.clock.now().mono_ms, outcome };
         *last = Some(ping.clone());

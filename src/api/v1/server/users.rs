@@ -215,8 +215,8 @@ async fn act(app: &App, deed: Deed, id: &str) -> Result<Response, Refusal> {
 #[derive(Deserialize, ToSchema)]
 pub(in crate::api::v1) struct DisconnectWish {
     /// Also make every token void that was made so far: the user has to log in again
-    /// (4501). Of another system's (`jwt_keys`) those are void that say by `iat` that they were made
-    /// before.
+    /// (4501). Of another system's (`jwt_keys`) those are void that say by `iat` that they were
+    /// made before.
     /// Otherwise the clients come back at once (4000).
     #[serde(default)]
     log_out: bool,
