@@ -77,6 +77,8 @@ impl Library {
         // After a handshake none is longer than a record, or has to be spread at all.
         let is_too_long = rest.len() > RECORD_WIRE_BYTES_MAX;
         let end = end.or(if is_too_long { Some(End::Refused(Alert::UnexpectedMessage)) } else { None });
+        // It remembers places in bytes that are not kept: it is not asked again.
+        self.finished |= is_too_long;
         if end.is_some() {
             self.ended = true;
         } else {

@@ -318,6 +318,10 @@ fn a_message_spread_over_records_is_not_kept_beyond_one_record() {
             message.chunks(10_000).map(|piece| open(&mut session, &attacker.seal(HANDSHAKE, piece)).1).collect();
         assert!(ends[2..].iter().all(Option::is_some), "{ends:?}");
         assert!(session.kept_bytes() < 2 * RECORD_WIRE_BYTES_MAX, "{} bytes", session.kept_bytes());
+        session.close();
+        let mut out = outgoing();
+        assert_eq!(session.seal(b"data", &mut out).refused(), Some(imgate_tls::SealError::Finished));
+        assert!(session.seal(&[], &mut out).bytes().is_empty());
     }
 }
 
