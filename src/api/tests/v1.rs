@@ -160,8 +160,11 @@ fn logging_out_removes_the_cookie_and_everywhere_voids_the_tokens() {
     );
     assert_eq!(call(&rig, &token, "GET", "/api/v1/me", "").0, 200, "a token of no login goes with all of them only");
     assert!(rig.homes.notices.lock().is_empty());
+    let before_s = clock::wall_ms() / 1000;
     assert_eq!(logout(r#"{"everywhere":true}"#).status, 200);
-    let told = (shard_of(ann.id, 4), Notice::LoggedOut { user: ann.id, epoch: 1 });
+    let epoch = rig.memory.connect().people().user(ann.id).expect("memory").expect("Ann").token_epoch;
+    assert!((before_s..=clock::wall_ms() / 1000).contains(&epoch.into()), "the epoch is the time: {epoch}");
+    let told = (shard_of(ann.id, 4), Notice::LoggedOut { user: ann.id, epoch });
     assert_eq!(*rig.homes.notices.lock(), [told], "so that her sessions end");
     assert_eq!(code(call(&rig, &token, "GET", "/api/v1/me", "")), refused(401, "not_logged_in"));
 }
