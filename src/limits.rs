@@ -565,6 +565,9 @@ pub const HTTP_HEAD_RESERVE: usize = 512;
 /// Bytes of memory of a connection with a request under way: two buffers of 8 KiB, its head and the
 /// state of its handler.
 pub const HTTP_CONN_BYTES: usize = 24 * 1024;
+/// What TLS adds to it: [`HTTP_TLS_READ_BYTES`] with room for a record in front of them; what is
+/// sealed of an ordinary answer is small beside them.
+pub const HTTP_TLS_CONN_BYTES: usize = HTTP_TLS_READ_BYTES + 17 * 1024;
 /// Bytes of memory of an idle connection: a socket and a task, without any buffer.
 pub const HTTP_IDLE_CONN_BYTES: usize = 1024;
 /// What HTTP may hold of memory unless the configuration says otherwise: 2,500 requests under way,
@@ -703,12 +706,17 @@ pub const TURN_LIGHT_FRAMES_MAX: u32 = 2816;
 pub const TURN_HEAVY_BYTES_MAX: usize = 128 * 1024;
 /// Frames taken from them in one turn.
 pub const TURN_HEAVY_FRAMES_MAX: u32 = 1024;
+/// While a password is hashed: polls of connections of plain HTTP, of 30 microseconds each, until
+/// their thread lets shards run.
+pub const STEP_ASIDE_POLLS: u32 = 64;
 /// Messages between threads of one kind taken in one turn.
 pub const TURN_MAIL_MAX: u32 = 4096;
 /// Connections of one kind ended in one turn because their time is over.
 pub const TURN_EXPIRES_MAX: usize = 256;
 /// Of `memory_max`, percent: what the process may take before newcomers are refused.
 pub const MEMORY_NEWCOMERS_PERCENT: u64 = 90;
+/// ... and below this one again let in.
+pub const MEMORY_NEWCOMERS_AGAIN_PERCENT: u64 = 85;
 /// The same for what is kept only to be quick.
 pub const MEMORY_CACHES_PERCENT: u64 = 95;
 /// Of what the control group or the machine has, percent: what the process may take when nothing is

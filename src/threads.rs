@@ -5,6 +5,10 @@
 //! then: a login or a page of history comes later, not never. Never: raises a priority, which needs
 //! rights that a gateway has no other use for.
 
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use crate::limits::STEP_ASIDE_POLLS;
+
 /// What a thread is for; those that come later in this list give way to those before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Priority {
@@ -49,6 +53,46 @@ pub fn step_aside() {
     std::thread::yield_now();
 }
 
+/// How threads of one level, of which some compute for long and do not step aside, share a core
+/// with shards and with each other.
+#[derive(Default)]
+pub struct Courtesy {
+    absorbed: AtomicUsize,
+    polls: AtomicU32,
+}
+
+/// A thread that does not step aside for milliseconds.
+pub struct Absorbed<'a>(&'a Courtesy);
+
+impl Courtesy {
+    /// The calling thread does not step aside, as long as the answer lives.
+    pub fn absorb(&self) -> Absorbed<'_> {
+        self.absorbed.fetch_add(1, Ordering::Relaxed);
+        Absorbed(self)
+    }
+
+    /// How many such threads there are.
+    #[must_use]
+    pub fn absorbed(&self) -> usize {
+        self.absorbed.load(Ordering::Relaxed)
+    }
+
+    /// As [`step_aside`]; while a thread is absorbed, for one of [`STEP_ASIDE_POLLS`] calls: it is
+    /// that thread that has the core then, for a whole tick each time.
+    pub fn step_aside(&self) {
+        let is_due = || self.polls.fetch_add(1, Ordering::Relaxed).is_multiple_of(STEP_ASIDE_POLLS);
+        if self.absorbed() == 0 || is_due() {
+            step_aside();
+        }
+    }
+}
+
+impl Drop for Absorbed<'_> {
+    fn drop(&mut self) {
+        self.0.absorbed.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +101,19 @@ mod tests {
     fn whoever_can_wait_longer_gives_way() {
         let all = [Priority::Reads, Priority::Http, Priority::Passwords, Priority::Upkeep, Priority::Pictures];
         assert!(all.is_sorted_by_key(|priority| priority.nice()) && all[0].nice() > 0);
+    }
+
+    #[test]
+    fn while_a_thread_is_absorbed_few_polls_step_aside() {
+        let courtesy = Courtesy::default();
+        courtesy.step_aside();
+        assert_eq!(courtesy.polls.load(Ordering::Relaxed), 0, "without one each does");
+        let absorbed = [courtesy.absorb(), courtesy.absorb()];
+        assert_eq!(courtesy.absorbed(), 2);
+        (0..3 * STEP_ASIDE_POLLS).for_each(|_| courtesy.step_aside());
+        assert_eq!(courtesy.polls.load(Ordering::Relaxed), 3 * STEP_ASIDE_POLLS);
+        drop(absorbed);
+        assert_eq!(courtesy.absorbed(), 0);
     }
 
     #[test]

@@ -49,7 +49,7 @@ use crate::log::trail::Trails;
 use crate::mesh::Gate;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::Refused;
-use crate::threads;
+use crate::threads::Courtesy;
 
 /// How long a connection may keep the control plane waiting. The defaults are the limits; tests are
 /// less patient.
@@ -112,6 +112,8 @@ pub(super) struct ConnectionContext {
     pub(super) slots: Arc<ConnectionSlots>,
     /// Where descriptors come from when there are none left.
     pub(super) spare: Arc<ConnectionSlots>,
+    /// Asked before each poll of a connection.
+    pub(super) courtesy: Arc<Courtesy>,
     /// Closed when the last connection has gone: each has a copy.
     pub(super) alive: mpsc::Sender<()>,
 }
@@ -120,7 +122,19 @@ pub(super) struct ConnectionContext {
 /// gateway or goes back to the gate.
 pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot: Slot, context: ConnectionContext) {
     let ConnectionContext {
-        router, gate, judge, counts, hsts, foreign, deadlines, trails, numbers, stop, alive, ..
+        router,
+        gate,
+        judge,
+        counts,
+        hsts,
+        foreign,
+        deadlines,
+        trails,
+        numbers,
+        stop,
+        alive,
+        courtesy,
+        ..
     } = context;
     rewind::take_ahead(stream.socket(), limits::HTTP_UNSENT_BYTES);
     let mut evicted = slot.evicted();
@@ -138,7 +152,8 @@ pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot
         number: numbers.fetch_add(1, Ordering::Relaxed),
         clock: Clock::start(),
         peer,
-        exchange: Exchange::new(slot),
+        exchange: Exchange::new(slot, stream.is_tls()),
+        courtesy,
     });
     let mut patience = deadlines.head;
     loop {
@@ -206,6 +221,8 @@ struct Requests {
     /// The other end.
     peer: Peer,
     exchange: Arc<Exchange>,
+    /// Whether to let shards run between two polls.
+    courtesy: Arc<Courtesy>,
 }
 
 impl Requests {
@@ -246,7 +263,7 @@ impl Requests {
         let mut stopping = pin!(async move { drop(stop.wait_for(|stop| *stop).await) });
         let (mut stops, mut told) = (false, false);
         let outcome = poll_fn(|cx| {
-            threads::step_aside();
+            self.courtesy.step_aside();
             if evicted.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Outcome::Evicted);
             }

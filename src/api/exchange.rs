@@ -62,7 +62,9 @@ pub(super) struct Exchange {
     last: AtomicBool,
     /// Whether the last write was refused by the socket: bytes wait in hyper's buffer.
     stalled: AtomicBool,
-    /// Bytes that the exchange holds beside the connection's own.
+    /// Bytes of the connection's own while a request is under way.
+    own: usize,
+    /// Bytes that the exchange holds beside these.
     held: AtomicUsize,
     /// What of the request's body was not read when its answer was made.
     rest: Mutex<Option<Rest>>,
@@ -71,8 +73,10 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(slot: Slot) -> Arc<Self> {
+    pub(super) fn new(slot: Slot, is_tls: bool) -> Arc<Self> {
+        let own = limits::HTTP_CONN_BYTES + if is_tls { limits::HTTP_TLS_CONN_BYTES } else { 0 };
         Arc::new(Self {
+            own,
             slot: Arc::new(slot),
             phase: AtomicU8::new(Phase::Head as u8),
             body: AtomicU8::new(BodyState::Ended as u8),
@@ -109,7 +113,7 @@ impl Exchange {
     /// A head is awaited whose first byte has come.
     pub(super) fn await_head(&self) {
         self.phase.store(Phase::Head as u8, Ordering::Relaxed);
-        self.slot.hold(Hold::Waiting, limits::HTTP_CONN_BYTES);
+        self.slot.hold(Hold::Waiting, self.own);
     }
 
     /// A head is complete.
@@ -132,7 +136,7 @@ impl Exchange {
     pub(super) fn answer(&self, bytes: usize) {
         self.phase.store(Phase::Answering as u8, Ordering::Relaxed);
         self.held.store(bytes, Ordering::Relaxed);
-        self.slot.weighs(limits::HTTP_CONN_BYTES + bytes);
+        self.slot.weighs(self.own + bytes);
     }
 
     pub(super) fn keep_work(&self, work: Work) {
@@ -189,7 +193,7 @@ impl Exchange {
 
     fn collected(&self, bytes: usize) {
         let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.slot.weighs(limits::HTTP_CONN_BYTES + held);
+        self.slot.weighs(self.own + held);
     }
 
     pub(super) fn is_too_slow(&self) -> bool {

@@ -244,6 +244,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         stop: stopped.clone(),
         spare: Arc::clone(&slots),
         slots,
+        courtesy: services.passwords.courtesy(),
         alive,
     };
     let back_slots = ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http);

@@ -90,14 +90,27 @@ impl Stream {
         }
     }
 
-    /// Waits until there is something to read. `false`: the peer has finished.
-    pub(super) async fn has_more(&self) -> bool {
-        if let Some(secure) = self.tls.as_ref().filter(|secure| secure.ended || !secure.opened.is_empty()) {
-            return !secure.opened.is_empty();
-        }
+    /// Plaintext that was opened and not taken.
+    #[cfg(test)]
+    pub(super) fn opened(&self) -> &[u8] {
+        self.tls.as_ref().map_or(&[], |secure| &secure.opened)
+    }
+
+    /// Waits until there is something to read. `false`: the peer has finished. Over TLS a record
+    /// that says nothing, such as a key update, is not something; the beginning of one is.
+    pub(super) async fn has_more(&mut self) -> bool {
         let mut byte = [0];
-        // Not `readable`, which may say so of a socket that has nothing.
-        matches!(self.socket.peek(&mut byte).await, Ok(1..))
+        let Some(secure) = &mut self.tls else {
+            // Not `readable`, which may say so of a socket that has nothing.
+            return matches!(self.socket.peek(&mut byte).await, Ok(1..));
+        };
+        while !secure.ended && secure.opened.is_empty() && !secure.session.is_amid_record() {
+            if !matches!(self.socket.peek(&mut byte).await, Ok(1..)) || secure.read(&self.socket).is_err() {
+                return false;
+            }
+            secure.input = Vec::new();
+        }
+        !secure.opened.is_empty() || !secure.ended
     }
 
     /// Sends a few bytes if the socket takes them at once; nobody waits for them.

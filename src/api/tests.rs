@@ -23,5 +23,6 @@ mod logins;
 mod operators;
 #[cfg(feature = "legacy")]
 mod slots;
+mod stream;
 mod v1;
 mod v1_description;

@@ -87,6 +87,9 @@ pub struct Finished {
     pub resumed: bool,
 }
 
+/// Why a record is not given to rustls, and what its sender is told.
+type Refusal = (Failure, Option<Alert>);
+
 /// What one call of rustls led to.
 enum Turn {
     Again,
@@ -173,8 +176,8 @@ impl Handshake {
         match self.give_record() {
             Ok(true) => {}
             Ok(false) => return Step::Wait,
-            Err(failure) => {
-                self.tell(failure);
+            Err((failure, alert)) => {
+                self.tell(alert);
                 return Step::Failed(failure);
             }
         }
@@ -199,50 +202,51 @@ impl Handshake {
         }
     }
 
-    /// Says why a beginning is refused that rustls has not seen: a record, or all of them together, are
-    /// too long. Only in the clear; later rustls alone has the keys.
-    fn tell(&mut self, failure: Failure) {
-        let is_clear = self.connection.protocol_version().is_none();
-        if is_clear && matches!(failure, Failure::Misbehaved | Failure::TooLong) {
+    /// Says why a beginning is refused that rustls has not seen. Only in the clear; later rustls alone
+    /// has the keys.
+    fn tell(&mut self, alert: Option<Alert>) {
+        if let Some(alert) = alert.filter(|_| self.connection.protocol_version().is_none()) {
             self.output.extend([content::ALERT, 3, 3, 0, 2]);
-            self.output.extend(Alert::RecordOverflow.message());
+            self.output.extend(alert.message());
         }
     }
 
     /// Gives rustls one record more, if it is whole.
-    fn give_record(&mut self) -> Result<bool, Failure> {
+    fn give_record(&mut self) -> Result<bool, Refusal> {
         let Some(length) = self.next_record()? else { return Ok(false) };
         self.records += 1;
         self.bytes += length;
         if self.records > HANDSHAKE_RECORDS_MAX || self.bytes > HANDSHAKE_BYTES_MAX {
-            return Err(Failure::TooLong);
+            return Err((Failure::TooLong, Some(Alert::RecordOverflow)));
         }
         self.given += length;
         if self.records == 1 && prefers_chacha(&self.input[..self.given]) {
             let again = UnbufferedServerConnection::new(self.preferred.clone());
-            self.connection = again.map_err(|_| Failure::Internal)?;
+            self.connection = again.map_err(|_| (Failure::Internal, None))?;
         }
         Ok(true)
     }
 
     /// The length of the next record, if it is whole.
-    fn next_record(&self) -> Result<Option<usize>, Failure> {
+    fn next_record(&self) -> Result<Option<usize>, Refusal> {
         let bytes = self.input.get(self.given..).unwrap_or_default();
         let Some(&kind) = bytes.first() else { return Ok(None) };
         // What may come during a handshake; the second byte of any version is 3.
         let known = (content::CHANGE_CIPHER_SPEC..=content::DATA).contains(&kind);
         if !known || bytes.get(1).is_some_and(|&major| major != 3) {
-            let strange = self.records == 0;
-            return Err(if strange { Failure::NotTls(looks_like_http(bytes)) } else { Failure::Misbehaved });
+            return Err(match self.records {
+                0 => (Failure::NotTls(looks_like_http(bytes)), None),
+                _ => (Failure::Misbehaved, Some(Alert::UnexpectedMessage)),
+            });
         }
         let &[_, _, _, high, low, ..] = bytes else { return Ok(None) };
         let length = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
         if length > RECORD_WIRE_BYTES_MAX {
-            return Err(Failure::Misbehaved);
+            return Err((Failure::Misbehaved, Some(Alert::RecordOverflow)));
         }
         if self.given + length > HANDSHAKE_INPUT_BYTES_MAX {
             // It can never become whole beside what rustls still holds.
-            return Err(Failure::TooLong);
+            return Err((Failure::TooLong, Some(Alert::RecordOverflow)));
         }
         Ok((bytes.len() >= length).then_some(length))
     }

@@ -6,6 +6,7 @@
 //! discarded yet, because it remembers places in them.
 //! Bounds: one send, and one partial record.
 
+use std::mem;
 use std::ops::Range;
 
 use rustls::Error;
@@ -14,7 +15,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, Insufficien
 
 use crate::alert::Alert;
 use crate::incoming::{End, Opened};
-use crate::limits::{RECORD_OVERHEAD_BYTES_MAX, RECORD_PLAIN_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
+use crate::limits::{RECORD_HEADER_BYTES, RECORD_OVERHEAD_BYTES_MAX, RECORD_PLAIN_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
 use crate::outgoing::{Outgoing, SealError};
 
 /// A connection that rustls goes on with.
@@ -22,8 +23,48 @@ pub(crate) struct Library {
     connection: UnbufferedServerConnection,
     unsent: Vec<u8>,
     partial: Vec<u8>,
+    arriving: Arriving,
     finished: bool,
     ended: bool,
+}
+
+/// Counts records as their bytes arrive, because one call of rustls may open many, and moves what it
+/// has opened.
+#[derive(Default)]
+struct Arriving {
+    header: [u8; RECORD_HEADER_BYTES],
+    /// How many bytes of the header have come.
+    have: usize,
+    /// How many bytes of the record behind it have not.
+    missing: usize,
+    /// How many records were whole since the last question.
+    whole: usize,
+}
+
+impl Arriving {
+    /// These bytes have come.
+    fn pass(&mut self, mut bytes: &[u8]) {
+        loop {
+            if self.have < RECORD_HEADER_BYTES {
+                let (now, rest) = bytes.split_at(bytes.len().min(RECORD_HEADER_BYTES - self.have));
+                self.header[self.have..self.have + now.len()].copy_from_slice(now);
+                self.have += now.len();
+                bytes = rest;
+                if self.have < RECORD_HEADER_BYTES {
+                    return;
+                }
+                self.missing = usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
+            }
+            let now = self.missing.min(bytes.len());
+            bytes = &bytes[now..];
+            self.missing -= now;
+            if self.missing > 0 {
+                return;
+            }
+            self.have = 0;
+            self.whole += 1;
+        }
+    }
 }
 
 /// Whether there is more to ask rustls for.
@@ -33,12 +74,18 @@ enum Next {
 }
 
 impl Library {
-    pub(crate) const fn new(connection: UnbufferedServerConnection, partial: Vec<u8>, unsent: Vec<u8>) -> Self {
-        Self { connection, unsent, partial, finished: false, ended: false }
+    pub(crate) fn new(connection: UnbufferedServerConnection, partial: Vec<u8>, unsent: Vec<u8>) -> Self {
+        let mut arriving = Arriving::default();
+        arriving.pass(&partial);
+        Self { connection, unsent, partial, arriving, finished: false, ended: false }
     }
 
     pub(crate) const fn kept_bytes(&self) -> usize {
         self.unsent.capacity() + self.partial.capacity()
+    }
+
+    pub(crate) const fn is_amid_record(&self) -> bool {
+        !self.partial.is_empty()
     }
 
     pub(crate) const fn has_ended(&self) -> bool {
@@ -57,11 +104,12 @@ impl Library {
         if self.ended {
             return Opened { plain: from..from, records: 0, end: Some(End::Closed) };
         }
-        let (mut plain, mut records) = (Vec::new(), 0);
+        self.arriving.pass(&buffer[fresh.clone()]);
+        let records = mem::take(&mut self.arriving.whole);
+        let mut plain = Vec::new();
         let mut at = from;
         let end = loop {
             let (discarded, next) = self.ask(&mut buffer[at..fresh.end], &mut plain);
-            records += usize::from(discarded > 0);
             at += discarded;
             if let Next::Stop(end) = next {
                 break end;
@@ -199,5 +247,30 @@ fn end_of(error: &Error) -> End {
         Error::PeerSentOversizedRecord => End::Refused(Alert::RecordOverflow),
         Error::InvalidMessage(_) => End::Refused(Alert::DecodeError),
         _ => End::Refused(Alert::UnexpectedMessage),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_counted_wherever_their_bytes_are_cut() {
+        let wire: Vec<u8> = [0usize, 3, 300, 0, 1]
+            .iter()
+            .flat_map(|&length| {
+                let [high, low] = u16::try_from(length).expect("short").to_be_bytes();
+                [vec![23, 3, 3, high, low], vec![7; length]].concat()
+            })
+            .collect();
+        for piece in 1..=wire.len() {
+            let mut arriving = Arriving::default();
+            let counts = wire.chunks(piece).map(|bytes| {
+                arriving.pass(bytes);
+                mem::take(&mut arriving.whole)
+            });
+            assert_eq!(counts.sum::<usize>(), 5, "pieces of {piece}");
+            assert_eq!(arriving.have, 0);
+        }
     }
 }

@@ -161,6 +161,11 @@ impl Records {
         })
     }
 
+    /// Whether a part of a record is kept.
+    pub(crate) fn is_amid_record(&self) -> bool {
+        self.rest().is_some_and(|rest| !rest.partial.is_empty())
+    }
+
     /// Whether nothing is read any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.duties().ended

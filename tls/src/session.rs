@@ -78,6 +78,15 @@ impl Session {
         }
     }
 
+    /// Whether a part of a record has come, and not the rest yet.
+    #[must_use]
+    pub fn is_amid_record(&self) -> bool {
+        match &self.0 {
+            Kind::Own(records) => records.is_amid_record(),
+            Kind::Library(library) => library.is_amid_record(),
+        }
+    }
+
     /// A close_notify is due: no plaintext is sealed any more.
     pub fn close(&mut self) {
         match &mut self.0 {

@@ -281,6 +281,10 @@ fn beginnings_that_are_none_are_refused() {
     endless.resize(5 + (1 << 14), 0);
     endless.extend(vec![22, 3, 1, 0x40, 0]);
     assert_eq!(failed(&endless), (Failure::TooLong, Some(21)));
+    // What is behind the first piece: a type that there is not, and a length that may not be.
+    let told = |rest: &[u8]| begin(&acceptor, &[&[22, 3, 1, 0, 1, hello[5]][..], rest].concat()).1;
+    assert_eq!(told(b"\x99\x03\x03"), [21, 3, 3, 0, 2, 2, 10], "unexpected_message");
+    assert_eq!(told(b"\x16\x03\x01\xff\xff"), [21, 3, 3, 0, 2, 2, 22], "record_overflow");
     // Every start of a ClientHello waits.
     for cut in 0..hello.len() {
         assert_eq!(begin(&acceptor, &hello[..cut]), (Step::Wait, Vec::new()), "cut at {cut}");

@@ -10,7 +10,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ use crate::fair::{BoundedTurns, Network};
 use crate::ids::UserId;
 use crate::limits;
 use crate::store::OLD_PASSWORD;
-use crate::threads::Priority;
+use crate::threads::{Courtesy, Priority};
 
 /// The hasher; clones share its line. Its threads end with the last of them.
 #[derive(Clone)]
@@ -133,8 +132,8 @@ struct Line {
     waiting: Mutex<Waiting>,
     /// Notified when something waits, and at the end.
     arrived: Condvar,
-    /// How many are being hashed.
-    working: AtomicUsize,
+    /// Knows how many are being hashed.
+    courtesy: Arc<Courtesy>,
     /// A hash that no password fits, so that an unknown user costs the same time as a wrong
     /// password.
     nobody: Box<str>,
@@ -165,7 +164,7 @@ impl Passwords {
         let mut memory = Memory::default();
         let nobody = memory.hashed("").ok_or(StoreFailure::Broken)?.into();
         let line =
-            Line { waiting: Mutex::new(Waiting::new()), arrived: Condvar::new(), working: AtomicUsize::new(0), nobody };
+            Line { waiting: Mutex::new(Waiting::new()), arrived: Condvar::new(), courtesy: Arc::default(), nobody };
         let hashing = HashingLine(Arc::new(line));
         for number in 0..threads.max(1) {
             let (line, memory) = (Arc::clone(&hashing.0), std::mem::take(&mut memory));
@@ -203,7 +202,13 @@ impl Passwords {
     /// Passwords that wait, with those that are being hashed.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.hashing.0.waiting.lock().sides.len() + self.hashing.0.working.load(Ordering::Relaxed)
+        self.hashing.0.waiting.lock().sides.len() + self.hashing.0.courtesy.absorbed()
+    }
+
+    /// What threads of plain HTTP ask whether to step aside.
+    #[must_use]
+    pub fn courtesy(&self) -> Arc<Courtesy> {
+        Arc::clone(&self.hashing.0.courtesy)
     }
 
     /// Whether `stored` is of an old system, and to be replaced as soon as the password is known.
@@ -254,9 +259,8 @@ impl Line {
             if job.is_forsaken() {
                 continue;
             }
-            self.working.fetch_add(1, Ordering::Relaxed);
+            let _absorbed = self.courtesy.absorb();
             job.run(&mut memory, &self.nobody);
-            self.working.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -328,7 +332,7 @@ mod tests {
         Line {
             waiting: Mutex::new(Waiting::new()),
             arrived: Condvar::new(),
-            working: AtomicUsize::new(0),
+            courtesy: Arc::default(),
             nobody: "".into(),
         }
     }
