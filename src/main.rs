@@ -16,6 +16,8 @@ mod files;
 mod help;
 #[path = "main/keys.rs"]
 mod keys;
+#[path = "main/online.rs"]
+mod online;
 #[path = "main/reload.rs"]
 mod reload;
 #[path = "main/settings.rs"]
@@ -89,6 +91,8 @@ enum Verb {
     Reload(reload::ReloadArgs),
     /// Shows live what the running gateway does, and which users take the most.
     Top(top::TopArgs),
+    /// Prints the users online on the running gateway, a number a line.
+    Online,
     /// Asks the running gateway whether it is ready, as /readyz does: for containers, which have no
     /// other client. Exit code 1: it is not, or there is none.
     Ready,
@@ -337,6 +341,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Backup(args)) => backup(&config, &args.file)?,
         Some(Verb::Import(args)) => import(&config, &args.from)?,
         Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
+        Some(Verb::Online) => online::run(&config)?,
         Some(Verb::Top(args)) => top::run(&config, &args)?,
         Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,
         Some(Verb::Reload(args)) => reload::run(&config, &args)?,

@@ -7,6 +7,7 @@
 //! that leads here (DNS rebinding): such a name gets no answer.
 
 mod keys;
+mod online;
 mod operate;
 mod page;
 mod top;
@@ -62,6 +63,7 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
         .route("/admin/drain", post(operate::drain))
         .route("/admin/reload", post(operate::reload))
         .route("/admin/top", get(top::top))
+        .route("/admin/online", get(online::online))
         .route("/admin/keys", get(keys::list).post(keys::make))
         .route("/admin/keys/{id}", delete(keys::end))
         .route("/admin/keys/{id}/rotate", post(keys::rotate))
@@ -127,7 +129,7 @@ async fn readyz(State(insight): State<Insight>) -> Response {
     if reasons.is_empty() {
         let mut lines = "ready\n".to_owned();
         if store == Ok(Promptness::Slow) {
-            lines.push_str("slow: the database takes more than a second to commit\n");
+            lines.push_str("slow: the database takes more than a second to answer\n");
         }
         if let Some(how) = insight.operator.degraded.as_ref().and_then(|degraded| degraded()) {
             lines.extend([how, "\n"]);

@@ -126,7 +126,8 @@ impl Teller {
                 | Answer::OwnerStays
                 | Answer::Recalled { .. }
                 | Answer::Posted { .. }
-                | Answer::Online { .. } => return,
+                | Answer::Online { .. }
+                | Answer::Roster { .. } => return,
             }
             tokio::time::sleep(Duration::from_millis(limits::FOLLOW_RETRY_MS)).await;
             // How things stand may be something else by now.

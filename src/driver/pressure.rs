@@ -6,15 +6,17 @@
 //! Never: measures. The account of outboxes and of what clients have begun to send has bounds of
 //! its own; this is the last one, for everything together.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::limits::{MEMORY_CACHES_PERCENT, MEMORY_NEWCOMERS_PERCENT};
+use crate::limits::{MEMORY_CACHES_PERCENT, MEMORY_NEWCOMERS_AGAIN_PERCENT, MEMORY_NEWCOMERS_PERCENT};
 
 /// What the process takes, and what it may take.
 #[derive(Debug)]
 pub struct Pressure {
     max: u64,
     resident: AtomicU64,
+    /// Since newcomers were refused, it has not fallen below what lets them in again.
+    is_near: AtomicBool,
 }
 
 /// What is to be let go.
@@ -34,7 +36,7 @@ impl Pressure {
     /// A process that may take `max` bytes.
     #[must_use]
     pub const fn new(max: u64) -> Self {
-        Self { max, resident: AtomicU64::new(0) }
+        Self { max, resident: AtomicU64::new(0), is_near: AtomicBool::new(false) }
     }
 
     /// Bytes that the process may take.
@@ -43,8 +45,15 @@ impl Pressure {
         self.max
     }
 
-    /// The process takes so many bytes.
+    /// The process takes so many bytes. Newcomers are refused from [`MEMORY_NEWCOMERS_PERCENT`] on
+    /// and let in below [`MEMORY_NEWCOMERS_AGAIN_PERCENT`], so that a process that stays near the
+    /// first does not change its mind with each look.
     pub fn tell(&self, resident: u64) {
+        let bound = match self.is_near.load(Ordering::Relaxed) {
+            true => MEMORY_NEWCOMERS_AGAIN_PERCENT,
+            false => MEMORY_NEWCOMERS_PERCENT,
+        };
+        self.is_near.store(resident >= self.max / 100 * bound, Ordering::Relaxed);
         self.resident.store(resident, Ordering::Relaxed);
     }
 
@@ -63,11 +72,10 @@ impl Pressure {
     /// What is to be let go now.
     pub(super) fn shedding(&self) -> Shedding {
         let resident = self.resident.load(Ordering::Relaxed);
-        let reaches = |percent: u64| resident >= self.max / 100 * percent;
         match resident.checked_sub(self.max) {
             Some(excess) => Shedding::Readers(excess),
-            None if reaches(MEMORY_CACHES_PERCENT) => Shedding::Caches,
-            None if reaches(MEMORY_NEWCOMERS_PERCENT) => Shedding::Newcomers,
+            None if resident >= self.max / 100 * MEMORY_CACHES_PERCENT => Shedding::Caches,
+            None if self.is_near.load(Ordering::Relaxed) => Shedding::Newcomers,
             None => Shedding::Nothing,
         }
     }
@@ -89,6 +97,11 @@ mod tests {
         assert!(pressure.refuses_newcomers());
         assert_eq!([at(950), at(999)], [Shedding::Caches; 2]);
         assert_eq!([at(1000), at(1300)], [Shedding::Readers(0), Shedding::Readers(300)]);
+        // The way back is longer than the way there.
+        assert_eq!(
+            [at(899), at(850), at(849), at(899)],
+            [Shedding::Newcomers, Shedding::Newcomers, Shedding::Nothing, Shedding::Nothing]
+        );
         assert_eq!(at(10), Shedding::Nothing);
         assert!(!pressure.refuses_newcomers());
     }

@@ -13,7 +13,7 @@ use std::{fs, io, thread};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::driver::Pressure;
-use crate::limits::{MEMORY_DEFAULT_PERCENT, MEMORY_LOOK_MS, MEMORY_MAX_MIN};
+use crate::limits::{MEMORY_CACHES_PERCENT, MEMORY_DEFAULT_PERCENT, MEMORY_LOOK_MS, MEMORY_MAX_MIN};
 use crate::metrics::process;
 
 /// The watch, until it is dropped.
@@ -40,8 +40,10 @@ fn look(pressure: &Pressure, mut besides: impl FnMut(), stopped: &Receiver<()>) 
         besides();
         let Some(resident) = process::resident_bytes() else { continue };
         pressure.tell(resident);
-        let (is_short, is_full) = (pressure.refuses_newcomers(), resident >= pressure.max());
         let max = pressure.max();
+        let is_short = pressure.refuses_newcomers();
+        // Said once, until there was room for caches again.
+        let is_full = resident >= max || full && resident >= max / 100 * MEMORY_CACHES_PERCENT;
         match (short, is_short) {
             (false, true) => tracing::error!(resident, max, "memory_max is near: newcomers are refused"),
             (true, false) => tracing::info!(resident, max, "there is memory again: newcomers are let in"),

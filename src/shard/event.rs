@@ -169,6 +169,9 @@ pub enum Notice {
     /// To the shard of the users, at most [`ONLINE_USERS_MAX`]: which of them have a session?
     /// Answered with [`Answer::Online`] at once. Lost: asked again.
     Online { users: Box<[UserId]> },
+    /// To any shard: users with a session in one of the next [`ROSTER_SLOTS`] places from `from`
+    /// on. Answered with [`Answer::Roster`] at once. Lost: asked again.
+    Roster { from: u32 },
     /// To the shard of the user: its sessions end, and may come back at once (4000). Answered with
     /// [`Answer::Done`] at once. Lost: asked again.
     Disconnect { user: UserId },
@@ -179,9 +182,11 @@ pub enum Notice {
 
 /// Users of one [`Notice::Online`]: as many as [`Answer::Online`] has bits.
 pub const ONLINE_USERS_MAX: usize = u64::BITS as usize;
+/// Places of sessions that one [`Notice::Roster`] looks at: a tenth of a millisecond.
+pub const ROSTER_SLOTS: u32 = 1024;
 
 /// How a [`Notice`] ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
     /// Done, and every shard concerned knows.
     Done,
@@ -196,6 +201,9 @@ pub enum Answer {
     Posted { stored: Option<Stored>, ts_ms: u64, dup: bool },
     /// Of the users asked about, in their order, those with a session, a bit each.
     Online { users: u64 },
+    /// The users whose first session of this shard is in one of the places, and where the next ones
+    /// begin; `None`: there are no further ones.
+    Roster { users: Box<[UserId]>, next: Option<u32> },
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),
 }

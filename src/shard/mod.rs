@@ -56,7 +56,7 @@ mod tests;
 use std::mem;
 
 pub use effect::{Effect, Effects};
-pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX};
+pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX, ROSTER_SLOTS};
 pub use far::{FarDevice, FarIn, FarOut, FarRow, FarSaid, FarWord, Whom};
 pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;

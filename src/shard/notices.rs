@@ -42,6 +42,10 @@ impl Shard {
                 return io.answer(id, answer);
             }
             Notice::Online { users } => return io.answer(id, Answer::Online { users: sessions.online_of(&users) }),
+            Notice::Roster { from } => {
+                let (users, next) = sessions.roster_from(from);
+                return io.answer(id, Answer::Roster { users, next });
+            }
             Notice::Disconnect { user } => {
                 sessions.disconnect(io, user);
                 io.tell_far(FarWord::Disconnect { user });

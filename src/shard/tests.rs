@@ -36,6 +36,7 @@ mod opening;
 mod overload;
 mod recalls;
 mod responses;
+mod roster;
 mod slow;
 mod whispers;
 

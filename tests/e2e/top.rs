@@ -73,3 +73,30 @@ fn a_picture_may_take_longer_than_other_answers() {
     let picture = command.arg(data.path()).output().expect("the command runs");
     assert!(picture.status.success(), "{picture:?}");
 }
+
+#[test]
+fn who_is_online_is_listed_once_each() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let process = Process::start(data.path());
+    let (ann, ann_token) = register(process.address, "/user/register", "13800000001");
+    let (bob, bob_token) = register(process.address, "/user/register", "13800000002");
+    register(process.address, "/user/register", "13800000003");
+    let imgate = |command: &str| {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_imgate"));
+        run.args([command, "--admin", &process.admin.to_string(), "--data"]).arg(data.path());
+        String::from_utf8(run.output().expect("the command runs").stdout).expect("text")
+    };
+    assert_eq!(imgate("online"), "");
+    let _sessions = [&ann_token, &ann_token, &bob_token].map(|token| Client::v2(process.address, token));
+    let said = imgate("online");
+    let mut online: Vec<u64> = said.lines().map(|line| line.parse().expect("a number")).collect();
+    online.sort_unstable();
+    assert_eq!(online, [ann, bob]);
+    assert!(ask(&process, "/admin/online", &ann_token).0.contains("401"), "a user is no operator");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    let token = run.args(["token", "--operator", "--data"]).arg(data.path()).output().expect("the command runs").stdout;
+    let token = String::from_utf8(token).expect("text");
+    for bad in ["x", "0", "0.x", "9999.0"] {
+        assert!(ask(&process, &format!("/admin/online?after={bad}"), token.trim()).0.contains("400"), "{bad}");
+    }
+}

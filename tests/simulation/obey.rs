@@ -178,7 +178,7 @@ impl World {
         let Some(issued) = self.issued.get_mut(&id) else {
             return Err(format!("contract: an answer to no notice: {id}"));
         };
-        if issued.answer.replace(answer).is_some() {
+        if issued.answer.replace(answer.clone()).is_some() {
             return Err(format!("contract: notice {id} is answered twice"));
         }
         let (notice, given) = (issued.notice.clone(), issued.given_step.unwrap_or(u64::MAX));
@@ -200,7 +200,7 @@ impl World {
                 Answer::Refused(_) => standing.doubt_step = Some(step),
                 Answer::OwnerStays if self.truth.is_owner(group, user) => {}
                 Answer::OwnerStays => return Err(format!("contract: {user} may leave {group}")),
-                Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } => {
+                Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::Roster { .. } => {
                     return Err(format!("contract: notice {id} asked for no recall"));
                 }
             }

@@ -121,7 +121,7 @@ impl World {
 
     /// A user about whom the last answers say something else.
     pub(crate) fn not_online_as(&self, online: &BTreeSet<UserId>) -> Option<(UserId, bool)> {
-        let answers = self.issued.values().filter_map(|issued| match (&issued.notice, issued.answer) {
+        let answers = self.issued.values().filter_map(|issued| match (&issued.notice, &issued.answer) {
             (Notice::Online { users }, Some(Answer::Online { users: bits })) => Some((*users.first()?, bits & 1 == 1)),
             _ => None,
         });
@@ -263,9 +263,12 @@ impl World {
                 }
             }
             Answer::Refused(_) => Ok(()),
-            Answer::Done | Answer::AsBefore | Answer::OwnerStays | Answer::Posted { .. } | Answer::Online { .. } => {
-                Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message"))
-            }
+            Answer::Done
+            | Answer::AsBefore
+            | Answer::OwnerStays
+            | Answer::Posted { .. }
+            | Answer::Online { .. }
+            | Answer::Roster { .. } => Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message")),
         }
     }
 }

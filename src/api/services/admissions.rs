@@ -52,7 +52,11 @@ pub(super) async fn let_in(services: &Services, group: &Group, actor: UserId, us
         Answer::Refused(Reject::Busy | Reject::Stopping) => return Err(StoreFailure::Busy.into()),
         Answer::Refused(Reject::Retry) => return Err(StoreFailure::Unsure.into()),
         Answer::Refused(why) => return Err(NotJoined::Refused(why)),
-        Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::OwnerStays => {
+        Answer::Recalled { .. }
+        | Answer::Posted { .. }
+        | Answer::Online { .. }
+        | Answer::Roster { .. }
+        | Answer::OwnerStays => {
             return Err(StoreFailure::Broken.into());
         }
     };

@@ -142,9 +142,11 @@ async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool
         Answer::AsBefore | Answer::Refused(Reject::NoSuchGroup) => Ok(false),
         Answer::Refused(Reject::Retry) => Err(StoreFailure::Unsure),
         Answer::Refused(_) => Err(StoreFailure::Busy),
-        Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::OwnerStays => {
-            Err(StoreFailure::Broken)
-        }
+        Answer::Recalled { .. }
+        | Answer::Posted { .. }
+        | Answer::Online { .. }
+        | Answer::Roster { .. }
+        | Answer::OwnerStays => Err(StoreFailure::Broken),
     }
 }
 

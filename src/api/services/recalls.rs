@@ -19,8 +19,11 @@ pub async fn recall(services: &Services, user: UserId, of: Target, seq: Seq) -> 
     match services.notify(shard, Notice::Recall { user, of, seq }).await {
         Answer::Recalled { seq } => Ok(seq),
         Answer::Refused(why) => Err(why),
-        Answer::Done | Answer::AsBefore | Answer::OwnerStays | Answer::Posted { .. } | Answer::Online { .. } => {
-            Err(Reject::Retry)
-        }
+        Answer::Done
+        | Answer::AsBefore
+        | Answer::OwnerStays
+        | Answer::Posted { .. }
+        | Answer::Online { .. }
+        | Answer::Roster { .. } => Err(Reject::Retry),
     }
 }

@@ -71,6 +71,42 @@ fn shards_that_have_ended_or_take_no_notice_do_not_answer() {
 }
 
 #[test]
+fn a_database_that_takes_its_time_is_ready_and_one_that_is_silent_is_not() {
+    let silent = (503, "store: busy, or the database does not answer\n".to_owned());
+    let rig = Rig::start();
+    let hanging = rig.memory.hanging();
+    assert_eq!(look(&rig, "/readyz"), silent, "it has never answered");
+    drop(hanging);
+    until(&rig, |answer| *answer == (200, "ready\n".to_owned()));
+
+    let hanging = rig.memory.hanging();
+    let slow = (200, "ready\nslow: the database takes more than a second to answer\n".to_owned());
+    assert_eq!(look(&rig, "/readyz"), slow);
+    until(&rig, |answer| {
+        if *answer == silent {
+            true
+        } else {
+            assert_eq!(*answer, slow);
+            false
+        }
+    });
+    drop(hanging);
+    until(&rig, |answer| *answer == (200, "ready\n".to_owned()));
+}
+
+/// Looks at `/readyz` until it is so.
+fn until(rig: &Rig, mut so: impl FnMut(&(u16, String)) -> bool) {
+    let began = Instant::now();
+    loop {
+        let answer = look(rig, "/readyz");
+        if so(&answer) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "still {answer:?}");
+    }
+}
+
+#[test]
 fn stopping_ends_idle_connections_and_frees_the_port() {
     let mut rig = Rig::start();
     let mut idle = Client::connect(rig.admin);

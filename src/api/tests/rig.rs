@@ -392,6 +392,7 @@ impl ShardAccess for TestShards {
             | Notice::Post { .. }
             | Notice::Announce { .. }
             | Notice::Online { .. }
+            | Notice::Roster { .. }
             | Notice::Disconnect { .. }
             | Notice::Hello => {
                 panic!("the API never says {notice:?} here")

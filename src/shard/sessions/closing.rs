@@ -7,7 +7,7 @@
 use crate::ids::{ConnId, LoginId, UserId};
 use crate::metrics::tally::Revocation;
 use crate::shard::effect::Effect;
-use crate::shard::event::ONLINE_USERS_MAX;
+use crate::shard::event::{ONLINE_USERS_MAX, ROSTER_SLOTS};
 use crate::shard::io::{Io, Note};
 use crate::shard::session::Phase;
 use crate::shard::sessions::Sessions;
@@ -134,6 +134,16 @@ impl Sessions {
         let online =
             |user: &UserId| !self.roster.sessions_of(&self.table, *user).is_empty() || self.elsewhere.has(*user);
         users.iter().take(ONLINE_USERS_MAX).enumerate().fold(0, |all, (at, user)| all | u64::from(online(user)) << at)
+    }
+
+    /// The users with a session in one of [`ROSTER_SLOTS`] slots from `from` on, each where its
+    /// first one is, and the slot behind those, if any was ever used.
+    pub(in crate::shard) fn roster_from(&self, from: u32) -> (Box<[UserId]>, Option<u32>) {
+        let end = from.saturating_add(ROSTER_SLOTS).min(self.table.span());
+        let user_of = |slot| self.table.at(slot).map(|session| session.user);
+        let is_first = |slot, user| self.roster.sessions_of(&self.table, user).first() == Some(&slot);
+        let users = (from..end).filter_map(|slot| user_of(slot).filter(|user| is_first(slot, *user))).collect();
+        (users, (end < self.table.span()).then_some(end))
     }
 
     /// Ends all sessions of `user`.

@@ -86,6 +86,8 @@ impl Inflater {
             }
         }
         let before = len;
+        // The proof is no block of the sender's.
+        self.streams = 0;
         if self.inflate_piece(&PROOF, &mut len, most)? && len == before { Ok(len) } else { Err(Violation::BadDeflate) }
     }
 

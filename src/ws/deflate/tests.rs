@@ -6,7 +6,7 @@ use libdeflater::Decompressor;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::{INFLATED_FREE_BYTES, INFLATED_RATIO_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{DEFLATED_STREAMS_MAX, INFLATED_FREE_BYTES, INFLATED_RATIO_MAX, MESSAGE_BYTES_MAX};
 use crate::ws::{Incoming, Violation};
 
 // ---- what is agreed upon --------------------------------------------------------------------------
@@ -222,6 +222,17 @@ fn blocks_of_nothing_are_refused_before_they_cost_much() {
         let few = [block.repeat(20), deflated(b"hello", 9)].concat();
         assert_eq!(opened(false, &few), Ok(b"hello".to_vec()), "{block:02x?}");
     }
+}
+
+#[test]
+fn last_blocks_are_counted_and_the_proof_is_none_of_them() {
+    // A byte in a last block of its own.
+    let mut block = Vec::with_capacity(200);
+    Compress::new(Compression::best(), false).compress_vec(b"x", &mut block, FlushCompress::Finish).expect("room");
+    // The end that a sender leaves away is of a block that is not the last.
+    let message = |blocks: u32| [block.repeat(blocks as usize), vec![0]].concat();
+    assert_eq!(opened(false, &message(DEFLATED_STREAMS_MAX)), Ok(vec![b'x'; DEFLATED_STREAMS_MAX as usize]));
+    assert_eq!(opened(false, &message(DEFLATED_STREAMS_MAX + 1)), Err(Violation::InflatesToNothing));
 }
 
 #[test]
