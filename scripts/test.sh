@@ -112,9 +112,10 @@ timed_targets() {
     targets tests | grep -E '^(simulation|e2e.*)$'
 }
 
-# The scenarios of the load client mostly wait, each for a gateway of its own: more of them at once than there are cores.
-waiting_targets="scenarios"
-waiting_threads=8
+# The scenarios of the load client and the socket tests mostly wait, each for a gateway of its own: more of them at once than there
+# are cores.
+waiting_targets=(scenarios e2e)
+waiting_threads=(8 6)
 
 # The programs of the benches have no tests and take a minute to build; clippy looks at them.
 programs=(--bin=imgate --bin=autoclient)
@@ -122,14 +123,18 @@ programs=(--bin=imgate --bin=autoclient)
 run_all() {
     local folder
     local -a chosen
-    mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done | grep -vx "$waiting_targets" | sed 's/^/--test=/')
+    mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done |
+        grep -vxF -f <(printf '%s\n' "${waiting_targets[@]}") | sed 's/^/--test=/')
     # Unoptimised: optimising these tests takes longer than they run. The others run the gateway, and simulate it.
     say "cargo test, unit tests"
     cargo test "${unoptimised[@]}" --workspace --locked --lib
     say "cargo test, all others"
     cargo test --workspace --locked "${programs[@]}" "${chosen[@]}"
     say "cargo test, those that mostly wait"
-    RUST_TEST_THREADS="$waiting_threads" cargo test --workspace --locked --test="$waiting_targets"
+    local index
+    for index in "${!waiting_targets[@]}"; do
+        RUST_TEST_THREADS="${waiting_threads[index]}" cargo test --workspace --locked --test="${waiting_targets[index]}"
+    done
     cargo test --workspace --locked --doc
 }
 

@@ -18,6 +18,7 @@ mod storage;
 mod tests;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -158,10 +159,20 @@ impl Report {
     }
 }
 
-/// Looks at everything. `scrape` is what a gateway that runs on this configuration says in its
-/// metrics, if there is one.
+/// What a gateway that runs on the configuration says in its metrics, twice.
+#[derive(Clone, Debug)]
+pub struct Scrapes {
+    /// First.
+    pub before: String,
+    /// And a while later.
+    pub now: String,
+    /// So much later.
+    pub between: Duration,
+}
+
+/// Looks at everything; `scrapes` if there is a gateway that runs.
 #[must_use]
-pub fn examine(machine: &Machine, config: &Config, scrape: Option<&str>, target_connections: u64) -> Report {
+pub fn examine(machine: &Machine, config: &Config, scrapes: Option<&Scrapes>, target_connections: u64) -> Report {
     let need = Need::of(config, target_connections);
     let mut findings = kernel::findings(machine, &need);
     findings.extend(host::findings(machine, &need));
@@ -169,7 +180,7 @@ pub fn examine(machine: &Machine, config: &Config, scrape: Option<&str>, target_
     findings.extend(storage::findings(config));
     findings.extend(config.objects.as_ref().map(storage::objects));
     findings.extend(reach::findings(config));
-    findings.extend(running::findings(scrape, &need));
+    findings.extend(running::findings(scrapes, &need));
     let verdict = findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
     Report { target_connections, verdict, findings }
 }

@@ -45,7 +45,7 @@ impl ForeignTokens {
         let Some(shown) = shown(parts) else { return Replaced::Nothing };
         let own = match self.jwt.admit(&self.services, &shown).await {
             Ok(own) => own,
-            Err(NotTaken::Bad) => VOID.to_owned(),
+            Err(NotTaken::Bad(_)) => VOID.to_owned(),
             Err(NotTaken::Store(_)) => return Replaced::NotNow,
         };
         put(parts, &own);

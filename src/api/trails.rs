@@ -21,8 +21,12 @@ use crate::clock::Clock;
 use crate::ids::UserId;
 use crate::log::trail::Trails;
 
-/// The calls that are events of the audit trail. Further ones below `/admin/` are `operator`; reads
-/// of backends, and their messages, stand in the access trail alone.
+/// What backends say in the name of users. What they say as the system is in the access trail
+/// alone.
+const SENT_AS_USER: &str = "sent_as_user";
+
+/// The calls that are events of the audit trail. Further ones below `/admin/` are `operator`; other
+/// reads of backends stand in the access trail alone.
 const DEEDS: &[(Method, &str, &str)] = &[
     (Method::POST, "/api/v1/logout", "logout"),
     (Method::POST, "/api/v1/me/password", "password_changed"),
@@ -43,6 +47,7 @@ const DEEDS: &[(Method, &str, &str)] = &[
     (Method::POST, "/api/v1/server/users/{id}/token", "token_issued"),
     (Method::GET, "/api/v1/server/users/{id}/data", "data_exported"),
     (Method::GET, "/api/v1/server/history", "history_read"),
+    (Method::POST, "/api/v1/server/messages", SENT_AS_USER),
     (Method::POST, "/api/v1/server/groups", "group_made"),
     (Method::PATCH, "/api/v1/server/groups/{id}", "group_changed"),
     (Method::DELETE, "/api/v1/server/groups/{id}", "group_dissolved"),
@@ -165,6 +170,9 @@ impl Asked {
         let status = response.status().as_u16();
         self.status = Some(status);
         let Some(event) = self.event() else { return };
+        if event == SENT_AS_USER && response.extensions().get::<Particulars>().is_none() {
+            return;
+        }
         let line = || {
             let mut line = self.line();
             if response.status().is_success() {

@@ -1,22 +1,26 @@
 //! The gateway that runs here, if one does: what it says of itself in its metrics.
 //!
-//! Owns: what of it is worth a finding. Never: asks; the text is given.
+//! Owns: what of it is worth a finding. Never: asks; the texts are given.
 
-use super::{Finding, Need, Severity, grouped};
+use super::{Finding, Need, Scrapes, Severity, grouped};
 use crate::limits::CLOCK_STEP_MS;
 use crate::metrics::names::{self, Metric};
 
 const WHAT: &str = "the running gateway";
 
-/// `scrape` is the text of its `/metrics`; `None`: none answers at the admin port.
-pub(super) fn findings(scrape: Option<&str>, need: &Need) -> Vec<Finding> {
-    let Some(scrape) = scrape else {
+/// Of the time, what a shard that has hardly any left has worked.
+const BUSY: f64 = 0.95;
+
+/// `None`: none answers at the admin port.
+pub(super) fn findings(scrapes: Option<&Scrapes>, need: &Need) -> Vec<Finding> {
+    let Some(scrapes) = scrapes else {
         return vec![Finding::note(WHAT, "none answers", "what only a running gateway knows is not told")];
     };
-    let told = Told(scrape);
+    let told = Told(&scrapes.now);
     let mut found = vec![ready(&told)];
     found.extend(descriptors(&told, need));
     found.extend(troubles(&told));
+    found.extend(load(&Told(&scrapes.before), &told, scrapes.between.as_secs_f64()));
     found
 }
 
@@ -112,8 +116,33 @@ fn troubles(told: &Told<'_>) -> Vec<Finding> {
     found
 }
 
+/// Shards that have no time left, and users that take too much of it.
+fn load(before: &Told<'_>, now: &Told<'_>, between_s: f64) -> Vec<Finding> {
+    let warn = |found: String, why: &str| {
+        Finding::bad(Severity::Warning, WHAT, found, why).mend("imgate top   # says who takes the most")
+    };
+    let mut found = Vec::new();
+    for (shard, asleep_s) in now.series(names::SHARD_ASLEEP) {
+        let asleep_before_s = before.series(names::SHARD_ASLEEP).find(|(of, _)| *of == shard);
+        let Some((_, asleep_before_s)) = asleep_before_s else { continue };
+        let busy = 1.0 - (asleep_s - asleep_before_s) / between_s;
+        // After a restart between the two it has slept less than before.
+        if (BUSY..=1.0).contains(&busy) {
+            let why = "its users wait for each other; if it is one of several, few users or one group make the load";
+            found.push(warn(format!("{shard} is busy {:.0} % of the time", busy * 100.0), why));
+        }
+    }
+    if let Some(paced) = now.sum(names::PACED).filter(|users| *users > 0.0) {
+        let why = "their connections are read as fast as their pace allows, and no faster";
+        found.push(warn(format!("holds back {paced} users that are over their pace"), why));
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn need(descriptors: u64) -> Need {
@@ -130,7 +159,14 @@ mod tests {
     }
 
     fn told(scrape: &str) -> Vec<(Severity, String)> {
-        let found = findings(Some(scrape), &need(1000));
+        told_after(scrape, scrape)
+    }
+
+    /// Two scrapes, two seconds apart.
+    fn told_after(before: &str, now: &str) -> Vec<(Severity, String)> {
+        let between = Duration::from_secs(2);
+        let scrapes = Scrapes { before: before.to_owned(), now: now.to_owned(), between };
+        let found = findings(Some(&scrapes), &need(1000));
         found.into_iter().map(|finding| (finding.severity, finding.found)).collect()
     }
 
@@ -162,5 +198,21 @@ mod tests {
                 "Warning has 95 of 100 connections",
             ]
         );
+    }
+
+    #[test]
+    fn a_shard_without_time_and_users_over_their_pace_are_told() {
+        let at = |shards: [f64; 2]| {
+            let [one, other] = shards;
+            format!(
+                "imgate_shard_asleep_seconds_total{{shard=\"0\"}} {one}\nimgate_shard_asleep_seconds_total{{shard=\"1\"}} {other}\nimgate_paced 3\n"
+            )
+        };
+        let texts =
+            |before, now| told_after(&at(before), &at(now)).into_iter().map(|(_, found)| found).collect::<Vec<_>>();
+        let paced = "holds back 3 users that are over their pace";
+        let busy = "shard=\"1\" is busy 99 % of the time";
+        assert_eq!(texts([10.0, 10.0], [11.0, 10.02]), ["ready", busy, paced]);
+        assert_eq!(texts([10.0, 10.0], [12.0, 0.3]), ["ready", paced], "it has been started anew");
     }
 }

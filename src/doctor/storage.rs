@@ -32,7 +32,8 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 
 fn read_only() -> Finding {
     let why = "it refuses every message, and answers what is read";
-    Finding::bad(Severity::Stops, "store", "read_only is on", why).mend("SET GLOBAL read_only = 0 on the server")
+    Finding::bad(Severity::Stops, "writing to the store", "read_only is on", why)
+        .mend("SET GLOBAL read_only = 0 on the server")
 }
 
 /// Writes, reads and removes an object of its own.

@@ -2,10 +2,13 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
+use imgate::clock::Clock;
 use imgate::config::Config;
-use imgate::doctor::{Machine, Severity, examine};
+use imgate::doctor::{Machine, Scrapes, Severity, examine};
 
 use super::ask::{address, ask_well};
 
@@ -25,11 +28,23 @@ const EXIT_WARNINGS: u8 = 3;
 /// The target is not reached.
 const EXIT_STOPS: u8 = 4;
 
+/// Between two looks at a gateway that runs: long enough for a share of the time.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+fn scrapes(config: &Config) -> Option<Scrapes> {
+    let look = || ask_well(address(config), "GET", "/metrics", None).ok();
+    let clock = Clock::start();
+    let before = look()?;
+    let began_ns = clock.nanos();
+    thread::sleep(BETWEEN);
+    let between = Duration::from_nanos(clock.nanos() - began_ns);
+    Some(Scrapes { before, now: look()?, between })
+}
+
 /// Looks and prints.
 pub(crate) fn run(config: &Config, args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     // Without a gateway that runs, the rest is told all the same.
-    let scrape = ask_well(address(config), "GET", "/metrics", None).ok();
-    let report = examine(&Machine::this(), config, scrape.as_deref(), args.target_connections);
+    let report = examine(&Machine::this(), config, scrapes(config).as_ref(), args.target_connections);
     let text = if args.json { format!("{}\n", report.json()) } else { report.text() };
     io::stdout().write_all(text.as_bytes())?;
     Ok(match report.verdict {

@@ -55,8 +55,24 @@ labels! {
     Foreign {
         /// Its user was let in, perhaps by what was known of it.
         Ok = "ok",
-        /// It is not good.
-        Bad = "bad",
+        /// It is too long, or cannot be read as what it is said to be.
+        Malformed = "malformed",
+        /// No key in force has its name, is for its algorithm and has signed it.
+        Signature = "signature",
+        /// Its time is over.
+        Expired = "expired",
+        /// Its time has not come.
+        Early = "early",
+        /// It is of another issuer.
+        Issuer = "issuer",
+        /// It is for others.
+        Audience = "audience",
+        /// A claim that it must have is missing or strange.
+        Claim = "claim",
+        /// Its user is banned.
+        Banned = "banned",
+        /// It was made before its user was logged out everywhere.
+        LoggedOut = "logged_out",
         /// Not the client's fault.
         Trouble = "trouble",
     }

@@ -20,6 +20,12 @@ macro_rules! labels {
             pub const ALL: &[Self] = &[$(Self::$variant),*];
             /// The labels in the same order.
             pub const LABELS: [&str; [$(Self::$variant),*].len()] = [$($label),*];
+
+            /// Its own.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                Self::LABELS[self as usize]
+            }
         }
     };
 }

@@ -80,12 +80,17 @@ impl Scene {
         let operator = self.imgate(&["token", "--operator"]).trim().to_owned();
         self.secrets.push(operator.clone());
         let admin = self.process.admin;
-        let made = ask(admin, "POST", "/admin/keys?name=shop&scopes=users,moderate", &operator, &Value::Null);
+        let made = ask(admin, "POST", "/admin/keys?name=shop&scopes=users,moderate,send", &operator, &Value::Null);
         let (key, id) = (self.secret(&made.1, "key"), made.1["id"].as_str().expect("an id").to_owned());
         let new = json!({ "mobile": MOBILES[2], "password": PASSWORD, "nickname": "n" });
         let (status, answer) = self.api("POST", "/api/v1/server/users", &key, &new);
         assert_eq!(status, 201, "{answer}");
         assert_eq!(self.api("GET", &format!("/api/v1/server/users/{}", MOBILES[3]), &key, &Value::Null).0, 404);
+        for from in [Value::Null, json!(2)] {
+            let message = json!({ "from": from, "to": { "user": 1 }, "message": { "media": 1, "content": BODY } });
+            let (status, answer) = self.api("POST", "/api/v1/server/messages", &key, &json!({ "messages": [message] }));
+            assert_eq!(status, 200, "{answer}");
+        }
         assert_eq!(self.api("PUT", "/api/v1/server/users/2/ban", &key, &Value::Null).0, 200);
         assert_eq!(self.api("PUT", "/api/v1/server/users/1/ban", "open-nothing-4714", &Value::Null).0, 401);
         let rotated = ask(admin, "POST", &format!("/admin/keys/{id}/rotate"), &operator, &Value::Null);
@@ -160,6 +165,7 @@ fn the_trails_tell_what_happened_and_no_secrets() {
         json!({ "event": "key_rotated", "by": "operator", "status": 201 }),
         json!({ "event": "key_revoked", "by": "operator", "status": 200 }),
         json!({ "event": "user_made", "by": "key", "key": "shop", "status": 201 }),
+        json!({ "event": "sent_as_user", "by": "key", "key": "shop", "of": { "users": [2], "messages": 1 } }),
         json!({ "event": "banned", "by": "key", "key": "shop", "of": { "id": "2" }, "from": "127.0.0.1" }),
         json!({ "event": "banned", "status": 401, "by": null }),
         json!({ "event": "unbanned", "by": "operator", "of": { "user": 2 }, "done": true }),
@@ -173,6 +179,8 @@ fn the_trails_tell_what_happened_and_no_secrets() {
     }
     assert_eq!(find(&audit, &json!({ "event": "key_made" }))["made"]["name"], "shop");
     assert_eq!(find(&audit, &json!({ "event": "user_made" }))["of"]["new"], true);
+    let as_users = audit.iter().filter(|line| line["event"] == "sent_as_user").count();
+    assert_eq!(as_users, 1, "what the system says is nobody's");
     // The same name of a connection in the log and in the trails, from its beginning to its end.
     let conn = find(&audit, &json!({ "event": "session_refused", "why": "forbidden" }))["conn"].clone();
     assert!(refused.contains(conn.as_str().expect("a name")), "{conn} in {refused}");

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hashbrown::HashMap;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, crypto, decode};
 use keys::{JwtKey, KeyTag};
 use parking_lot::{Mutex, RwLock};
@@ -63,9 +64,9 @@ pub struct BadKeys {
 /// Why a client is not let in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotTaken {
-    /// The token is not good, or not any more.
-    #[error("a bad token")]
-    Bad,
+    /// The token is not good, or not any more, for this reason.
+    #[error("a bad token ({})", .0.label())]
+    Bad(Foreign),
     /// Not the client's fault.
     #[error(transparent)]
     Store(#[from] StoreFailure),
@@ -109,11 +110,15 @@ impl Jwt {
     /// [`NotTaken`].
     pub async fn admit(&self, services: &Services, jwt: &str) -> Result<String, NotTaken> {
         let admitted = self.judge(services, jwt).await;
-        self.counts.foreign(match &admitted {
+        let outcome = match &admitted {
             Ok(_) => Foreign::Ok,
-            Err(NotTaken::Bad) => Foreign::Bad,
+            Err(NotTaken::Bad(why)) => *why,
             Err(NotTaken::Store(_)) => Foreign::Trouble,
-        });
+        };
+        self.counts.foreign(outcome);
+        if let Err(NotTaken::Bad(why)) = &admitted {
+            tracing::debug!(why = why.label(), "a token of another system is not good");
+        }
         admitted
     }
 
@@ -122,7 +127,7 @@ impl Jwt {
     #[must_use]
     pub fn subject(&self, jwt: &str) -> Option<String> {
         let in_force = Arc::clone(&self.in_force.read());
-        let (_, claims) = in_force.verified(jwt)?;
+        let (_, claims) = in_force.verified(jwt).ok()?;
         Wish::of(&in_force.settings, &claims).map(|wish| wish.subject)
     }
 
@@ -133,17 +138,21 @@ impl Jwt {
             return Ok(seen.own.clone());
         }
         let in_force = Arc::clone(&self.in_force.read());
-        let (key, claims) = in_force.verified(jwt).ok_or(NotTaken::Bad)?;
-        let wish = Wish::of(&in_force.settings, &claims).ok_or(NotTaken::Bad)?;
-        let (user, _) = subjects::find_or_make(services, &wish.subject, wish.portrait.clone(), now_ms).await?;
-        if user.banned || wish.is_before(user.token_epoch) {
-            return Err(NotTaken::Bad);
+        let (key, claims) = in_force.verified(jwt).map_err(NotTaken::Bad)?;
+        let wish = Wish::of(&in_force.settings, &claims).ok_or(NotTaken::Bad(Foreign::Claim))?;
+        let Wish { subject, portrait, expires_ms, issued_s } = wish;
+        let (user, _) = subjects::find_or_make(services, &subject, portrait, now_ms).await?;
+        if user.banned {
+            return Err(NotTaken::Bad(Foreign::Banned));
         }
-        let expires_ms = wish.expires_ms.saturating_add(in_force.settings.leeway_s * 1000);
+        if is_before(issued_s, user.token_epoch) {
+            return Err(NotTaken::Bad(Foreign::LoggedOut));
+        }
+        let expires_ms = expires_ms.saturating_add(in_force.settings.leeway_s * 1000);
         self.note(key, user.id, expires_ms, now_ms)?;
         // A reload meanwhile finds the user noted, or this finds the keys replaced.
         if !self.in_force.read().has(key) {
-            return Err(NotTaken::Bad);
+            return Err(NotTaken::Bad(Foreign::Signature));
         }
         let own = services.key.issue(user.id, user.token_epoch, Issuer::Own, expires_ms);
         let until_ms = expires_ms.min(now_ms + limits::JWT_CACHE_MS);
@@ -214,12 +223,6 @@ struct Wish {
 }
 
 impl Wish {
-    /// Whether it was made before the user was logged out everywhere, which is when the epoch was
-    /// raised ([`crate::store::People::log_out`]).
-    fn is_before(&self, epoch: u32) -> bool {
-        epoch >= EPOCH_TIMES && self.issued_s.is_some_and(|issued_s| issued_s < f64::from(epoch))
-    }
-
     fn of(settings: &JwtSettings, claims: &Map<String, Value>) -> Option<Self> {
         let text = |claim: &str| claims.get(claim).and_then(Value::as_str).map(str::to_owned);
         let subject = match claims.get(&settings.user_claim)? {
@@ -235,6 +238,13 @@ impl Wish {
         let issued_s = claims.get("iat").and_then(Value::as_f64);
         fits.then_some(Self { subject, portrait, expires_ms, issued_s })
     }
+}
+
+/// Whether a token of this time was made before its user was logged out everywhere, which is when
+/// the epoch was raised ([`crate::store::People::log_out`]). One of the very second counts: most
+/// are of the login that follows.
+fn is_before(issued_s: Option<f64>, epoch: u32) -> bool {
+    epoch >= EPOCH_TIMES && issued_s.is_some_and(|issued_s| issued_s < f64::from(epoch))
 }
 
 /// A token epoch from here on is a time (Unix seconds, of 2001 and later), below it a count.
@@ -302,12 +312,13 @@ impl InForce {
     }
 
     /// The key that verifies a token, and its claims.
-    fn verified(&self, jwt: &str) -> Option<(KeyTag, Map<String, Value>)> {
+    fn verified(&self, jwt: &str) -> Result<(KeyTag, Map<String, Value>), Foreign> {
         if jwt.len() > limits::JWT_BYTES_MAX {
-            return None;
+            return Err(Foreign::Malformed);
         }
-        let (said, claims) = jwt.rsplit_once('.').map(|(said, _)| said)?.split_once('.')?;
-        let head = JwtHead::read(said)?;
+        let said = jwt.rsplit_once('.').and_then(|(said, _)| said.split_once('.'));
+        let (head, claims) = said.ok_or(Foreign::Malformed)?;
+        let head = JwtHead::read(head).ok_or(Foreign::Malformed)?;
         // A token that names a key is that one's. Where no key has that name, each without one is
         // tried, and with a token that names none all of them.
         let wanted = head.kid.as_deref();
@@ -321,19 +332,28 @@ impl InForce {
             let (message, signature) = jwt.rsplit_once('.').unwrap_or_default();
             crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm).is_ok_and(|is_good| is_good)
         };
-        let key = self.keys.iter().filter(|key| key.algorithm == head.algorithm).filter(named).find(has_signed)?;
-        Some((key.tag, self.good_now(claims)?))
+        let mut fitting = self.keys.iter().filter(|key| key.algorithm == head.algorithm).filter(named);
+        let key = fitting.find(has_signed).ok_or(Foreign::Signature)?;
+        Ok((key.tag, self.good_now(claims)?))
     }
 
     /// The claims of a token whose signature is good, if they are.
-    fn good_now(&self, claims: &str) -> Option<Map<String, Value>> {
+    fn good_now(&self, claims: &str) -> Result<Map<String, Value>, Foreign> {
         // The head may have what the library's own does not take, and is judged already.
         let without_signature = format!("{PLAIN_HEAD}.{claims}.");
         let mut validation = self.validation(Algorithm::HS256);
         #[expect(deprecated, reason = "the signature was verified over the bytes that came")]
         validation.insecure_disable_signature_validation();
         let no_key = DecodingKey::from_secret(&[]);
-        decode::<Map<String, Value>>(without_signature, &no_key, &validation).ok().map(|token| token.claims)
+        let token = decode::<Map<String, Value>>(without_signature, &no_key, &validation);
+        token.map(|token| token.claims).map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => Foreign::Expired,
+            ErrorKind::ImmatureSignature => Foreign::Early,
+            ErrorKind::InvalidIssuer => Foreign::Issuer,
+            ErrorKind::InvalidAudience => Foreign::Audience,
+            ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => Foreign::Claim,
+            _ => Foreign::Malformed,
+        })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {

@@ -95,3 +95,37 @@ fn every_byte_of_a_token_is_signed() {
         assert_eq!(jwt.subject(&signed(r#"{"alg":"HS256"}"#, claims)), None, "{claims}");
     }
 }
+
+#[test]
+fn why_a_token_is_not_good_is_told() {
+    let mut jwt = jwt();
+    let head = r#"{"alg":"HS256"}"#;
+    let why = |jwt: &Jwt, token: &str| jwt.in_force.read().verified(token).map(|_| ()).err();
+    let forged = format!("{}x", signed(head, CLAIMS));
+    for (token, expected) in [
+        (signed(head, CLAIMS), None),
+        (signed(head, r#"{"sub":"ann","exp":1}"#), Some(Foreign::Expired)),
+        (signed(head, r#"{"sub":"ann","exp":4102444800,"nbf":4102444800}"#), Some(Foreign::Early)),
+        (signed(head, r#"{"sub":"ann"}"#), Some(Foreign::Claim)),
+        (signed(head, "[1]"), Some(Foreign::Malformed)),
+        (signed("{}", CLAIMS), Some(Foreign::Malformed)),
+        (forged, Some(Foreign::Signature)),
+        ("a.b".to_owned(), Some(Foreign::Malformed)),
+        ("a".repeat(limits::JWT_BYTES_MAX + 1), Some(Foreign::Malformed)),
+    ] {
+        assert_eq!(why(&jwt, &token), expected, "{token}");
+    }
+    let mut wants = InForce { settings: jwt.in_force.read().settings.clone(), keys: Vec::new() };
+    std::mem::swap(&mut wants.keys, &mut Arc::get_mut(jwt.in_force.get_mut()).expect("its own").keys);
+    (wants.settings.issuer, wants.settings.audiences) = (Some("us".to_owned()), vec!["chat".to_owned()]);
+    *jwt.in_force.get_mut() = Arc::new(wants);
+    for (more, expected) in [
+        (r#","iss":"us","aud":"chat""#, None),
+        (r#","iss":"them","aud":"chat""#, Some(Foreign::Issuer)),
+        (r#","iss":"us","aud":"mail""#, Some(Foreign::Audience)),
+        (r#","iss":"us""#, Some(Foreign::Claim)),
+    ] {
+        let claims = CLAIMS.replace('}', &format!("{more}}}"));
+        assert_eq!(why(&jwt, &signed(head, &claims)), expected, "{claims}");
+    }
+}

@@ -4,13 +4,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::MaySend;
+use super::fields::Fields;
 use crate::api::app::App;
 use crate::api::services::backends::{self, Sending, Sent};
 use crate::api::services::{Services, accounts};
+use crate::api::trails::Particulars;
 use crate::api::v1::answer;
 use crate::api::v1::asking::Body;
 use crate::api::v1::refusal::{self, Failure, Problem, Refusal};
@@ -41,8 +43,9 @@ struct MessageWish {
     #[serde(default = "yes")]
     store: bool,
     /// The message's own fields, as in `cmd` 10 and 11 (docs/protocol.md): `media`, `content`,
-    /// `url` and whatever your clients know.
-    message: Map<String, Value>,
+    /// `url` and whatever your clients know. Its readers get them as they are written here.
+    #[schema(value_type = std::collections::HashMap<String, serde_json::Value>)]
+    message: Fields,
 }
 
 const fn yes() -> bool {
@@ -100,7 +103,8 @@ pub(in crate::api::v1) async fn send(
     let services = &app.services;
     let now_ms = clock::wall_ms();
     let known = authors(services, &wish.messages).await?;
-    let mut results: Vec<Option<Outcome>> = Vec::with_capacity(wish.messages.len());
+    let many = wish.messages.len();
+    let mut results: Vec<Option<Outcome>> = Vec::with_capacity(many);
     let mut sendings = Vec::new();
     let mut parser = Parser::default();
     for message in wish.messages {
@@ -118,7 +122,12 @@ pub(in crate::api::v1) async fn send(
     }
     let mut sent = backends::send(services, sendings).await.into_iter();
     let results = results.into_iter().filter_map(|result| result.or_else(|| Some(Outcome::of(sent.next()?)))).collect();
-    Ok(answer(StatusCode::OK, &Outcomes { results }))
+    let mut response = answer(StatusCode::OK, &Outcomes { results });
+    if !known.is_empty() {
+        let of = json!({ "users": known.iter().map(|user| user.get()).collect::<Vec<_>>(), "messages": many });
+        response.extensions_mut().insert(Particulars(json!({ "of": of })));
+    }
+    Ok(response)
 }
 
 enum Readied {
@@ -157,14 +166,7 @@ async fn readied(
         Addressee { user: None, group: None, all: true } => (10, author.get()),
         _ => return Err(refusal::BAD_ADDRESSEE),
     };
-    let mut fields = message;
-    fields.retain(|key, _| !["cmd", "dstid", "cid"].iter().any(|own| key.eq_ignore_ascii_case(own)));
-    fields.insert("cmd".to_owned(), kind.into());
-    fields.insert("dstid".to_owned(), dstid.into());
-    if let Some(cid) = cid {
-        fields.insert("cid".to_owned(), cid.into());
-    }
-    let text = serde_json::to_vec(&fields).map_err(|_| refusal::BAD_JSON)?;
+    let text = message.of_command(kind, dstid, cid.as_deref());
     let post = match parser.parse(&text, Profile::V2) {
         Ok(Command::Post(post)) => post,
         Ok(_) => return Err(refusal::BAD_JSON),

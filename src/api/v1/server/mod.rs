@@ -4,6 +4,7 @@
 //! Never: lets a user's token or cookie in, or a key whose scope is another.
 
 mod about;
+mod fields;
 mod groups;
 mod messages;
 mod users;
