@@ -114,8 +114,7 @@ timed_targets() {
 
 # The scenarios of the load client and the socket tests mostly wait, each for a gateway of its own: more of them at once than there
 # are cores.
-waiting_targets=(scenarios e2e)
-waiting_threads=(8 6)
+declare -A waiting_threads=([scenarios]=8 [e2e]=6)
 
 # The programs of the benches have no tests and take a minute to build; clippy looks at them.
 programs=(--bin=imgate --bin=autoclient)
@@ -124,16 +123,16 @@ run_all() {
     local folder
     local -a chosen
     mapfile -t chosen < <(for folder in tests */tests; do targets "$folder"; done |
-        grep -vxF -f <(printf '%s\n' "${waiting_targets[@]}") | sed 's/^/--test=/')
+        grep -vxF -f <(printf '%s\n' "${!waiting_threads[@]}") | sed 's/^/--test=/')
     # Unoptimised: optimising these tests takes longer than they run. The others run the gateway, and simulate it.
     say "cargo test, unit tests"
     cargo test "${unoptimised[@]}" --workspace --locked --lib
     say "cargo test, all others"
     cargo test --workspace --locked "${programs[@]}" "${chosen[@]}"
     say "cargo test, those that mostly wait"
-    local index
-    for index in "${!waiting_targets[@]}"; do
-        RUST_TEST_THREADS="${waiting_threads[index]}" cargo test --workspace --locked --test="${waiting_targets[index]}"
+    local waiting
+    for waiting in "${!waiting_threads[@]}"; do
+        RUST_TEST_THREADS="${waiting_threads[$waiting]}" cargo test --workspace --locked --test="$waiting"
     done
     cargo test --workspace --locked --doc
 }
@@ -255,9 +254,10 @@ run_quick() {
 }
 
 run_timed() {
-    local -a chosen
-    mapfile -t chosen < <(timed_targets | sed 's/^/--test=/')
-    cargo test --workspace --locked "${chosen[@]}"
+    local target
+    for target in $(timed_targets); do
+        RUST_TEST_THREADS="${waiting_threads[$target]:-$(nproc)}" cargo test --workspace --locked --test="$target"
+    done
 }
 
 # ---- one run ----------------------------------------------------------------------------------------------------

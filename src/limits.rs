@@ -570,8 +570,8 @@ pub const HTTP_CONN_BYTES: usize = 24 * 1024;
 pub const HTTP_TLS_CONN_BYTES: usize = HTTP_TLS_READ_BYTES + 17 * 1024;
 /// Bytes of memory of an idle connection: a socket and a task, without any buffer.
 pub const HTTP_IDLE_CONN_BYTES: usize = 1024;
-/// What HTTP may hold of memory unless the configuration says otherwise: 2,500 requests under way,
-/// or 120 of the largest answers.
+/// What HTTP may hold of memory unless the configuration says otherwise: 2,500 requests under way
+/// (900 over TLS), or 120 of the largest answers.
 pub const HTTP_BUDGET_DEFAULT: usize = 64 * 1024 * 1024;
 /// What the configuration may choose at least: the largest answers of a few users.
 pub const HTTP_BUDGET_MIN: usize = 8 * 1024 * 1024;
@@ -606,6 +606,9 @@ pub const LOGIN_COOKIES_MAX: usize = 50;
 pub const COOKIES_REMOVED_MAX: usize = 16;
 /// Origins of pages that may use cookies beside our own; each is compared for every such request.
 pub const ORIGINS_MAX: usize = 64;
+/// Reads of records that say nothing, such as key updates, between two requests over TLS: a client
+/// has no reason for more than one or two.
+pub const HTTP_QUIET_READS_MAX: u32 = 64;
 /// Connections to the admin listeners: a few scrapers and probes, and no client's business.
 pub const ADMIN_CONNS_MAX: usize = 64;
 /// How long the control plane waits for an answer of the store.
@@ -715,8 +718,10 @@ pub const TURN_MAIL_MAX: u32 = 4096;
 pub const TURN_EXPIRES_MAX: usize = 256;
 /// Of `memory_max`, percent: what the process may take before newcomers are refused.
 pub const MEMORY_NEWCOMERS_PERCENT: u64 = 90;
-/// ... and below this one again let in.
+/// Below this much they are let in again at once.
 pub const MEMORY_NEWCOMERS_AGAIN_PERCENT: u64 = 85;
+/// And below the former after so many looks: ten seconds.
+pub const MEMORY_CALM_LOOKS: u32 = 40;
 /// The same for what is kept only to be quick.
 pub const MEMORY_CACHES_PERCENT: u64 = 95;
 /// Of what the control group or the machine has, percent: what the process may take when nothing is

@@ -80,10 +80,13 @@ impl Courtesy {
     /// As [`step_aside`]; while a thread is absorbed, for one of [`STEP_ASIDE_POLLS`] calls: it is
     /// that thread that has the core then, for a whole tick each time.
     pub fn step_aside(&self) {
-        let is_due = || self.polls.fetch_add(1, Ordering::Relaxed).is_multiple_of(STEP_ASIDE_POLLS);
-        if self.absorbed() == 0 || is_due() {
+        if self.is_due() {
             step_aside();
         }
+    }
+
+    fn is_due(&self) -> bool {
+        self.absorbed() == 0 || self.polls.fetch_add(1, Ordering::Relaxed).is_multiple_of(STEP_ASIDE_POLLS)
     }
 }
 
@@ -106,14 +109,12 @@ mod tests {
     #[test]
     fn while_a_thread_is_absorbed_few_polls_step_aside() {
         let courtesy = Courtesy::default();
-        courtesy.step_aside();
-        assert_eq!(courtesy.polls.load(Ordering::Relaxed), 0, "without one each does");
+        let due = |courtesy: &Courtesy| (0..3 * STEP_ASIDE_POLLS).filter(|_| courtesy.is_due()).count();
+        assert_eq!(due(&courtesy), 3 * STEP_ASIDE_POLLS as usize);
         let absorbed = [courtesy.absorb(), courtesy.absorb()];
-        assert_eq!(courtesy.absorbed(), 2);
-        (0..3 * STEP_ASIDE_POLLS).for_each(|_| courtesy.step_aside());
-        assert_eq!(courtesy.polls.load(Ordering::Relaxed), 3 * STEP_ASIDE_POLLS);
+        assert_eq!((courtesy.absorbed(), due(&courtesy)), (2, 3));
         drop(absorbed);
-        assert_eq!(courtesy.absorbed(), 0);
+        assert_eq!((courtesy.absorbed(), due(&courtesy)), (0, 3 * STEP_ASIDE_POLLS as usize));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(super) struct Exchange {
     stalled: AtomicBool,
     /// Bytes of the connection's own while a request is under way.
     own: usize,
+    /// Of an answer, bytes that are sealed at once, beside the answer itself.
+    sealed: usize,
     /// Bytes that the exchange holds beside these.
     held: AtomicUsize,
     /// What of the request's body was not read when its answer was made.
@@ -74,9 +76,10 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(slot: Slot, is_tls: bool) -> Arc<Self> {
-        let own = limits::HTTP_CONN_BYTES + if is_tls { limits::HTTP_TLS_CONN_BYTES } else { 0 };
+        let (tls, sealed) = if is_tls { (limits::HTTP_TLS_CONN_BYTES, limits::WRITE_SCRATCH_BYTES) } else { (0, 0) };
         Arc::new(Self {
-            own,
+            own: limits::HTTP_CONN_BYTES + tls,
+            sealed,
             slot: Arc::new(slot),
             phase: AtomicU8::new(Phase::Head as u8),
             body: AtomicU8::new(BodyState::Ended as u8),
@@ -136,7 +139,7 @@ impl Exchange {
     pub(super) fn answer(&self, bytes: usize) {
         self.phase.store(Phase::Answering as u8, Ordering::Relaxed);
         self.held.store(bytes, Ordering::Relaxed);
-        self.slot.weighs(self.own + bytes);
+        self.slot.weighs(self.own + bytes + bytes.min(self.sealed));
     }
 
     pub(super) fn keep_work(&self, work: Work) {

@@ -300,7 +300,8 @@ impl Slot {
     fn try_reserve(&self, bytes: usize) -> bool {
         let mut table = self.slots.table.lock();
         let held = table.slots.weight(self.id);
-        self.slots.make_room(&mut table, bytes, limits::HTTP_CONN_BYTES) && table.slots.weigh(self.id, held + bytes)
+        self.slots.make_room(&mut table, bytes, limits::HTTP_CONN_BYTES + limits::HTTP_TLS_CONN_BYTES)
+            && table.slots.weigh(self.id, held + bytes)
     }
 
     /// Work begins on a request, for `client` if a trusted proxy named one.

@@ -104,8 +104,11 @@ impl Stream {
             // Not `readable`, which may say so of a socket that has nothing.
             return matches!(self.socket.peek(&mut byte).await, Ok(1..));
         };
+        let mut quiet = 0;
         while !secure.ended && secure.opened.is_empty() && !secure.session.is_amid_record() {
-            if !matches!(self.socket.peek(&mut byte).await, Ok(1..)) || secure.read(&self.socket).is_err() {
+            let has_come = matches!(self.socket.peek(&mut byte).await, Ok(1..));
+            quiet += 1;
+            if !has_come || quiet > limits::HTTP_QUIET_READS_MAX || secure.read(&self.socket).is_err() {
                 return false;
             }
             secure.input = Vec::new();

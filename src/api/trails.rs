@@ -203,6 +203,8 @@ impl Asked {
     fn event(&self) -> Option<&'static str> {
         let route = self.route();
         let known = DEEDS.iter().find(|(method, of, _)| *method == self.method && *of == route);
+        // Of this one only what was done: a refused key is one like any other.
+        let known = known.filter(|(_, _, event)| *event != SENT_AS_USER || self.status == Some(200));
         if let Some((_, _, event)) = known {
             return Some(event);
         }

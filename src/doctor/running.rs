@@ -129,12 +129,12 @@ fn load(before: &Told<'_>, now: &Told<'_>, between_s: f64) -> Vec<Finding> {
         // After a restart between the two it has slept less than before.
         if (BUSY..=1.0).contains(&busy) {
             let why = "its users wait for each other; if it is one of several, few users or one group make the load";
-            found.push(warn(format!("{shard} is busy {:.0} % of the time", busy * 100.0), why));
+            found.push(warn(format!("{shard} was busy {:.0} % of the last second", busy * 100.0), why));
         }
     }
     if let Some(paced) = now.sum(names::PACED).filter(|users| *users > 0.0) {
-        let why = "their connections are read as fast as their pace allows, and no faster";
-        found.push(warn(format!("holds back {paced} users that are over their pace"), why));
+        let why = "their connections are read as fast as their pace allows; `imgate top` says whose they are";
+        found.push(Finding::note(WHAT, format!("holds back {paced} users that are over their pace"), why));
     }
     found
 }
@@ -211,7 +211,7 @@ mod tests {
         let texts =
             |before, now| told_after(&at(before), &at(now)).into_iter().map(|(_, found)| found).collect::<Vec<_>>();
         let paced = "holds back 3 users that are over their pace";
-        let busy = "shard=\"1\" is busy 99 % of the time";
+        let busy = "shard=\"1\" was busy 99 % of the last second";
         assert_eq!(texts([10.0, 10.0], [11.0, 10.02]), ["ready", busy, paced]);
         assert_eq!(texts([10.0, 10.0], [12.0, 0.3]), ["ready", paced], "it has been started anew");
     }

@@ -6,17 +6,19 @@
 //! Never: measures. The account of outboxes and of what clients have begun to send has bounds of
 //! its own; this is the last one, for everything together.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::limits::{MEMORY_CACHES_PERCENT, MEMORY_NEWCOMERS_AGAIN_PERCENT, MEMORY_NEWCOMERS_PERCENT};
+use crate::limits::{
+    MEMORY_CACHES_PERCENT, MEMORY_CALM_LOOKS, MEMORY_NEWCOMERS_AGAIN_PERCENT, MEMORY_NEWCOMERS_PERCENT,
+};
 
 /// What the process takes, and what it may take.
 #[derive(Debug)]
 pub struct Pressure {
     max: u64,
     resident: AtomicU64,
-    /// Since newcomers were refused, it has not fallen below what lets them in again.
-    is_near: AtomicBool,
+    /// For so many looks to come newcomers are refused, unless one finds much less.
+    wary: AtomicU32,
 }
 
 /// What is to be let go.
@@ -36,7 +38,7 @@ impl Pressure {
     /// A process that may take `max` bytes.
     #[must_use]
     pub const fn new(max: u64) -> Self {
-        Self { max, resident: AtomicU64::new(0), is_near: AtomicBool::new(false) }
+        Self { max, resident: AtomicU64::new(0), wary: AtomicU32::new(0) }
     }
 
     /// Bytes that the process may take.
@@ -45,15 +47,19 @@ impl Pressure {
         self.max
     }
 
-    /// The process takes so many bytes. Newcomers are refused from [`MEMORY_NEWCOMERS_PERCENT`] on
-    /// and let in below [`MEMORY_NEWCOMERS_AGAIN_PERCENT`], so that a process that stays near the
-    /// first does not change its mind with each look.
+    /// The process takes so many bytes, found by one look of one thread. Newcomers are refused from
+    /// [`MEMORY_NEWCOMERS_PERCENT`] on. They are let in below
+    /// [`MEMORY_NEWCOMERS_AGAIN_PERCENT`], or after [`MEMORY_CALM_LOOKS`] below the former: a
+    /// process that stays near it does not change its mind with each look, and does not refuse for
+    /// ever what it has room for.
     pub fn tell(&self, resident: u64) {
-        let bound = match self.is_near.load(Ordering::Relaxed) {
-            true => MEMORY_NEWCOMERS_AGAIN_PERCENT,
-            false => MEMORY_NEWCOMERS_PERCENT,
+        let reaches = |percent: u64| resident >= self.max / 100 * percent;
+        let wary = match self.wary.load(Ordering::Relaxed) {
+            _ if reaches(MEMORY_NEWCOMERS_PERCENT) => MEMORY_CALM_LOOKS,
+            looks if reaches(MEMORY_NEWCOMERS_AGAIN_PERCENT) => looks.saturating_sub(1),
+            _ => 0,
         };
-        self.is_near.store(resident >= self.max / 100 * bound, Ordering::Relaxed);
+        self.wary.store(wary, Ordering::Relaxed);
         self.resident.store(resident, Ordering::Relaxed);
     }
 
@@ -75,7 +81,7 @@ impl Pressure {
         match resident.checked_sub(self.max) {
             Some(excess) => Shedding::Readers(excess),
             None if resident >= self.max / 100 * MEMORY_CACHES_PERCENT => Shedding::Caches,
-            None if self.is_near.load(Ordering::Relaxed) => Shedding::Newcomers,
+            None if self.wary.load(Ordering::Relaxed) > 0 => Shedding::Newcomers,
             None => Shedding::Nothing,
         }
     }
@@ -97,11 +103,12 @@ mod tests {
         assert!(pressure.refuses_newcomers());
         assert_eq!([at(950), at(999)], [Shedding::Caches; 2]);
         assert_eq!([at(1000), at(1300)], [Shedding::Readers(0), Shedding::Readers(300)]);
-        // The way back is longer than the way there.
-        assert_eq!(
-            [at(899), at(850), at(849), at(899)],
-            [Shedding::Newcomers, Shedding::Newcomers, Shedding::Nothing, Shedding::Nothing]
-        );
+        // The way back is longer than the way there, and not for ever.
+        assert_eq!([at(899), at(850)], [Shedding::Newcomers; 2]);
+        assert_eq!([at(849), at(899)], [Shedding::Nothing; 2]);
+        assert_eq!(at(900), Shedding::Newcomers);
+        let refused = (0..).take_while(|_| at(880) == Shedding::Newcomers).count();
+        assert_eq!(refused + 1, MEMORY_CALM_LOOKS as usize);
         assert_eq!(at(10), Shedding::Nothing);
         assert!(!pressure.refuses_newcomers());
     }

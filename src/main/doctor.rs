@@ -37,8 +37,10 @@ fn scrapes(config: &Config) -> Option<Scrapes> {
     let before = look()?;
     let began_ns = clock.nanos();
     thread::sleep(BETWEEN);
+    let now = look()?;
+    // From the end of one to the end of the other: a look takes long where the database is slow.
     let between = Duration::from_nanos(clock.nanos() - began_ns);
-    Some(Scrapes { before, now: look()?, between })
+    Some(Scrapes { before, now, between })
 }
 
 /// Looks and prints.

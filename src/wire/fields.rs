@@ -82,6 +82,12 @@ pub(super) struct Spans<'t> {
     at: usize,
 }
 
+/// Whether a field of that name says what a post is, for whom, or which one: not a message's own.
+#[must_use]
+pub fn is_of_command(key: &str) -> bool {
+    matches!(Name::of(key), Name::Cmd | Name::Dstid | Name::Cid)
+}
+
 impl<'t> Spans<'t> {
     /// The fields of the object that `text` is.
     pub(super) fn of(text: &'t str) -> Self {

@@ -22,6 +22,7 @@ pub mod reject;
 pub mod room;
 
 pub use command::{Command, Post, Target};
+pub use fields::is_of_command;
 pub use line::Line;
 pub use packet::Packet;
 pub use profile::{Device, Echo, Profile};

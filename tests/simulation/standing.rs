@@ -222,7 +222,7 @@ impl World {
         if self.plan.volatile || !concerns {
             return Err(format!("P6: {listener:?} is told of {who:?} in {conv:?}"));
         }
-        if !self.truth.words.has(who, conv, reach) {
+        if !self.truth.words.has(who, conv, reach, |seq| self.truth.ended_at(conv, who, seq)) {
             return Err(format!("P6: told that {who:?} has come to {reach:?} in {conv:?}, which nobody has said"));
         }
         let link = self.link(client)?;

@@ -362,7 +362,7 @@ impl Truth {
             }
             (Write::Cursor { user, conv, recv, read }, Written::Kept) => {
                 let reach = (recv.get(), read.get());
-                if !self.words.has(*user, *conv, reach) {
+                if !self.words.has(*user, *conv, reach, |seq| self.ended_at(*conv, *user, seq)) {
                     return Err("P6: nobody has said so".to_owned());
                 }
                 if self.since(*conv, *user).is_some() {

@@ -54,11 +54,12 @@ impl Words {
         said.owed = larger(said.owed, (reach.0.min(head), reach.1.min(head)));
     }
 
-    /// Whether these two numbers were said, perhaps each in a word of its own. Zero needs no saying.
-    pub(crate) fn has(&self, user: UserId, conv: ConvId, (recv, read): Reach) -> bool {
+    /// Whether these two numbers were said, perhaps each in a word of its own. Zero needs no saying. Where a membership has `ended`
+    /// a larger word is cut: the former member is shown no more.
+    pub(crate) fn has(&self, user: UserId, conv: ConvId, (recv, read): Reach, ended: impl Fn(u64) -> bool) -> bool {
         let said = self.said.get(&(user, conv));
         let fits = |number: u64, of: &dyn Fn(&Said) -> &BTreeSet<u64>| {
-            let cut = |said: &Said| said.lied && of(said).last() > Some(&number);
+            let cut = |said: &Said| (said.lied || ended(number)) && of(said).last() > Some(&number);
             number == 0 || said.is_some_and(|said| of(said).contains(&number) || cut(said))
         };
         fits(recv, &|said| &said.recv) && fits(read, &|said| &said.read)

@@ -202,8 +202,8 @@ impl Handshake {
         }
     }
 
-    /// Says why a beginning is refused that rustls has not seen. Only in the clear; later rustls alone
-    /// has the keys.
+    /// Says why a beginning is refused that rustls has not seen. Only in the clear; later rustls
+    /// alone has the keys.
     fn tell(&mut self, alert: Option<Alert>) {
         if let Some(alert) = alert.filter(|_| self.connection.protocol_version().is_none()) {
             self.output.extend([content::ALERT, 3, 3, 0, 2]);

@@ -28,8 +28,8 @@ pub(crate) struct Library {
     ended: bool,
 }
 
-/// Counts records as their bytes arrive, because one call of rustls may open many, and moves what it
-/// has opened.
+/// Counts records as their bytes arrive, because one call of rustls may open many, and moves what
+/// it has opened.
 #[derive(Default)]
 struct Arriving {
     header: [u8; RECORD_HEADER_BYTES],

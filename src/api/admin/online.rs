@@ -1,7 +1,8 @@
 //! `GET /admin/online`: the users online on this gateway, page by page.
 //!
 //! Never: without the operator's token; stops a shard for the whole list. It is no picture of one
-//! moment: users that come or go while the pages are read may be missing or be there.
+//! moment: a user of whom a session comes or goes while the pages are read may be missing, or
+//! stand there twice.
 //! Bounds: [`ROSTER_ASKS`] questions to shards a page, of
 //! [`ROSTER_SLOTS`](crate::shard::ROSTER_SLOTS) places each.
 

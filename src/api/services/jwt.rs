@@ -351,6 +351,8 @@ impl InForce {
             ErrorKind::ImmatureSignature => Foreign::Early,
             ErrorKind::InvalidIssuer => Foreign::Issuer,
             ErrorKind::InvalidAudience => Foreign::Audience,
+            ErrorKind::MissingRequiredClaim(claim) if claim == "iss" => Foreign::Issuer,
+            ErrorKind::MissingRequiredClaim(claim) if claim == "aud" => Foreign::Audience,
             ErrorKind::MissingRequiredClaim(_) | ErrorKind::InvalidClaimFormat(_) => Foreign::Claim,
             _ => Foreign::Malformed,
         })

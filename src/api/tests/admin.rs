@@ -94,6 +94,24 @@ fn a_database_that_takes_its_time_is_ready_and_one_that_is_silent_is_not() {
     until(&rig, |answer| *answer == (200, "ready\n".to_owned()));
 }
 
+#[test]
+fn everybody_online_is_listed_page_by_page_over_all_shards() {
+    let rig = Rig::start();
+    let proof = format!("Bearer {}", rig.key.admin_token());
+    let (mut all, mut pages, mut path) = (Vec::new(), 0, "/admin/online".to_owned());
+    loop {
+        let headers = [LOCAL, ("Authorization", proof.as_str())];
+        let answer = Client::connect(rig.admin).ask(Ask::get(&path, &headers));
+        let page: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+        all.extend(page["users"].as_array().expect("a list").iter().filter_map(serde_json::Value::as_u64));
+        pages += 1;
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/admin/online?after={next}");
+    }
+    assert_eq!(all, (1..=40).collect::<Vec<u64>>());
+    assert_eq!(pages, 3, "no page asks for all");
+}
+
 /// Looks at `/readyz` until it is so.
 fn until(rig: &Rig, mut so: impl FnMut(&(u16, String)) -> bool) {
     let began = Instant::now();

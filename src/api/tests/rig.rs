@@ -28,7 +28,7 @@ use crate::metrics::Board;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::object_store::ObjectStore;
-use crate::shard::{Answer, Notice};
+use crate::shard::{Answer, Notice, ROSTER_SLOTS};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
 use crate::store::{Backend, Keep, NewMessage, NewUser, Opened, PostKey, User, Write, Written};
@@ -373,6 +373,13 @@ impl ShardAccess for TestShards {
             let line = Write::Line(NewMessage { conv, sender: *user, key, ts_ms: 1, body });
             self.memory.connect().commit(&[line]).expect("memory");
             then(Answer::Posted { stored: None, ts_ms: 1, dup: false });
+            return Ok(());
+        }
+        if let Notice::Roster { from } = notice {
+            // Of each shard ten places, in each of which another user is.
+            let place = from / ROSTER_SLOTS;
+            let user = UserId::new(u64::from(shard.0) * 10 + u64::from(place) + 1).expect("above 0");
+            then(Answer::Roster { users: [user].into(), next: (place < 9).then_some(from + ROSTER_SLOTS) });
             return Ok(());
         }
         self.notices.lock().push((shard, notice.clone()));

@@ -123,7 +123,8 @@ fn why_a_token_is_not_good_is_told() {
         (r#","iss":"us","aud":"chat""#, None),
         (r#","iss":"them","aud":"chat""#, Some(Foreign::Issuer)),
         (r#","iss":"us","aud":"mail""#, Some(Foreign::Audience)),
-        (r#","iss":"us""#, Some(Foreign::Claim)),
+        (r#","iss":"us""#, Some(Foreign::Audience)),
+        (r#","aud":"chat""#, Some(Foreign::Issuer)),
     ] {
         let claims = CLAIMS.replace('}', &format!("{more}}}"));
         assert_eq!(why(&jwt, &signed(head, &claims)), expected, "{claims}");

@@ -1,7 +1,7 @@
 //! The fields of a message as a backend has written them.
 //!
-//! Owns: their text and their order, which reach the readers unchanged, as those of a client do: a
-//! number may have more digits than any number of ours.
+//! Owns: the text of their values and their order, which reach the readers unchanged, as those of a
+//! client do: a number may have more digits than any number of ours.
 //! Never: looks into a value. The parser of commands judges the whole.
 
 use std::fmt::{self, Write};
@@ -10,22 +10,22 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// What a command has besides them, which a message cannot set.
-const OWN: [&str; 3] = ["cmd", "dstid", "cid"];
+use crate::wire::is_of_command;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Fields(Vec<(String, Box<RawValue>)>);
 
 impl Fields {
-    /// The command that posts them, as a client would write it.
+    /// The command that posts them, as a client would write it; without those that only a command
+    /// has, however they are spelled.
     pub(super) fn of_command(&self, cmd: u64, dstid: u64, cid: Option<&str>) -> Vec<u8> {
         let mut text = format!(r#"{{"cmd":{cmd},"dstid":{dstid}"#);
         if let Some(cid) = cid {
             let _ = write!(text, r#","cid":{}"#, serde_json::Value::from(cid));
         }
         for (key, value) in &self.0 {
-            if !OWN.iter().any(|own| key.eq_ignore_ascii_case(own)) {
+            if !is_of_command(key) {
                 let _ = write!(text, ",{}:{}", serde_json::Value::from(key.as_str()), value.get());
             }
         }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn it_cannot_say_what_the_command_is() {
-        let message = r#"{"cmd":8,"CMD":8,"dstid":9,"Cid":"x","\u0063md":1,"media":1}"#;
+        let message = r#"{"cmd":8,"CMD":8,"dstid":9,"Cid":"x","\u0063md":1,"dſtid":9,"d\u017ftid":9,"media":1}"#;
         assert_eq!(command(message, None), r#"{"cmd":10,"dstid":7,"media":1}"#);
         assert!(serde_json::from_str::<Fields>("[1]").is_err());
     }

@@ -103,8 +103,8 @@ pub(in crate::api::v1) async fn send(
     let services = &app.services;
     let now_ms = clock::wall_ms();
     let known = authors(services, &wish.messages).await?;
-    let many = wish.messages.len();
-    let mut results: Vec<Option<Outcome>> = Vec::with_capacity(many);
+    let named = wish.messages.iter().filter(|message| message.from.is_some()).count();
+    let mut results: Vec<Option<Outcome>> = Vec::with_capacity(wish.messages.len());
     let mut sendings = Vec::new();
     let mut parser = Parser::default();
     for message in wish.messages {
@@ -124,7 +124,7 @@ pub(in crate::api::v1) async fn send(
     let results = results.into_iter().filter_map(|result| result.or_else(|| Some(Outcome::of(sent.next()?)))).collect();
     let mut response = answer(StatusCode::OK, &Outcomes { results });
     if !known.is_empty() {
-        let of = json!({ "users": known.iter().map(|user| user.get()).collect::<Vec<_>>(), "messages": many });
+        let of = json!({ "users": known.iter().map(|user| user.get()).collect::<Vec<_>>(), "messages": named });
         response.extensions_mut().insert(Particulars(json!({ "of": of })));
     }
     Ok(response)
