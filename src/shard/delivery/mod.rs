@@ -176,7 +176,8 @@ impl Deliveries {
         };
         let fits = fits && session.takes_pushes() && session.phase != Phase::Opening;
         match CatchingUp::judge(io, session, conv, seq, fits) {
-            Next::Skip => return,
+            // Nothing need be under way: what lies before it may never have been told.
+            Next::Skip => return self.catching_up.catch_up(io, sessions, conn),
             Next::Lacks => return self.catching_up.went_behind(io, sessions, conn, conv, seq, seq),
             Next::Send => {}
         }

@@ -98,6 +98,27 @@ fn what_was_stored_before_the_home_began_is_not_handed_on_again() {
     assert_eq!(told(&mut world), ["a: ack #4 x", "b: push #4 a hi"]);
 }
 
+/// The page of an old client was read when it opened, and the home, which began later, has told of
+/// nothing before its first message.
+#[test]
+fn what_comes_behind_messages_that_the_home_never_told_of_is_read() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let conv = ConvId::direct(user_of("a"), user_of("b"));
+    foreign(&mut world, conv, LONG_AGO_MS);
+    // Longer than the page is given to ask for an author.
+    let while_it_asks = ["wait 100"; 2 * limits::INTRODUCTION_TICKS as usize];
+    say(&mut world, &["a: open", "b: open legacy"]);
+    say(&mut world, &while_it_asks);
+    for _ in 0..2 {
+        foreign(&mut world, conv, LONG_AGO_MS);
+    }
+    world.trace.clear();
+    say(&mut world, &["a -> b: hi [x]"]);
+    say(&mut world, &while_it_asks);
+    let new = ["a: ack #4 x", "b: push #2 b foreign", "b: push #3 b foreign", "b: push #4 a hi"];
+    assert_eq!(told(&mut world), new);
+}
+
 #[test]
 fn a_first_post_whose_outcome_stays_unknown_reaches_the_others_if_it_is_stored() {
     let (mut world, _) = resting();
