@@ -143,7 +143,7 @@ async fn readyz(State(insight): State<Insight>) -> Response {
 /// What an operator can do something with; the database's own words stand in the log.
 const fn store_reason(why: StoreFailure) -> &'static str {
     match why {
-        StoreFailure::Busy => "busy, or the database does not answer",
+        StoreFailure::Busy => "busy, or the database does not answer or takes no messages",
         StoreFailure::Unsure => "the database cannot commit (a full disk?); the log says why",
         StoreFailure::Broken => "the database is broken; the log says how",
     }

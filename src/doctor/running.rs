@@ -116,7 +116,8 @@ fn troubles(told: &Told<'_>) -> Vec<Finding> {
     found
 }
 
-/// Shards that have no time left, and users that take too much of it.
+/// What two scrapes tell: shards that have no time left, users that take too much of it, gateways
+/// that are not believed.
 fn load(before: &Told<'_>, now: &Told<'_>, between_s: f64) -> Vec<Finding> {
     let warn = |found: String, why: &str| {
         Finding::bad(Severity::Warning, WHAT, found, why).mend("imgate top   # says who takes the most")
@@ -130,6 +131,18 @@ fn load(before: &Told<'_>, now: &Told<'_>, between_s: f64) -> Vec<Finding> {
         if (BUSY..=1.0).contains(&busy) {
             let why = "its users wait for each other; if it is one of several, few users or one group make the load";
             found.push(warn(format!("{shard} was busy {:.0} % of the last second", busy * 100.0), why));
+        }
+    }
+    let dropped = |of: &Told<'_>, why: &str| {
+        of.series(names::BUS_DROPPED).filter(|(reason, _)| *reason == why).map(|(_, count)| count).sum::<f64>()
+    };
+    for (reason, what) in [("reason=\"key\"", "another secret"), ("reason=\"twin\"", "the same node")] {
+        if dropped(now, reason) > dropped(before, reason) {
+            let why = "what that one says is not believed: messages of it come from the database, up to 10 s late";
+            let mend =
+                "imgate config print on both   # secret, node, cluster_name; docs/operations.md, ImgateBusStranger";
+            let found_it = format!("hears a gateway of its cluster that has {what}");
+            found.push(Finding::bad(Severity::Warning, WHAT, found_it, why).mend(mend));
         }
     }
     if let Some(paced) = now.sum(names::PACED).filter(|users| *users > 0.0) {
@@ -214,5 +227,11 @@ mod tests {
         let busy = "shard=\"1\" was busy 99 % of the last second";
         assert_eq!(texts([10.0, 10.0], [11.0, 10.02]), ["ready", busy, paced]);
         assert_eq!(texts([10.0, 10.0], [12.0, 0.3]), ["ready", paced], "it has been started anew");
+        let dropped = |key: u32| {
+            format!("imgate_bus_dropped_total{{reason=\"key\"}} {key}\nimgate_bus_dropped_total{{reason=\"late\"}} 9\n")
+        };
+        let strange = told_after(&dropped(1), &dropped(2));
+        assert_eq!(strange[1].1, "hears a gateway of its cluster that has another secret");
+        assert_eq!(told_after(&dropped(2), &dropped(2)).len(), 1);
     }
 }

@@ -30,7 +30,7 @@ pub enum Promptness {
 #[derive(Default)]
 pub(super) struct Pings {
     last: Mutex<Option<Ping>>,
-    /// One was answered: the database has been there.
+    /// The last one that ended was answered: the database is there.
     answered: AtomicBool,
 }
 
@@ -55,7 +55,6 @@ impl Db {
         let promptness = match answer {
             Ok(Ok(answer)) => {
                 (*answer).unwrap_or(Err(StoreFailure::Unsure))?;
-                self.pings.answered.store(true, Ordering::Relaxed);
                 Promptness::Prompt
             }
             // The runtime ends.
@@ -95,7 +94,11 @@ impl Db {
             );
             let lost = Err(StoreFailure::Busy);
             let read = read.unwrap_or(lost);
-            let _ = tell.send(Some(written.unwrap_or(lost).and(read)));
+            let outcome = written.unwrap_or(lost).and(read);
+            // Noted here, because nobody may have waited for it. One that failed is not followed
+            // by one that is merely slow: a database that stands still would be up by turns.
+            db.pings.answered.store(outcome.is_ok(), Ordering::Relaxed);
+            let _ = tell.send(Some(outcome));
         });
         let ping = Ping { began_ms: self.clock.now().mono_ms, outcome };
         *last = Some(ping.clone());

@@ -31,7 +31,11 @@ fn it_says_how_the_gateway_is() {
     rig.api.as_ref().expect("running").announce_stop();
     assert_eq!(
         look(&rig, "/readyz"),
-        (503, "shard 1 does not answer\nstore: busy, or the database does not answer\nstopping\n".to_owned())
+        (
+            503,
+            "shard 1 does not answer\nstore: busy, or the database does not answer or takes no messages\nstopping\n"
+                .to_owned()
+        )
     );
     assert_eq!(look(&rig, "/healthz"), (200, "ok\n".to_owned()), "it lives as long as it turns");
     let ill = "Readiness { shard: true, store: true, stopping: true, memory: false }";
@@ -72,7 +76,7 @@ fn shards_that_have_ended_or_take_no_notice_do_not_answer() {
 
 #[test]
 fn a_database_that_takes_its_time_is_ready_and_one_that_is_silent_is_not() {
-    let silent = (503, "store: busy, or the database does not answer\n".to_owned());
+    let silent = (503, "store: busy, or the database does not answer or takes no messages\n".to_owned());
     let rig = Rig::start();
     let hanging = rig.memory.hanging();
     assert_eq!(look(&rig, "/readyz"), silent, "it has never answered");
