@@ -7,7 +7,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use imgate::auth::{Issuer, Key};
 use imgate::config::{Config, FIELDS, Layers};
@@ -27,6 +27,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks for our own protocol.
 pub(crate) const V2: (&str, &str) = ("Sec-WebSocket-Protocol", "imgate.v2");
+
+/// Starts a gateway on a directory that this process has just let go of. Another test may be about to start a program: until that
+/// begins it holds copies of all descriptors, the lock's included.
+fn started(config: &Config, tuning: Tuning) -> Node {
+    let began = Instant::now();
+    loop {
+        match Node::start(config, tuning) {
+            Ok(node) => return node,
+            Err(error) if format!("{error:#}").contains("another gateway is running") && began.elapsed() < PATIENCE => {
+                std::thread::yield_now();
+            }
+            Err(error) => panic!("the gateway does not start: {error:#}"),
+        }
+    }
+}
 
 /// A gateway in this process, with a data directory of its own.
 pub(crate) struct Gateway {
@@ -55,7 +70,7 @@ impl Gateway {
             let seed = Seed { users, groups: 0, group_size: 0, created_ms: 1 };
             assert_eq!(backend.seed(&seed).expect("users").first_user.get(), 1);
         }
-        let node = Some(Node::start(&config, tuning).expect("the gateway starts"));
+        let node = Some(started(&config, tuning));
         let settings = settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
         Self { node, config, key, tuning, data, seeded: users, settings }
     }
@@ -113,7 +128,7 @@ impl Gateway {
     /// Stops it in order and starts it again on the same data.
     pub(crate) fn restart(&mut self) {
         self.stop();
-        self.node = Some(Node::start(&self.config, self.tuning).expect("the gateway starts again"));
+        self.node = Some(started(&self.config, self.tuning));
     }
 
     /// Stops it in order.
