@@ -294,7 +294,7 @@ impl Shard {
         sessions.ask_confirmation(io);
         social.end_turn(io, sessions);
         opening.announce_interest(io, sessions);
-        home.rest(io.now_ms());
+        home.rest(io.now);
         self.check_next();
     }
 
@@ -333,7 +333,7 @@ impl Shard {
         let Self { io, home, sessions, deliveries, .. } = self;
         io.tally.caches_shed += 1;
         deliveries.catching_up.forget_pages(io);
-        home.forget_idle(io.now_ms());
+        home.forget_idle(io.now);
         if bytes > 0 {
             sessions.let_go_down_to(io, io.held.bytes().saturating_sub(bytes), Slowness::Memory);
         }

@@ -6,13 +6,14 @@ use imgate::ids::{ConvId, GroupId, Seq, UserId};
 use imgate::limits::{BEHIND_OWN_MAX, IDLE_MS, STALL_MS_MAX};
 use imgate::shard::{Notice, PaceLimits};
 use imgate::store::PageStart;
+use imgate::wire::command::{Command, Convs};
 use imgate::wire::{CloseCode, Echo, Profile, Reject};
 use serde_json::{Map, Value};
 
 use crate::client::{Link, Sent, Waiting};
 use crate::frames::Frame;
 use crate::truth::post_number;
-use crate::world::{Checked, World, close_code};
+use crate::world::{Checked, World, close_code, target_of};
 
 /// The field `name`, a whole number.
 pub(crate) fn number(object: &Map<String, Value>, name: &str) -> Result<u64, String> {
@@ -284,6 +285,14 @@ impl World {
                     self.clients[client].memory.holes.insert(conv);
                 }
                 self.judge_refusal(client, reject, conv, step, false)
+            }
+            // Too many of the user's sessions ask for a list at once: a walk goes on when there is room.
+            Waiting::Convs { before, .. } => {
+                if let Some(link) = self.clients[client].link.as_mut().filter(|link| link.walk.is_some()) {
+                    let before = before.map(|(ts, conv)| (ts, target_of(taken, conv)));
+                    link.queue.push_back(Sent::Command(Command::Convs(Convs { before }), None));
+                }
+                Ok(())
             }
             _ => Ok(()),
         }

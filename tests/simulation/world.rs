@@ -48,6 +48,8 @@ pub(crate) fn target_of(user: UserId, conv: ConvId) -> Target {
 
 /// Wall time at the start.
 pub(crate) const WALL_MS: u64 = 1_800_000_000_000;
+/// By how much the wall clock is set back at most.
+pub(crate) const SET_BACK_MS_MAX: u64 = 3000;
 
 /// One shard and its driver.
 pub(crate) struct Node {
@@ -283,7 +285,7 @@ impl World {
     pub(crate) fn pass(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         if self.random.chance(20) {
-            self.skew_ms = self.random.below(3000);
+            self.skew_ms = self.random.below(SET_BACK_MS_MAX);
         }
         self.now.wall_ms = WALL_MS + self.now.mono_ms - self.skew_ms.min(self.now.mono_ms);
     }

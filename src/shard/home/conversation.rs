@@ -119,6 +119,9 @@ pub(in crate::shard) struct Conversation {
     pub marks: SmallVec<[(ShardId, Seq); 1]>,
     /// Monotonic milliseconds of the last use.
     pub touched_ms: u64,
+    /// The latest time of a message that was handed on: ahead of this gateway's clock if another
+    /// gateway's is, or if this one was set back.
+    pub newest_ms: u64,
 }
 
 impl Conversation {
@@ -141,6 +144,7 @@ impl Conversation {
             lost: false,
             marks: SmallVec::new(),
             touched_ms: now_ms,
+            newest_ms: 0,
         }
     }
 
@@ -157,10 +161,10 @@ impl Conversation {
             && self.delivered().is_none_or(|delivered| self.revealed <= delivered)
     }
 
-    /// Whether it may be forgotten now: not in the millisecond of its last message, which a fresh
-    /// home could take for one that was stored after it began.
-    fn may_go(&self, now_ms: u64) -> bool {
-        self.is_idle() && self.touched_ms < now_ms
+    /// Whether it may be forgotten now: not before the time of its last message has passed, which a
+    /// fresh home would take for one that was stored after it began.
+    const fn is_past(&self, now: Now) -> bool {
+        self.touched_ms < now.mono_ms && self.newest_ms < now.wall_ms
     }
 
     /// A post has reached the home, or word of another gateway, which may have stored something
@@ -318,11 +322,12 @@ impl Conversations {
         self.convs.get_mut(&conv)
     }
 
-    /// Forgets one idle conversation among the longest unused.
+    /// Forgets one idle conversation among the longest unused. Also one with a message of a time to
+    /// come: where clocks are wrong, a message that comes twice is better than a post refused.
     fn evict_one(&mut self, now_ms: u64) -> bool {
         for _ in 0..EVICTION_TRIES {
             let Some((touched, conv)) = self.resting.pop_front() else { return false };
-            if self.convs.get(&conv).is_some_and(|state| state.may_go(now_ms)) {
+            if self.convs.get(&conv).is_some_and(|state| state.is_idle() && state.touched_ms < now_ms) {
                 self.forget(conv);
                 return true;
             }
@@ -332,8 +337,8 @@ impl Conversations {
     }
 
     /// Forgets every conversation that nothing is under way in.
-    pub(in crate::shard) fn forget_idle(&mut self, now_ms: u64) {
-        let idle = self.convs.iter().filter(|(_, state)| state.may_go(now_ms)).map(|(&conv, _)| conv);
+    pub(in crate::shard) fn forget_idle(&mut self, now: Now) {
+        let idle = self.convs.iter().filter(|(_, state)| state.is_idle() && state.is_past(now)).map(|(&conv, _)| conv);
         for conv in idle.collect::<Vec<_>>() {
             self.forget(conv);
         }
@@ -343,7 +348,8 @@ impl Conversations {
     }
 
     /// Forgets conversations that were not used for [`limits::CONV_IDLE_MS`].
-    pub(in crate::shard) fn rest(&mut self, now_ms: u64) {
+    pub(in crate::shard) fn rest(&mut self, now: Now) {
+        let now_ms = now.mono_ms;
         if let Some(memo) = &mut self.memo {
             memo.rest();
         }
@@ -354,7 +360,7 @@ impl Conversations {
             }
             self.resting.pop_front();
             let Some(state) = self.convs.get(&conv) else { continue };
-            if !state.is_idle() {
+            if !state.is_idle() || !state.is_past(now) {
                 self.resting.push_back((now_ms, conv));
             } else if state.touched_ms + limits::CONV_IDLE_MS > now_ms {
                 let touched_ms = state.touched_ms.max(touched);
@@ -543,7 +549,7 @@ mod tests {
         let kept = ConvId::direct(user(1), user(2));
         for now_ms in (0..2 * limits::CONV_IDLE_MS).step_by(20) {
             assert!(conversations.get_or_make(kept, now_ms).is_some());
-            conversations.rest(now_ms);
+            conversations.rest(Now { mono_ms: now_ms, wall_ms: 1 });
         }
         assert_eq!((conversations.len(), conversations.get(kept).is_some()), (1, true));
         let left = conversations.convs.capacity();

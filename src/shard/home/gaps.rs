@@ -194,7 +194,7 @@ impl Home {
             }
             let stored = Stored { id: row.id, seq: row.seq };
             let packet = Arc::new(Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body));
-            self.hand_on(io, conv, row.seq, &packet, None);
+            self.hand_on(io, conv, (row.seq, row.ts_ms), &packet, None);
         }
     }
 

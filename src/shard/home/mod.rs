@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::clock::Now;
 use crate::ids::{ConvId, GroupId, MsgId, Seq, ShardId};
 use crate::limits;
 use crate::shard::asks::Purpose;
@@ -72,13 +73,13 @@ impl Home {
     }
 
     /// Forgets every conversation that nothing is under way in.
-    pub(in crate::shard) fn forget_idle(&mut self, now_ms: u64) {
-        self.conversations.forget_idle(now_ms);
+    pub(in crate::shard) fn forget_idle(&mut self, now: Now) {
+        self.conversations.forget_idle(now);
     }
 
     /// Forgets conversations that were not used for long.
-    pub(in crate::shard) fn rest(&mut self, now_ms: u64) {
-        self.conversations.rest(now_ms);
+    pub(in crate::shard) fn rest(&mut self, now: Now) {
+        self.conversations.rest(now);
     }
 
     /// When something is due.

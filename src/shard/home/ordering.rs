@@ -42,11 +42,11 @@ impl Home {
             let left = self.conversations.far_bytes.checked_sub(bytes);
             self.conversations.far_bytes = left.unwrap_or_else(|| broken("what has waited was counted"));
             io.tally.far_rows += 1;
-            return self.hand_on(io, conv, stored.seq, &packet, None);
+            return self.hand_on(io, conv, (stored.seq, ts_ms), &packet, None);
         };
         let HomePost { from, post, waiters, .. } = self.conversations.remove_post(number);
         io.counting.delivery(conv, packet.frame().len());
-        self.hand_on(io, conv, stored.seq, &packet, Some(from));
+        self.hand_on(io, conv, (stored.seq, ts_ms), &packet, Some(from));
         if let ConvId::Group(group) = conv
             && io.setup.tells_group
             && !packet.is_hidden()
@@ -66,12 +66,12 @@ impl Home {
     }
 
     /// Sends a message to every shard concerned but `except`, which hears of it otherwise, and
-    /// moves `delivered`.
+    /// moves `delivered`. `ts_ms`: the message's time.
     pub(super) fn hand_on(
         &mut self,
         io: &mut Io,
         conv: ConvId,
-        seq: Seq,
+        (seq, ts_ms): (Seq, u64),
         packet: &Arc<Packet>,
         except: Option<ShardId>,
     ) {
@@ -92,6 +92,7 @@ impl Home {
         if let Some(state) = self.conversations.get_mut(conv) {
             state.base = Base::Delivered(seq);
             state.lost = false;
+            state.newest_ms = state.newest_ms.max(ts_ms);
             state.revealed = state.revealed.max(seq);
         }
     }

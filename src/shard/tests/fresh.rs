@@ -119,6 +119,33 @@ fn what_comes_behind_messages_that_the_home_never_told_of_is_read() {
     assert_eq!(told(&mut world), new);
 }
 
+/// What was said before has a time to come then, also of a gateway whose clock is ahead: a home that
+/// had forgotten how far it is would take it for something new.
+#[test]
+fn a_clock_that_is_set_back_tells_nothing_again() {
+    let (mut world, conv) = resting();
+    say(&mut world, &["a -> b: hi [x]"]);
+    work_off(&mut world);
+    world.now.wall_ms -= 5 * limits::CONV_IDLE_MS;
+    world.line(&format!("wait {}", 2 * limits::CONV_IDLE_MS));
+    world.line("release store");
+    world.settle();
+    world.line("hold store");
+    for shard in 0..world.shards.len() {
+        world.step(shard, Event::Shed { bytes: 0 });
+    }
+    world.settle();
+    world.trace.clear();
+    say(&mut world, &["b -> a: ho [y]"]);
+    assert_eq!(work_off(&mut world), ["write"]);
+    assert_eq!(told(&mut world), ["a: push #3 b ho", "b: ack #3 y"]);
+    // Its time has passed.
+    world.line(&format!("wait {}", 5 * limits::CONV_IDLE_MS));
+    world.line("release store");
+    world.settle();
+    assert!(world.shards.iter().all(|shard| shard.home.delivered(conv).is_none()), "it rests again");
+}
+
 #[test]
 fn a_first_post_whose_outcome_stays_unknown_reaches_the_others_if_it_is_stored() {
     let (mut world, _) = resting();
