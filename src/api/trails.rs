@@ -72,9 +72,12 @@ impl fmt::Display for Name {
     }
 }
 
-/// On whose behalf a request is answered, as far as it has turned out.
+/// On whose behalf a request is answered, as far as it has turned out, and what it asks for.
 #[derive(Debug, Default)]
-pub(super) struct Acting(OnceLock<Actor>);
+pub(super) struct Acting {
+    actor: OnceLock<Actor>,
+    route: OnceLock<MatchedPath>,
+}
 
 #[derive(Debug)]
 enum Actor {
@@ -86,17 +89,17 @@ enum Actor {
 impl Acting {
     /// A user has given proof.
     pub(super) fn user(&self, user: UserId) {
-        let _ = self.0.set(Actor::User(user));
+        let _ = self.actor.set(Actor::User(user));
     }
 
     /// A backend has, by the key of that number and name.
     pub(super) fn key(&self, id: u32, name: Arc<str>) {
-        let _ = self.0.set(Actor::Key { id, name });
+        let _ = self.actor.set(Actor::Key { id, name });
     }
 
     /// The operator has, by the operator's token.
     pub(super) fn operator(&self) {
-        let _ = self.0.set(Actor::Operator);
+        let _ = self.actor.set(Actor::Operator);
     }
 }
 
@@ -104,9 +107,12 @@ impl Acting {
 #[derive(Clone)]
 pub(super) struct Particulars(pub(super) Value);
 
-/// Notes the pattern of a request's route beside its answer.
+/// Notes the pattern of a request's route, beside its answer, too.
 pub(super) async fn route(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
+    if let (Some(route), Some(acting)) = (&route, request.extensions().get::<Arc<Acting>>()) {
+        let _ = acting.route.set(route.clone());
+    }
     let mut response = next.run(request).await;
     if let Some(route) = route {
         response.extensions_mut().insert(route);
@@ -126,7 +132,6 @@ pub(super) struct Asked {
     method: Method,
     path: String,
     acting: Arc<Acting>,
-    route: Option<MatchedPath>,
     /// `None` until there is an answer.
     status: Option<u16>,
     /// Of the answer's body, as far as it has been taken.
@@ -152,7 +157,6 @@ impl Asked {
                 method: method.clone(),
                 path: path.to_owned(),
                 acting: Arc::default(),
-                route: None,
                 status: None,
                 bytes: 0,
             })
@@ -166,7 +170,9 @@ impl Asked {
 
     /// It has got this answer, whose body is still to leave.
     pub(super) fn answered<B>(&mut self, response: &HttpResponse<B>) {
-        self.route = response.extensions().get::<MatchedPath>().cloned();
+        if let Some(route) = response.extensions().get::<MatchedPath>() {
+            let _ = self.acting.route.set(route.clone());
+        }
         let status = response.status().as_u16();
         self.status = Some(status);
         let Some(event) = self.event() else { return };
@@ -183,7 +189,7 @@ impl Asked {
             }
             Value::Object(line)
         };
-        if self.acting.0.get().is_some() {
+        if self.acting.actor.get().is_some() {
             self.trails.audit.say_deed(event, line);
         } else {
             // Refused to somebody who has proved nothing.
@@ -197,14 +203,15 @@ impl Asked {
     }
 
     fn route(&self) -> &str {
-        self.route.as_ref().map_or("none", MatchedPath::as_str)
+        self.acting.route.get().map_or("none", MatchedPath::as_str)
     }
 
     fn event(&self) -> Option<&'static str> {
         let route = self.route();
         let known = DEEDS.iter().find(|(method, of, _)| *method == self.method && *of == route);
         // Of this one only what was done: a refused key is one like any other.
-        let known = known.filter(|(_, _, event)| *event != SENT_AS_USER || self.status == Some(200));
+        let is_done = self.status.is_none_or(|status| status == 200);
+        let known = known.filter(|(_, _, event)| *event != SENT_AS_USER || is_done);
         if let Some((_, _, event)) = known {
             return Some(event);
         }
@@ -216,7 +223,7 @@ impl Asked {
     }
 
     fn line(&self) -> Map<String, Value> {
-        let (by, user, key) = match self.acting.0.get() {
+        let (by, user, key) = match self.acting.actor.get() {
             Some(Actor::User(user)) => (Some("user"), Some(user.get()), None),
             Some(Actor::Key { id, name }) => (Some("key"), None, Some((format!("{id:08x}"), name.to_string()))),
             Some(Actor::Operator) => (Some("operator"), None, None),
@@ -244,6 +251,17 @@ impl Asked {
 
 impl Drop for Asked {
     fn drop(&mut self) {
+        // Whoever asked has hung up: what was begun may have been done all the same.
+        if self.status.is_none()
+            && self.acting.actor.get().is_some()
+            && let Some(event) = self.event()
+        {
+            self.trails.audit.say_deed(event, || {
+                let mut line = self.line();
+                line.insert("of".to_owned(), self.numbers());
+                Value::Object(line)
+            });
+        }
         self.trails.access.say("request", || {
             let mut line = self.line();
             let us = self.clock.nanos().saturating_sub(self.began_ns) / 1000;
@@ -280,7 +298,7 @@ mod tests {
         let trails = Trails { audit, access };
         let from = IpAddr::from([192, 0, 2, 1]);
         let mut asked = Asked::begin(&trails, Clock::start(), (&method, path), from, Name(3)).expect("it is on");
-        let _ = asked.acting().0.set(by);
+        let _ = asked.acting().actor.set(by);
         let router: Router =
             Router::new().route(route, any(async move || (status, "words"))).layer(from_fn(super::route));
         let request = Request::builder().method(&method).uri(path).body(Body::empty()).expect("a request");
@@ -315,6 +333,35 @@ mod tests {
         assert_eq!((&line["route"], &line["user"], &line["conn"]), (&route.into(), &5.into(), &"h3".into()));
         assert_eq!((&line["status"], &line["bytes"], &line["by"]), (&200.into(), &5.into(), &"user".into()));
         assert!(line["ms"].as_f64() > Some(0.0), "{line}");
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_is_an_event_without_a_status() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = folder.path().join("audit");
+        let audit = Trail::start("trail", place.to_str().expect("UTF-8")).expect("a file");
+        let trails = Trails { audit, access: Trail::default() };
+        let (from, path) = (IpAddr::from([192, 0, 2, 1]), "/api/v1/server/users/7/ban");
+        for proves in [true, false] {
+            let asked = Asked::begin(&trails, Clock::start(), (&Method::PUT, path), from, Name(3)).expect("it is on");
+            let waits = async move |acting: axum::Extension<Arc<Acting>>| {
+                if proves {
+                    acting.key(0xab, "shop".into());
+                }
+                std::future::pending::<()>().await;
+            };
+            let router: Router =
+                Router::new().route("/api/v1/server/users/{id}/ban", any(waits)).layer(from_fn(super::route));
+            let request = Request::builder().method(Method::PUT).uri(path).extension(asked.acting());
+            let answer = router.oneshot(request.body(Body::empty()).expect("a request"));
+            assert!(tokio::time::timeout(Duration::from_millis(1), answer).await.is_err(), "it is under way");
+            drop(asked);
+        }
+        trails.audit.flush(Duration::from_secs(20));
+        let said = std::fs::read_to_string(place).expect("a file");
+        let line: Value = serde_json::from_str(&said).expect("one line: the other one has proved nothing");
+        assert_eq!((&line["event"], &line["status"]), (&"banned".into(), &Value::Null));
+        assert_eq!((&line["key"], &line["of"]), (&"shop".into(), &json!({ "id": "7" })));
     }
 
     #[tokio::test]

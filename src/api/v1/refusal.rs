@@ -42,6 +42,13 @@ pub(super) struct Problem {
     msg: &'static str,
 }
 
+impl Problem {
+    /// Whether what was asked for may have been done all the same.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.code == UNSURE.code
+    }
+}
+
 impl From<Refusal> for Problem {
     fn from(why: Refusal) -> Self {
         Self { code: why.code, msg: why.msg }

@@ -1,5 +1,7 @@
 //! Messages of backends.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -103,7 +105,7 @@ pub(in crate::api::v1) async fn send(
     let services = &app.services;
     let now_ms = clock::wall_ms();
     let known = authors(services, &wish.messages).await?;
-    let named = wish.messages.iter().filter(|message| message.from.is_some()).count();
+    let named: Vec<Option<UserId>> = wish.messages.iter().map(|message| UserId::new(message.from?)).collect();
     let mut results: Vec<Option<Outcome>> = Vec::with_capacity(wish.messages.len());
     let mut sendings = Vec::new();
     let mut parser = Parser::default();
@@ -121,13 +123,23 @@ pub(in crate::api::v1) async fn send(
         }
     }
     let mut sent = backends::send(services, sendings).await.into_iter();
-    let results = results.into_iter().filter_map(|result| result.or_else(|| Some(Outcome::of(sent.next()?)))).collect();
+    let results: Vec<Outcome> =
+        results.into_iter().filter_map(|result| result.or_else(|| Some(Outcome::of(sent.next()?)))).collect();
+    let said = said_by(&named, &results);
     let mut response = answer(StatusCode::OK, &Outcomes { results });
-    if !known.is_empty() {
-        let of = json!({ "users": known.iter().map(|user| user.get()).collect::<Vec<_>>(), "messages": named });
-        response.extensions_mut().insert(Particulars(json!({ "of": of })));
+    if let Some(said) = said {
+        response.extensions_mut().insert(Particulars(json!({ "of": said })));
     }
     Ok(response)
+}
+
+/// In whose names how many messages were sent, or may have been; `None`: in nobody's.
+fn said_by(named: &[Option<UserId>], results: &[Outcome]) -> Option<serde_json::Value> {
+    let refused = |outcome: &Outcome| outcome.error.as_ref().is_some_and(|error| !error.is_unsure());
+    let said = named.iter().zip(results).filter(|(_, outcome)| !refused(outcome));
+    let said: Vec<u64> = said.filter_map(|(from, _)| Some((*from)?.get())).collect();
+    let users: BTreeSet<u64> = said.iter().copied().collect();
+    (!said.is_empty()).then(|| json!({ "users": users, "messages": said.len() }))
 }
 
 enum Readied {
