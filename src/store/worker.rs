@@ -123,7 +123,9 @@ impl Store {
         let places = usize::from(shards) * STORE_ASKS_MAX as usize + LANES * STORE_CALLS_MAX + readers.len();
         let counters = Arc::new(Counters::default());
         let write_queues: Vec<Queue<Write>> = writers.iter().map(|_| Queue::new(places)).collect();
-        let read_queue = Arc::new(ReadQueue::new(places, clock));
+        // One alone serves the rest, too.
+        let express = readers.len() > 1;
+        let read_queue = Arc::new(ReadQueue::new(places, express, clock));
         let mut threads = Threads::default();
         // The first writer has it; with several, the database keeps their transactions apart.
         let mut trimming = Some(Trimming::new(keep));
@@ -132,8 +134,6 @@ impl Store {
             worker.trims(trimming.take());
             threads.workers.push(spawn(format!("store-write-{n}"), move || worker.run())?);
         }
-        // One alone serves the rest, too.
-        let express = readers.len() > 1;
         for (n, backend) in readers.into_iter().enumerate() {
             let outbox = Outbox::new(shards, &replies);
             let worker = reader::Reader::new(backend, &read_queue, express && n == 0, outbox, &counters, clock);

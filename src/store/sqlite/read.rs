@@ -42,7 +42,7 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     }
     let states = user_states(conn, &opened)?;
     // What is run once for each user counts once: there is no way to a server that it goes again.
-    *queries += if opened.is_empty() { 0 } else { 4 } + if asks.is_empty() { 0 } else { 3 };
+    *queries += if opened.is_empty() { 0 } else { 5 } + if asks.is_empty() { 0 } else { 3 };
     let mut heads = standing::heads(conn, epoch, &asks)?.into_iter();
     let answer = |read: &Read| match read {
         Read::Open { user } => Ok(ReadAnswer::Open(states.get(user).cloned().unwrap_or_default())),
@@ -58,66 +58,44 @@ fn answer_all(conn: &Connection, epoch: u64, reads: &[Read], queries: &mut u64) 
     reads.iter().map(answer).collect()
 }
 
-/// Four statements for any number of users. The list goes in as one JSON array, so that the
-/// statement stays the same.
+/// Of each user: five statements that are kept prepared, each a look into an index.
 fn user_states(conn: &Connection, users: &[UserId]) -> Result<HashMap<UserId, UserState, FixedState>, Error> {
     let mut states: HashMap<UserId, UserState, FixedState> = HashMap::default();
     if users.is_empty() {
         return Ok(states);
     }
-    let texts: Vec<String> = users.iter().map(|user| user.get().to_string()).collect();
-    let list = format!("[{}]", texts.join(","));
-    let sql = "SELECT id, token_epoch, banned FROM users WHERE id IN (SELECT value FROM json_each(?1))";
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query([&list])?;
-    while let Some(row) = rows.next()? {
-        let state = states.entry(get_user(row, 0)?).or_default();
-        state.token_epoch = row.get(1)?;
-        state.banned = row.get(2)?;
-    }
-    let sql = "SELECT user_id, group_id, since FROM members WHERE user_id IN (SELECT value FROM json_each(?1))
-               ORDER BY user_id, group_id";
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query([&list])?;
-    while let Some(row) = rows.next()? {
-        states.entry(get_user(row, 0)?).or_default().groups.push((get_group(row, 1)?, get_seq(row, 2)?));
-    }
-    let mut statement = conn.prepare_cached(BLOCKS)?;
-    let mut rows = statement.query((&list, BLOCKS_MAX))?;
-    while let Some(row) = rows.next()? {
-        let (blocks, blocked_by) = (numbers(row.get(1)?)?, numbers(row.get(2)?)?);
-        if !blocks.is_empty() || !blocked_by.is_empty() {
-            let state = states.entry(get_user(row, 0)?).or_default();
-            (state.blocks, state.blocked_by) = (blocks, blocked_by);
+    let mut user_row = conn.prepare_cached("SELECT token_epoch, banned FROM users WHERE id = ?1")?;
+    let mut members =
+        conn.prepare_cached("SELECT group_id, since FROM members WHERE user_id = ?1 ORDER BY group_id")?;
+    let mut blocks = conn.prepare_cached("SELECT blocked FROM blocks WHERE owner = ?1 ORDER BY blocked LIMIT ?2")?;
+    let mut blocked_by = conn.prepare_cached("SELECT owner FROM blocks WHERE blocked = ?1 ORDER BY owner LIMIT ?2")?;
+    let mut logins = conn.prepare_cached("SELECT login FROM logins WHERE user_id = ?1 ORDER BY login")?;
+    for &user in users {
+        if states.contains_key(&user) {
+            continue;
         }
-    }
-    let sql = "SELECT user_id, login FROM logins WHERE user_id IN (SELECT value FROM json_each(?1))
-               ORDER BY user_id, login";
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query([&list])?;
-    while let Some(row) = rows.next()? {
-        states.entry(get_user(row, 0)?).or_default().logins.push(get_login(row, 1)?);
+        let (id, mut state) = (int(user.get()), UserState::default());
+        let mut rows = user_row.query([id])?;
+        if let Some(row) = rows.next()? {
+            (state.token_epoch, state.banned) = (row.get(0)?, row.get(1)?);
+        }
+        let mut rows = members.query([id])?;
+        while let Some(row) = rows.next()? {
+            state.groups.push((get_group(row, 0)?, get_seq(row, 1)?));
+        }
+        for (statement, list) in [(&mut blocks, &mut state.blocks), (&mut blocked_by, &mut state.blocked_by)] {
+            let mut rows = statement.query((id, BLOCKS_MAX))?;
+            while let Some(row) = rows.next()? {
+                list.push(get_user(row, 0)?);
+            }
+        }
+        let mut rows = logins.query([id])?;
+        while let Some(row) = rows.next()? {
+            state.logins.push(get_login(row, 0)?);
+        }
+        states.insert(user, state);
     }
     Ok(states)
-}
-
-/// Both lists of each user, each one a text, so that none is longer than allowed.
-const BLOCKS: &str = "
-    SELECT value,
-        (SELECT group_concat(blocked) FROM
-            (SELECT blocked FROM blocks WHERE owner = value ORDER BY blocked LIMIT ?2)),
-        (SELECT group_concat(owner) FROM
-            (SELECT owner FROM blocks WHERE blocked = value ORDER BY owner LIMIT ?2))
-    FROM json_each(?1)";
-
-/// The users of a list with commas between them, ascending.
-fn numbers(list: Option<String>) -> Result<Vec<UserId>, Error> {
-    let list = list.unwrap_or_default();
-    let number = |text: &str| text.parse().ok().and_then(UserId::new);
-    let users: Option<Vec<UserId>> = list.split(',').filter(|text| !text.is_empty()).map(number).collect();
-    let mut users = users.ok_or_else(|| Error::Broken("a block of nobody".to_owned()))?;
-    users.sort_unstable();
-    Ok(users)
 }
 
 /// What `reader` may read.

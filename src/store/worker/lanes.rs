@@ -8,10 +8,11 @@
 //!
 //! With two reading threads or more, the first one serves [`Lane::Open`] and [`Lane::Login`] alone,
 //! so that a session that opens never waits for a page of an open one. The others take from all
-//! lanes in turn, a bounded batch of one lane at a time.
+//! lanes in turn, a bounded batch of one lane at a time; of what is the first one's they hear only
+//! while that one is at work, so that one thread is woken for one session, and always the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -72,6 +73,9 @@ impl Lane {
 
 /// How many lanes there are.
 pub const LANES: usize = 4;
+
+/// The first so many of them have a thread of their own.
+const EXPRESS_LANES: usize = 2;
 
 /// Where a call of the control plane waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -146,8 +150,10 @@ enum What {
 
 enum Job {
     Wait(Lane, Whose, Waiter),
-    /// Something that was sorted waits for another thread.
+    /// Something that was sorted waits for the express thread.
     Look,
+    /// Something is there for any of the others.
+    Help,
     /// End when everything is done.
     Stop,
 }
@@ -200,9 +206,14 @@ struct Gauge {
 
 /// What the reading threads share.
 pub(super) struct ReadQueue {
-    /// By it comes what the express thread serves.
+    /// By it comes what the express thread serves, if there is one.
     express: Door,
     general: Door,
+    has_express: bool,
+    /// Whether the express thread is serving something.
+    at_work: AtomicBool,
+    /// Whether a [`Job::Help`] is on its way.
+    called: AtomicBool,
     sorted: Mutex<Sorted>,
     gauges: [Gauge; LANES],
     whose: AtomicUsize,
@@ -213,19 +224,23 @@ pub(super) struct ReadQueue {
 #[derive(Default)]
 struct Sorted {
     lanes: [Turns<Whose, Waiter>; LANES],
-    /// Whether a [`Job::Look`] is on its way, through the express door and the other one.
-    looks: [bool; 2],
+    /// Whether a [`Job::Look`] is on its way.
+    look: bool,
     stopping: bool,
 }
 
 impl ReadQueue {
-    /// `places`: what may wait in all, the threads' ends included.
-    pub(super) fn new(places: usize, clock: Clock) -> Self {
-        // Room for a look, and for the word that it is over.
+    /// `places`: what may wait in all, the threads' ends included. `has_express`: one of the
+    /// threads serves what is urgent, and nothing else.
+    pub(super) fn new(places: usize, has_express: bool, clock: Clock) -> Self {
+        // Room for a look or a call for help, and for the word that it is over.
         let door = || Door::new(places + 2);
         Self {
             express: door(),
             general: door(),
+            has_express,
+            at_work: AtomicBool::new(false),
+            called: AtomicBool::new(false),
             sorted: Mutex::default(),
             gauges: Default::default(),
             whose: AtomicUsize::new(0),
@@ -236,8 +251,16 @@ impl ReadQueue {
 
     const fn door(&self, lane: Lane) -> &Door {
         match lane {
-            Lane::Open | Lane::Login => &self.express,
-            Lane::Light | Lane::Heavy => &self.general,
+            Lane::Open | Lane::Login if self.has_express => &self.express,
+            _ => &self.general,
+        }
+    }
+
+    /// Something is there that one of the other threads is to look for.
+    fn call_for_help(&self) {
+        if !self.called.swap(true, Ordering::AcqRel) {
+            // A door that is full is one that will be looked through.
+            let _ = self.general.sender.try_send(Job::Help);
         }
     }
 
@@ -245,10 +268,15 @@ impl ReadQueue {
         let waiter = Waiter { since_ms: self.clock.now().mono_ms, what };
         let queued = &self.gauges[lane as usize].queued;
         queued.fetch_add(1, Ordering::Relaxed);
-        self.door(lane).sender.try_send(Job::Wait(lane, whose, waiter)).map_err(|_| {
+        if self.door(lane).sender.try_send(Job::Wait(lane, whose, waiter)).is_err() {
             queued.fetch_sub(1, Ordering::Relaxed);
-            Busy
-        })
+            return Err(Busy);
+        }
+        // Nothing is at work at that door where there is no such thread.
+        if matches!(lane, Lane::Open | Lane::Login) && self.at_work.load(Ordering::Acquire) {
+            self.call_for_help();
+        }
+        Ok(())
     }
 
     /// Queues a read of a shard.
@@ -275,12 +303,17 @@ impl ReadQueue {
     /// thread of their own.
     pub(super) fn take(&self, express: bool, turn: &mut usize, now_ms: u64, taken: &mut Taken) -> Next {
         let mut sorted = self.sorted.lock();
-        self.sort(&mut sorted, &self.express.receiver);
         if !express {
+            // Before the look at the express door: what comes after it calls again.
+            self.called.swap(false, Ordering::AcqRel);
             self.sort(&mut sorted, &self.general.receiver);
         }
-        let lanes = if express { 2 } else { LANES };
+        self.sort(&mut sorted, &self.express.receiver);
+        let lanes = if express { EXPRESS_LANES } else { LANES };
         let next = (1..=lanes).map(|step| (*turn + step) % lanes).find(|lane| !sorted.lanes[*lane].is_empty());
+        if express {
+            self.at_work.store(next.is_some(), Ordering::Release);
+        }
         let Some(lane) = next else {
             return if sorted.stopping { Next::End } else { Next::Wait };
         };
@@ -311,11 +344,12 @@ impl ReadQueue {
 
     /// What is left is for an idle thread.
     fn send_looks(&self, sorted: &mut Sorted) {
-        for (n, door, lanes) in [(0, &self.express, 0..2), (1, &self.general, 2..LANES)] {
-            let waits = sorted.lanes[lanes].iter().any(|lane| !lane.is_empty());
-            if waits && !sorted.looks[n] {
-                sorted.looks[n] = door.sender.try_send(Job::Look).is_ok();
-            }
+        let waits = |lanes: &[Turns<Whose, Waiter>]| lanes.iter().any(|lane| !lane.is_empty());
+        if self.has_express && !sorted.look && waits(&sorted.lanes[..EXPRESS_LANES]) {
+            sorted.look = self.express.sender.try_send(Job::Look).is_ok();
+        }
+        if waits(&sorted.lanes) {
+            self.call_for_help();
         }
     }
 
@@ -326,25 +360,18 @@ impl ReadQueue {
     fn sort_one(&self, sorted: &mut Sorted, job: Job) {
         match job {
             Job::Wait(lane, whose, waiter) => sorted.lanes[lane as usize].push(whose, waiter),
-            // Of which door does not matter: the thread that took it looks at the lanes now, and
-            // sends another one if need be.
-            Job::Look => sorted.looks = [false; 2],
+            // The thread that took it looks at the lanes now, and sends another one if need be.
+            Job::Look => sorted.look = false,
+            Job::Help => {}
             Job::Stop => sorted.stopping = true,
         }
     }
 
     /// Waits until something comes.
     pub(super) fn wait(&self, express: bool) {
-        let job = if express {
-            self.express.receiver.recv()
-        } else {
-            crossbeam_channel::select! {
-                recv(self.express.receiver) -> job => job,
-                recv(self.general.receiver) -> job => job,
-            }
-        };
-        // Both doors have their sender here, so there is always something.
-        if let Ok(job) = job {
+        let door = if express { &self.express } else { &self.general };
+        // A door has its sender here, so something comes.
+        if let Ok(job) = door.receiver.recv() {
             self.sort_one(&mut self.sorted.lock(), job);
         }
     }
@@ -414,7 +441,7 @@ mod tests {
 
     #[test]
     fn what_has_waited_too_long_is_not_begun() {
-        let queue = ReadQueue::new(100, Clock::start());
+        let queue = ReadQueue::new(100, true, Clock::start());
         queue.ask(ticket(1), page(1)).expect("a place");
         queue.ask(ticket(2), Read::Open { user: user(1) }).expect("a place");
         queue.call(LanePlace::of(Lane::Light), Box::new(|_| panic!("too late"))).expect("a place");
@@ -429,7 +456,7 @@ mod tests {
 
     #[test]
     fn one_thread_alone_serves_the_lanes_in_turn() {
-        let queue = ReadQueue::new(1000, Clock::start());
+        let queue = ReadQueue::new(1000, false, Clock::start());
         (0..100).for_each(|n| queue.ask(ticket(n), page(1)).expect("a place"));
         queue.ask(ticket(100), page(2)).expect("a place");
         (101..104).for_each(|n| queue.ask(ticket(n), Read::Open { user: user(3) }).expect("a place"));
@@ -449,7 +476,7 @@ mod tests {
 
     #[test]
     fn the_express_thread_takes_nothing_large_and_what_it_leaves_is_taken() {
-        let queue = ReadQueue::new(1000, Clock::start());
+        let queue = ReadQueue::new(1000, true, Clock::start());
         let mut turn = 0;
         queue.ask(ticket(0), page(1)).expect("a place");
         assert_eq!(take(&queue, true, &mut turn, 0), (Next::Wait, 0, 0));
@@ -465,8 +492,32 @@ mod tests {
     }
 
     #[test]
+    fn others_are_called_for_what_is_urgent_while_the_express_thread_is_at_work() {
+        let queue = ReadQueue::new(1000, true, Clock::start());
+        let (mut turn, mut others) = (0, 0);
+        let open = |n| queue.ask(ticket(n), Read::Open { user: user(3) }).expect("a place");
+        open(0);
+        assert_eq!(queue.general.receiver.len(), 0, "one thread is woken for it");
+        assert_eq!(take(&queue, true, &mut turn, 0), (Next::Work, 1, 0));
+        (1..=3).for_each(open);
+        assert_eq!(queue.general.receiver.len(), 1, "one call for all three");
+        queue.wait(false);
+        assert_eq!(take(&queue, false, &mut others, 0), (Next::Work, 3, 0));
+        open(4);
+        assert_eq!(queue.general.receiver.len(), 1, "it calls again");
+        // The first thread is back before anybody has heard of it.
+        queue.wait(true);
+        assert_eq!(take(&queue, true, &mut turn, 0), (Next::Work, 1, 0));
+        queue.wait(false);
+        assert_eq!(take(&queue, false, &mut others, 0), (Next::Wait, 0, 0));
+        assert_eq!(take(&queue, true, &mut turn, 0), (Next::Wait, 0, 0));
+        open(5);
+        assert_eq!((queue.general.receiver.len(), queue.express.receiver.len()), (0, 1), "it waits for work again");
+    }
+
+    #[test]
     fn a_full_lane_refuses_nobody_in_another() {
-        let queue = ReadQueue::new(10_000, Clock::start());
+        let queue = ReadQueue::new(10_000, true, Clock::start());
         let ask = |lane| queue.call(LanePlace::of_user(lane, user(1)), Box::new(|_| {}));
         (0..STORE_CALLS_MAX).for_each(|_| ask(Lane::Heavy).expect("a place"));
         assert_eq!(ask(Lane::Heavy), Err(Busy));
