@@ -199,7 +199,7 @@ metrics! {
     STORE_TRANSACTIONS = Histogram "imgate_store_transaction_seconds" [] "Time of one of these transactions, its sync to the disk included.";
     STORE_SECONDS = Counter "imgate_store_commit_seconds_total" [] "Time spent in these transactions.";
     STORE_USER_READS = Counter "imgate_store_user_reads_total" [] "Reads about one user as a whole: her account and groups, or a page of her conversations.";
-    STORE_USER_QUERIES = Counter "imgate_store_user_queries_total" [] "Statements that answered these reads; a batch of any size costs as many as one.";
+    STORE_USER_QUERIES = Counter "imgate_store_user_queries_total" [] "Statements that answered these reads: of a batch of any size as many as of one. SQLite runs them for each user, and counts them once.";
     STORE_TRIMMED = Counter "imgate_store_trimmed_messages_total" [] "Messages that retention removed.";
     STORE_TRIMMED_KEYS = Counter "imgate_store_trimmed_keys_total" [] "Dedupe keys that retention removed.";
     STORE_UPKEEP_ERRORS = Counter "imgate_store_upkeep_errors_total" [] "Checkpoints and steps of retention that failed; the next round tries again.";

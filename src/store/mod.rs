@@ -600,7 +600,8 @@ pub trait Backend: Send {
     fn read(&mut self, reads: &[Read]) -> Result<Vec<ReadAnswer>, Error>;
 
     /// Statements that this connection has run for reads about users ([`Read::is_of_user`]), since
-    /// it was made. Far fewer than such reads: a batch costs as many as one of them.
+    /// it was made. Far fewer than such reads: a batch counts as many as one of them, also where
+    /// they are run for each user, because there is no way to a server.
     fn user_queries(&self) -> u64;
 
     /// At most `max` (and [`crate::limits::CHANGES_MAX`]) of what has changed about users after

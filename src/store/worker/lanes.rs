@@ -9,10 +9,11 @@
 //! With two reading threads or more, the first one serves [`Lane::Open`] and [`Lane::Login`] alone,
 //! so that a session that opens never waits for a page of an open one. The others take from all
 //! lanes in turn, a bounded batch of one lane at a time; of what is the first one's they hear only
-//! while that one is at work, so that one thread is woken for one session, and always the same.
+//! while that one is at work, so that as a rule one thread is woken for one session, and always the
+//! same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -272,9 +273,11 @@ impl ReadQueue {
             queued.fetch_sub(1, Ordering::Relaxed);
             return Err(Busy);
         }
-        // Nothing is at work at that door where there is no such thread.
-        if matches!(lane, Lane::Open | Lane::Login) && self.at_work.load(Ordering::Acquire) {
-            self.call_for_help();
+        if self.has_express && matches!(lane, Lane::Open | Lane::Login) {
+            fence(Ordering::SeqCst);
+            if self.at_work.load(Ordering::Relaxed) {
+                self.call_for_help();
+            }
         }
         Ok(())
     }
@@ -303,18 +306,24 @@ impl ReadQueue {
     /// thread of their own.
     pub(super) fn take(&self, express: bool, turn: &mut usize, now_ms: u64, taken: &mut Taken) -> Next {
         let mut sorted = self.sorted.lock();
-        if !express {
-            // Before the look at the express door: what comes after it calls again.
-            self.called.swap(false, Ordering::AcqRel);
+        if express {
+            // Before the look at its door: what comes after that look calls the others. With the
+            // fence in `hand_over` one of the two sees what the other has done.
+            self.at_work.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        } else {
             self.sort(&mut sorted, &self.general.receiver);
+            // Behind the look at this door, so that no call is taken from it and still counts as on
+            // its way; before the look at the other one, so that what comes after that calls again.
+            self.called.swap(false, Ordering::AcqRel);
         }
         self.sort(&mut sorted, &self.express.receiver);
         let lanes = if express { EXPRESS_LANES } else { LANES };
         let next = (1..=lanes).map(|step| (*turn + step) % lanes).find(|lane| !sorted.lanes[*lane].is_empty());
-        if express {
-            self.at_work.store(next.is_some(), Ordering::Release);
-        }
         let Some(lane) = next else {
+            if express {
+                self.at_work.store(false, Ordering::Relaxed);
+            }
             return if sorted.stopping { Next::End } else { Next::Wait };
         };
         *turn = lane;
