@@ -641,6 +641,8 @@ pub const CONVS_ACTIVE_MAX: usize = 262_144;
 /// Quiet time after which a conversation's state may go: to begin anew costs the next message
 /// nothing, and a minute after a flood its memory is back.
 pub const CONV_IDLE_MS: u64 = 30_000;
+/// How far ahead a message's time may lie for its conversation's state to stay until then.
+pub const AHEAD_MS_MAX: u64 = 600_000;
 /// Groups of one home of which it knows the shards that listen, some 64 MiB; members of further
 /// ones may be anywhere, and their messages go to every shard.
 pub const LISTENED_GROUPS_MAX: usize = 1 << 20;

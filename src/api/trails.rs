@@ -350,8 +350,7 @@ mod tests {
                 }
                 std::future::pending::<()>().await;
             };
-            let router: Router =
-                Router::new().route("/api/v1/server/users/{id}/ban", any(waits)).layer(from_fn(super::route));
+            let router: Router = Router::new().route("/api/v1/server/users/{id}/ban", any(waits)).layer(from_fn(route));
             let request = Request::builder().method(Method::PUT).uri(path).extension(asked.acting());
             let answer = router.oneshot(request.body(Body::empty()).expect("a request"));
             assert!(tokio::time::timeout(Duration::from_millis(1), answer).await.is_err(), "it is under way");

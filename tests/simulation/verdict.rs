@@ -79,13 +79,12 @@ impl World {
 
     /// Everything comes to its end, also what is read slowly because its user went too fast: a whole quiet time follows the last of it.
     fn settle_all(&mut self) -> Checked {
-        let mut waits = true;
         for _ in 0..PACED_ROUNDS_MAX {
-            let waited = std::mem::replace(&mut waits, self.anybody_waits());
-            if !waited {
+            let waited = self.anybody_waits();
+            self.settle(if self.plan.crowd > 0 { SETTLE_CROWD_MS } else { SETTLE_MS })?;
+            if !waited && !self.anybody_waits() {
                 break;
             }
-            self.settle(if self.plan.crowd > 0 { SETTLE_CROWD_MS } else { SETTLE_MS })?;
         }
         Ok(())
     }

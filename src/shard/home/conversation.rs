@@ -162,9 +162,12 @@ impl Conversation {
     }
 
     /// Whether it may be forgotten now: not before the time of its last message has passed, which a
-    /// fresh home would take for one that was stored after it began.
+    /// fresh home would take for one that was stored after it began. A clock that is wrong by more
+    /// than [`limits::AHEAD_MS_MAX`] keeps nothing.
     const fn is_past(&self, now: Now) -> bool {
-        self.touched_ms < now.mono_ms && self.newest_ms < now.wall_ms
+        let ahead_ms = self.newest_ms.saturating_sub(now.wall_ms);
+        let is_ahead = self.newest_ms >= now.wall_ms && ahead_ms <= limits::AHEAD_MS_MAX;
+        self.touched_ms < now.mono_ms && !is_ahead
     }
 
     /// A post has reached the home, or word of another gateway, which may have stored something
@@ -536,6 +539,17 @@ const CONVS_ROOM_KEPT: usize = 4096;
 mod tests {
     use super::*;
     use crate::ids::UserId;
+
+    #[test]
+    fn a_message_of_a_time_to_come_keeps_its_conversation_if_that_time_is_near() {
+        let (wall_ms, mut state) = (limits::AHEAD_MS_MAX * 2, Conversation::new(0));
+        let mut is_past = |newest_ms| {
+            state.newest_ms = newest_ms;
+            state.is_past(Now { mono_ms: 1, wall_ms })
+        };
+        assert!(is_past(0) && is_past(wall_ms - 1) && is_past(wall_ms + limits::AHEAD_MS_MAX + 1) && is_past(u64::MAX));
+        assert!(!is_past(wall_ms) && !is_past(wall_ms + limits::AHEAD_MS_MAX));
+    }
 
     #[test]
     fn the_memory_of_a_flood_of_conversations_comes_back() {
