@@ -18,6 +18,7 @@ mod storage;
 mod tests;
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -162,6 +163,8 @@ impl Report {
 /// What a gateway that runs on the configuration says in its metrics, twice.
 #[derive(Clone, Debug)]
 pub struct Scrapes {
+    /// Where its admin port is.
+    pub admin: SocketAddr,
     /// First.
     pub before: String,
     /// And a while later.

@@ -15,6 +15,7 @@ const MANY: u64 = 100_000;
 
 pub(super) fn findings(machine: &Machine, need: &Need) -> Vec<Finding> {
     let mut all = vec![nofile(machine, need)];
+    all.extend(machine.fsize.map(file_size));
     all.extend(max_connections(need));
     all.extend([
         at_least(machine, "fs.nr_open", need.descriptors, Severity::Stops, "no process may have more descriptors"),
@@ -76,6 +77,14 @@ fn nofile(machine: &Machine, need: &Need) -> Finding {
                  sudo systemctl restart imgate   # in a shell: sudo prlimit --pid $$ --nofile={wanted}:{wanted}"
             )),
     }
+}
+
+/// Bytes that a file of a process may have, if there is a bound.
+fn file_size(most: u64) -> Finding {
+    let why = "the database and the logs end there: what is written beyond it fails, as on a full disk";
+    Finding::bad(Severity::Warning, "size of a file (ulimit -f)", grouped(most), why).wanted("unlimited").mend(
+        "LimitFSIZE=infinity in the unit (systemctl edit imgate), then a restart   # in a shell: ulimit -f unlimited",
+    )
 }
 
 fn max_connections(need: &Need) -> Option<Finding> {

@@ -14,6 +14,8 @@ pub struct Machine {
     /// Descriptors that a process may have: what it has by itself, and the most that it may give
     /// itself; `None`: any number.
     pub nofile: (Option<u64>, Option<u64>),
+    /// Bytes that a file of a process may have; `None`: any number.
+    pub fsize: Option<u64>,
 }
 
 impl Machine {
@@ -21,13 +23,14 @@ impl Machine {
     #[must_use]
     pub fn this() -> Self {
         let nofile = getrlimit(Resource::Nofile);
-        Self { root: PathBuf::from("/"), nofile: (nofile.current, nofile.maximum) }
+        let fsize = getrlimit(Resource::Fsize).current;
+        Self { root: PathBuf::from("/"), nofile: (nofile.current, nofile.maximum), fsize }
     }
 
     /// One whose files lie below `root`, with the limit of descriptors.
     #[must_use]
     pub fn at(root: &Path, soft: u64, hard: u64) -> Self {
-        Self { root: root.to_owned(), nofile: (Some(soft), Some(hard)) }
+        Self { root: root.to_owned(), nofile: (Some(soft), Some(hard)), fsize: None }
     }
 
     /// A file's text without the blanks around it.

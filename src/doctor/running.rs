@@ -2,6 +2,8 @@
 //!
 //! Owns: what of it is worth a finding. Never: asks; the texts are given.
 
+use std::net::SocketAddr;
+
 use super::{Finding, Need, Scrapes, Severity, grouped};
 use crate::limits::CLOCK_STEP_MS;
 use crate::metrics::names::{self, Metric};
@@ -17,7 +19,7 @@ pub(super) fn findings(scrapes: Option<&Scrapes>, need: &Need) -> Vec<Finding> {
         return vec![Finding::note(WHAT, "none answers", "what only a running gateway knows is not told")];
     };
     let told = Told(&scrapes.now);
-    let mut found = vec![ready(&told)];
+    let mut found = vec![ready(&told, scrapes.admin)];
     found.extend(descriptors(&told, need));
     found.extend(troubles(&told));
     found.extend(load(&Told(&scrapes.before), &told, scrapes.between.as_secs_f64()));
@@ -46,14 +48,14 @@ impl Told<'_> {
     }
 }
 
-fn ready(told: &Told<'_>) -> Finding {
+fn ready(told: &Told<'_>, admin: SocketAddr) -> Finding {
     let reasons: Vec<_> = told.series(names::NOT_READY).filter(|(_, value)| *value > 0.0).map(|(why, _)| why).collect();
     if reasons.is_empty() {
         return Finding::ok(WHAT, "ready");
     }
     let why = "it takes no newcomers, and what it cannot store it refuses";
     Finding::bad(Severity::Stops, WHAT, format!("not ready: {}", reasons.join(", ")), why)
-        .mend("curl localhost:8082/readyz, and its log   # docs/operations.md, ImgateNotReady")
+        .mend(format!("curl {admin}/readyz, and its log   # docs/operations.md, ImgateNotReady"))
 }
 
 /// Its own limit, which is not that of the shell in which the doctor runs.
@@ -130,7 +132,8 @@ fn load(before: &Told<'_>, now: &Told<'_>, between_s: f64) -> Vec<Finding> {
         // After a restart between the two it has slept less than before.
         if (BUSY..=1.0).contains(&busy) {
             let why = "its users wait for each other; if it is one of several, few users or one group make the load";
-            found.push(warn(format!("{shard} was busy {:.0} % of the last second", busy * 100.0), why));
+            let shard = shard.trim_start_matches("shard=").trim_matches('"');
+            found.push(warn(format!("shard {shard} was busy {:.0} % of the last second", busy * 100.0), why));
         }
     }
     let dropped = |of: &Told<'_>, why: &str| {
@@ -178,7 +181,8 @@ mod tests {
     /// Two scrapes, two seconds apart.
     fn told_after(before: &str, now: &str) -> Vec<(Severity, String)> {
         let between = Duration::from_secs(2);
-        let scrapes = Scrapes { before: before.to_owned(), now: now.to_owned(), between };
+        let admin = SocketAddr::from(([127, 0, 0, 1], 9_099));
+        let scrapes = Scrapes { admin, before: before.to_owned(), now: now.to_owned(), between };
         let found = findings(Some(&scrapes), &need(1000));
         found.into_iter().map(|finding| (finding.severity, finding.found)).collect()
     }
@@ -224,7 +228,7 @@ mod tests {
         let texts =
             |before, now| told_after(&at(before), &at(now)).into_iter().map(|(_, found)| found).collect::<Vec<_>>();
         let paced = "holds back 3 users that are over their pace";
-        let busy = "shard=\"1\" was busy 99 % of the last second";
+        let busy = "shard 1 was busy 99 % of the last second";
         assert_eq!(texts([10.0, 10.0], [11.0, 10.02]), ["ready", busy, paced]);
         assert_eq!(texts([10.0, 10.0], [12.0, 0.3]), ["ready", paced], "it has been started anew");
         let dropped = |key: u32| {

@@ -41,6 +41,19 @@ fn need(connections: u64) -> Need {
     }
 }
 
+#[test]
+fn a_bound_on_the_size_of_files_is_told() {
+    let root = tempfile::tempdir().expect("a directory");
+    let mut machine = Machine::at(root.path(), 1024, 2_000_000);
+    let about = |machine: &Machine| {
+        let findings = kernel::findings(machine, &need(1000));
+        findings.into_iter().find(|finding| finding.what.contains("ulimit -f")).map(|finding| finding.found)
+    };
+    assert_eq!(about(&machine), None);
+    machine.fsize = Some(1_048_576);
+    assert_eq!(about(&machine).as_deref(), Some("1,048,576"));
+}
+
 /// What is found on the large machine with some files changed; an empty one is removed.
 fn found(changed: &[(&str, &str)], hard: u64, need: &Need) -> Vec<Finding> {
     let root = tempfile::tempdir().expect("a directory");

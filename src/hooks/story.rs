@@ -124,7 +124,7 @@ mod tests {
         let seconds = LOG_OUTAGE_PAUSE_MS / 1000;
         assert_eq!(story.fails(LOG_OUTAGE_PAUSE_MS), Some((OutageLine::Lasts { failures: 2, seconds }, 3)));
         held.drop_one();
-        let ended = OutageLine::Ended { failures: 0, seconds };
+        let ended = OutageLine::Ended { failures: 3, seconds };
         assert_eq!(story.works(LOG_OUTAGE_PAUSE_MS + 1), Some((ended, 1)), "what was dropped since");
         assert_eq!(story.finds_places(LOG_OUTAGE_PAUSE_MS + 1), None, "it is said once");
         assert_eq!(story.works(LOG_OUTAGE_PAUSE_MS + 2), None);

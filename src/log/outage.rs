@@ -37,7 +37,7 @@ pub enum OutageLine {
     },
     /// It has ended.
     Ended {
-        /// Failures since the last line.
+        /// Failures in all.
         failures: u64,
         /// How long it has lasted, in seconds.
         seconds: u64,
@@ -52,6 +52,8 @@ struct State {
     failed_ms: u64,
     /// Failures since the last line.
     failures: u64,
+    /// Failures of this outage.
+    all: u64,
     /// Whether a line was said of this outage.
     told: bool,
     /// When the last line was said.
@@ -66,9 +68,10 @@ impl Outage {
         let mut state = self.state.lock();
         state.failed_ms = now_ms;
         if !state.lasts {
-            (state.lasts, state.since_ms, state.told) = (true, now_ms, false);
+            (state.lasts, state.since_ms, state.told, state.all) = (true, now_ms, false, 0);
             self.lasts.store(true, Ordering::Relaxed);
         }
+        state.all += 1;
         if !state.told {
             let line = OutageLine::Begins { untold: state.failures };
             state.failures += 1;
@@ -105,7 +108,7 @@ impl Outage {
         if !state.told {
             return None;
         }
-        let line = OutageLine::Ended { failures: state.failures, seconds: state.seconds(now_ms) };
+        let line = OutageLine::Ended { failures: state.all, seconds: state.seconds(now_ms) };
         // An end that is due is said in any case: each belongs to a line that was.
         state.failures = 0;
         state.said_ms = now_ms;
@@ -149,7 +152,7 @@ mod tests {
         let seconds = LOG_OUTAGE_PAUSE_MS / 1000;
         assert_eq!(outage.failed(later_ms), Some(OutageLine::Lasts { failures: 1_000, seconds }));
         assert_eq!(outage.failed(later_ms + 1), None);
-        assert_eq!(outage.worked(later_ms + 2_000), Some(OutageLine::Ended { failures: 1, seconds: seconds + 2 }));
+        assert_eq!(outage.worked(later_ms + 2_000), Some(OutageLine::Ended { failures: 1_002, seconds: seconds + 2 }));
         assert_eq!(outage.worked(later_ms + 2_001), None, "said once");
         assert_eq!(outage.failed(later_ms + 3_000), Some(OutageLine::Begins { untold: 0 }), "another one");
     }
@@ -164,7 +167,7 @@ mod tests {
         }
         let last_ms = LOG_OUTAGE_PAUSE_MS - 100;
         assert_eq!(outage.worked_quietly(last_ms + LOG_OUTAGE_QUIET_MS - 1), None);
-        let (ended_ms, failures) = (last_ms + LOG_OUTAGE_QUIET_MS, LOG_OUTAGE_PAUSE_MS / 100);
+        let (ended_ms, failures) = (last_ms + LOG_OUTAGE_QUIET_MS, 1 + LOG_OUTAGE_PAUSE_MS / 100);
         let ended = OutageLine::Ended { failures, seconds: ended_ms / 1000 };
         assert_eq!(outage.worked_quietly(ended_ms), Some(ended));
         assert_eq!(outage.worked_quietly(ended_ms), None, "said once");

@@ -40,7 +40,7 @@ fn scrapes(config: &Config) -> Option<Scrapes> {
     let now = look()?;
     // From the end of one to the end of the other: a look takes long where the database is slow.
     let between = Duration::from_nanos(clock.nanos() - began_ns);
-    Some(Scrapes { before, now, between })
+    Some(Scrapes { admin: address(config), before, now, between })
 }
 
 /// Looks and prints.
