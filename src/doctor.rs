@@ -225,7 +225,7 @@ impl Need {
             user_bytes: USER_BYTES_BASE + connections * USER_BYTES_EACH,
             kernel_bytes: connections * KERNEL_BYTES_EACH,
             shards: config.shards.into(),
-            ports: addresses.map(std::net::SocketAddr::port).filter(|port| *port > 0).collect(),
+            ports: addresses.map(SocketAddr::port).filter(|port| *port > 0).collect(),
             max_connections: config.max_connections as u64,
             memory_max: config.memory_max,
         }
