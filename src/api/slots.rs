@@ -98,8 +98,12 @@ pub(super) struct Slot {
     progress_ms: AtomicU64,
     /// Bytes since then.
     moved: AtomicUsize,
+    /// Whether a request is being worked on: there is a [`Work`].
+    works: AtomicBool,
     /// What is being worked on is a login.
     login: AtomicBool,
+    /// Whether this slot is one of [`Table::logins`].
+    counted: AtomicBool,
     /// The network of the other end; `None` for a trusted proxy, which is many.
     network: Option<Network>,
 }
@@ -179,7 +183,9 @@ impl ConnectionSlots {
             evicted,
             progress_ms: AtomicU64::new(now_ms),
             moved: AtomicUsize::new(0),
+            works: AtomicBool::new(false),
             login: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             network,
         })
     }
@@ -257,10 +263,12 @@ impl Slot {
         self.weigh(&mut table, bytes);
     }
 
-    /// Whether the other side is waited for. The wait counts from the last progress.
+    /// Whether the other side is waited for. The wait counts from the last progress. While nothing
+    /// is being worked on, it always is.
     pub(super) fn waits(&self, waits: bool) {
-        let hold = if waits { Hold::Waiting } else { Hold::Working };
-        self.set(&mut self.slots.table.lock(), hold);
+        let mut table = self.slots.table.lock();
+        let works = !waits && self.works.load(Ordering::Relaxed);
+        self.set(&mut table, if works { Hold::Working } else { Hold::Waiting });
     }
 
     /// So many bytes came, or were taken. A few now and then are no progress.
@@ -329,6 +337,7 @@ impl Slot {
         if self.network.is_none() && client.is_some() {
             table.slots.regroup(self.id, client);
         }
+        self.works.store(true, Ordering::Relaxed);
         self.login.store(class == RequestClass::Login, Ordering::Relaxed);
         self.set(&mut table, Hold::Working);
         Ok(Work(Arc::clone(self)))
@@ -344,12 +353,14 @@ impl Slot {
     }
 
     fn set(&self, table: &mut Table, hold: Hold) {
-        let Some(before) = table.slots.state(self.id) else { return };
-        table.slots.hold(self.id, hold, self.progress_ms.load(Ordering::Relaxed));
-        if self.login.load(Ordering::Relaxed) {
-            table.logins -= usize::from(before == Hold::Working);
-            table.logins += usize::from(hold == Hold::Working);
+        if !table.slots.hold(self.id, hold, self.progress_ms.load(Ordering::Relaxed)) {
+            return;
         }
+        let counts = hold == Hold::Working && self.login.load(Ordering::Relaxed);
+        if self.counted.swap(counts, Ordering::Relaxed) {
+            table.logins -= 1;
+        }
+        table.logins += usize::from(counts);
     }
 
     fn weigh(&self, table: &mut Table, bytes: usize) {
@@ -380,6 +391,7 @@ impl Drop for Work {
         let Self(slot) = self;
         let mut table = slot.slots.table.lock();
         slot.set(&mut table, Hold::Waiting);
+        slot.works.store(false, Ordering::Relaxed);
         slot.login.store(false, Ordering::Relaxed);
         if slot.network.is_none() {
             table.slots.regroup(slot.id, None);

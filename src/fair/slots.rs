@@ -129,12 +129,6 @@ impl<G: Copy + Ord + Hash, T> SlotTable<G, T> {
         })
     }
 
-    /// What the holder of a slot does; `None` when it has gone.
-    #[must_use]
-    pub fn state(&self, id: SlotId) -> Option<Hold> {
-        self.slot(id).map(|slot| slot.hold)
-    }
-
     /// What a slot holds of memory from now on. Answers whether it still has the slot.
     pub fn weigh(&mut self, id: SlotId, bytes: usize) -> bool {
         let Some(slot) = self.slots.get_mut(id.index).filter(|slot| slot.serial == id.serial) else { return false };

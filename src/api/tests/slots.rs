@@ -1,9 +1,12 @@
 //! Slots and memory of plain HTTP: who goes when they are short, and who is served all the same.
 
 use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::rig::{Answered, Ask, Client, FORM, LOCAL, Mood, PATIENCE, Rig};
 use crate::api::SlotBounds;
+use crate::api::slots::{ConnectionSlots, RequestClass};
 use crate::clock::Clock;
 use crate::fair::Networks;
 use crate::ids::{ShardId, UserId};
@@ -203,6 +206,32 @@ fn logins_have_seats_of_their_own() {
     assert_eq!(rig.http.refusals()[Refused::Reserve as usize], 2);
     drop(working);
     until("there are slots again", || rig.ask(Ask::get("/", &[])).status == 200);
+}
+
+/// The bytes of an answer leave while the next request of the connection is being looked at: nothing
+/// is being worked on then, and the login that it turns out to be counts once.
+#[test]
+fn a_login_behind_an_answer_that_is_read_late_counts_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let slots = ConnectionSlots::new(FEW, Networks::default(), Arc::default());
+    let from = IpAddr::from([192, 0, 2, 1]);
+    let slot = Arc::new(runtime.block_on(slots.enter(from)).expect("a slot"));
+    for _ in 0..FEW.slots {
+        slot.waits(true);
+        slot.waits(false);
+        let login = slot.begin(RequestClass::Login, from).expect("a place");
+        slot.waits(true);
+        slot.waits(false);
+        drop(login);
+    }
+    let working = slot.begin(RequestClass::Other, from).expect("no login is counted");
+    let other = |_| {
+        let other = Arc::new(runtime.block_on(slots.enter(from))?);
+        other.begin(RequestClass::Other, from).ok()
+    };
+    let others: Vec<_> = (0..FEW.slots).map_while(other).collect();
+    assert_eq!(1 + others.len(), FEW.slots - FEW.login_reserve - FEW.head_reserve);
+    drop(working);
 }
 
 #[test]
