@@ -6,11 +6,10 @@
 //! others have had their turn. [`TURN_WRITE_ALL_BYTES_MAX`] and the time of a part for all; those
 //! sooner that have brought less lately.
 
-use mio::Token;
-
 use super::Driver;
 use super::conn::{Reports, State};
 use super::ready::Share;
+use super::table::token_of;
 use super::tls;
 use super::transport::Took;
 use crate::ids::ConnId;
@@ -163,7 +162,7 @@ impl Driver {
         if conn.reports != Reports::Bytes {
             return;
         }
-        if conn.transport.report_room(self.poll.registry(), Token(id.slot as usize)).is_ok() {
+        if conn.transport.report_room(self.poll.registry(), token_of(id)).is_ok() {
             conn.reports = Reports::Room;
         } else {
             // It would never be known that there is room.

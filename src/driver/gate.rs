@@ -9,7 +9,6 @@
 
 use std::net::IpAddr;
 
-use mio::Token;
 use socket2::SockRef;
 
 use super::addresses::{NetworkCounter, Visitor};
@@ -20,7 +19,7 @@ use super::heads::awaits_head;
 use super::listener::{Accepted, Kind};
 use super::pressure::Shedding;
 use super::ready::Share;
-use super::table::Table;
+use super::table::{Table, token_of};
 use super::transport::{Got, Took, Transport};
 use super::{Driver, HandOver, Stage};
 use crate::caller::Peer;
@@ -178,7 +177,7 @@ impl Driver {
     /// Has the kernel report on a connection that is still here.
     fn register(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { return };
-        if conn.transport.register(self.poll.registry(), Token(id.slot as usize)).is_ok() {
+        if conn.transport.register(self.poll.registry(), token_of(id)).is_ok() {
             conn.reports = Reports::Bytes;
         } else {
             self.tally.gate_refuse(GateRefusal::Descriptors);

@@ -56,7 +56,7 @@ pub use self::pressure::Pressure;
 use self::pressure::Shedding;
 use self::ready::{Levels, Ready, Share};
 use self::said::TooFastLines;
-use self::table::Table;
+use self::table::{Table, id_of};
 use self::tls::Tls;
 pub use self::transport::Transport;
 use crate::caller::Judge;
@@ -226,8 +226,8 @@ pub struct Driver {
     counted: Option<Box<Top<Network>>>,
 }
 
-/// The token of listener `i` counts down from below the bell; slots count up from zero and never
-/// meet it.
+/// The token of listener `i` counts down from below the bell; those of connections have a slot in
+/// their lower half, and no slot is so high.
 const fn listener_token(i: usize) -> Token {
     Token(BELL.0 - 1 - i)
 }
@@ -417,12 +417,13 @@ impl Driver {
         if event.token() == BELL {
             return;
         }
-        let slot = event.token().0;
-        if let Some(listener) = self.listeners.get_mut(BELL.0 - 1 - slot) {
+        let token = event.token();
+        if let Some(listener) = self.listeners.get_mut(BELL.0 - 1 - token.0) {
             listener.ready = true;
             return;
         }
-        let Some((id, conn)) = self.table.at(slot) else { return };
+        let id = id_of(token);
+        let Some(conn) = self.table.get_mut(id) else { return };
         if event.is_read_closed() {
             conn.note_end();
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use imgate_tls::Session;
+use mio::Token;
 
 use super::addresses::NetworkCounter;
 use super::conn::{Conn, State};
@@ -16,6 +17,19 @@ use super::transport::Transport;
 use crate::chunks::Chunks;
 use crate::ids::ConnId;
 use crate::mesh::Wire;
+
+/// As what the poll knows a connection: an event that was taken from the kernel before the slot was
+/// given to another one is none of that one's.
+pub(super) const fn token_of(id: ConnId) -> Token {
+    Token((id.generation as usize) << u32::BITS | id.slot as usize)
+}
+
+/// Whose token it is.
+pub(super) const fn id_of(token: Token) -> ConnId {
+    ConnId { slot: token.0 as u32, generation: (token.0 >> u32::BITS) as u32 }
+}
+
+const _: () = assert!(usize::BITS == 2 * u32::BITS, "a token has room for a slot and its generation");
 
 /// One shard's connections.
 pub(super) struct Table {
@@ -86,8 +100,7 @@ impl Table {
         self.conns.get_mut(id.slot)?.as_mut().filter(|conn| conn.generation == id.generation)
     }
 
-    /// The connection that lives in the slot now: for readiness, where a late event of a
-    /// predecessor only causes a look in vain.
+    /// The connection that lives in the slot now: for a look at all there are.
     pub(super) fn at(&mut self, slot: usize) -> Option<(ConnId, &mut Conn)> {
         let slot = u32::try_from(slot).ok()?;
         let conn = self.conns.get_mut(slot)?.as_mut()?;
@@ -138,5 +151,31 @@ impl Table {
 impl Drop for Table {
     fn drop(&mut self) {
         self.all.fetch_sub(self.len, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_late_event_of_a_connection_is_not_for_the_next_one_in_its_slot() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut table = Table::new(Arc::default(), 8);
+        let come = |table: &mut Table| {
+            let socket = TcpStream::connect(address).expect("a place in the line");
+            table.insert(Wire { socket, tls: None }, NetworkCounter::default(), State::Head(None))
+        };
+        let first = come(&mut table);
+        let token = token_of(first);
+        assert_eq!(id_of(token), first);
+        assert!(table.remove(first).is_some());
+        let second = come(&mut table);
+        assert_eq!(second.slot, first.slot);
+        assert!(table.get(id_of(token)).is_none(), "it has gone");
+        assert!(table.get(id_of(token_of(second))).is_some());
     }
 }
