@@ -275,7 +275,7 @@ impl Driver {
         left: &mut Left,
     ) -> Decoded {
         let mut stepping = false;
-        let Left { quantum: Quantum { frames, .. }, end_ns, events, inflated, .. } = left;
+        let Left { quantum: Quantum { frames, bytes: bytes_left }, end_ns, events, inflated, .. } = left;
         let (mut given, mut spoiled) = (0, None);
         let limits = Limits::CHAT.with_deflate(deflates);
         // Taken out, because it lends what it has opened; only while it may be needed.
@@ -308,7 +308,9 @@ impl Driver {
                     given = 0;
                 }
                 let late = looks && self.clock.nanos() >= *end_ns;
-                if !late && self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                // A few bytes on the wire may be as much as a hundred connections bring.
+                let full = *inflated > *bytes_left;
+                if !late && !full && self.wants_more(id) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
             match bytes {
                 Some(bytes) => decoder.feed_frames(bytes, &limits, frames, sink),
