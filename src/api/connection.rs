@@ -195,6 +195,8 @@ enum Outcome {
     Late,
     /// The head is not complete, and the gateway stops.
     Stopped,
+    /// The request was answered; the rest of its body does not come, or is too much.
+    GivenUp,
     Evicted,
 }
 
@@ -297,7 +299,7 @@ impl Requests {
                 (Phase::Answered, BodyState::Ended) => return Poll::Ready(Outcome::Idle),
                 (Phase::Answered, BodyState::Left) => {
                     if let Poll::Ready(goes_on) = exchange.poll_rest(cx) {
-                        return Poll::Ready(if goes_on { Outcome::Idle } else { Outcome::Ended });
+                        return Poll::Ready(if goes_on { Outcome::Idle } else { Outcome::GivenUp });
                     }
                 }
                 (Phase::Head | Phase::Working | Phase::Answering | Phase::Answered, _) => {}
@@ -329,6 +331,7 @@ impl Requests {
                 stream.tell(&too_late());
             }
             Outcome::Stopped => stream.tell(&busy()),
+            Outcome::GivenUp => stream.end(),
             Outcome::Evicted => match at {
                 (Phase::Head, _) | (Phase::Working, BodyState::Open) => stream.tell(&too_late()),
                 (Phase::Working, BodyState::Ended | BodyState::Left) => stream.tell(&busy()),

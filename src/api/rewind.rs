@@ -143,6 +143,11 @@ impl AsyncWrite for Rewind {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        if !self.stream.is_tls() {
+            return shut;
+        }
+        // The end is a record, too: the connection is not idle before the peer has taken it.
+        self.watch(cx, shut.map_ok(|()| 0)).map_ok(|_| ())
     }
 }
