@@ -184,7 +184,10 @@ impl From<store::Refusal> for Reject {
             // The control plane has an answer of its own for owners: no command leaves a group.
             store::Refusal::NotMember | store::Refusal::Owner => Self::NotMember,
             store::Refusal::Blocked => Self::Blocked,
-            store::Refusal::TooManyGroups | store::Refusal::Held => Self::Busy,
+            store::Refusal::TooManyGroups => Self::Busy,
+            // What holds the conversation may be an earlier try of the same message, of which no
+            // answer has come, here or at another gateway.
+            store::Refusal::Held => Self::Retry,
             store::Refusal::NoSuchMessage => Self::NoSuchMessage,
             store::Refusal::NotYours => Self::NotYours,
             store::Refusal::TooLate => Self::TooLate,

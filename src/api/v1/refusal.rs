@@ -424,7 +424,8 @@ impl From<Judged> for Refusal {
             Judged::Owner => NotDone::OwnerLeaves.into(),
             Judged::Blocked => BLOCKED,
             Judged::TooManyGroups => TOO_MANY_GROUPS,
-            Judged::Held => BUSY,
+            // By an earlier try of the same, perhaps.
+            Judged::Held => UNSURE,
             Judged::NoSuchMessage => NO_SUCH_MESSAGE,
             Judged::NotYours => NOT_YOURS,
             Judged::TooLate => TOO_LATE,

@@ -31,7 +31,7 @@ use crate::shard::home::recent::Given;
 use crate::shard::io::Io;
 use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted, Way};
 use crate::shard::{PlantedBug, Setup};
-use crate::store::{self, Appended, NewMessage, Recall, Row, Write};
+use crate::store::{self, Appended, NewMessage, Recall, Refusal, Row, Write};
 use crate::wire::packet::Stored;
 use crate::wire::{Packet, Reject, line, recall};
 
@@ -274,6 +274,8 @@ impl Home {
                 self.stored(io, number, Stored { id, seq }, ts_ms, None);
             }
             Ok(Appended::Duplicate { seq, id, ts_ms, .. }) => self.duplicate(number, Stored { id, seq }, ts_ms),
+            // Perhaps by the first try, whose commit has no end yet.
+            Ok(Appended::Refused(Refusal::Held)) if was_unknown => self.give_up(io, number, conv),
             Ok(Appended::Refused(refusal)) => self.finish_refused(io, number, refusal.into()),
             Err(store::Error::Unknown(_)) => self.unknown_outcome(io, number, conv),
             Err(_) if was_unknown => self.give_up(io, number, conv),

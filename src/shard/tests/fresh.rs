@@ -168,6 +168,36 @@ fn a_first_post_whose_outcome_stays_unknown_reaches_the_others_if_it_is_stored()
     assert_eq!(told(&mut world), ["a: push #3 b ho", "b: ack #3 y"]);
 }
 
+/// The first try's commit hangs in the server with its locks, which the second one finds. It is not
+/// certain that the message was not stored.
+#[test]
+fn a_post_that_its_own_first_try_keeps_out_has_an_unknown_outcome() {
+    let (mut world, _) = resting();
+    say(&mut world, &["a -> b: hi [x]"]);
+    let answers = [Err(store::Error::Unknown("test".into())), Ok(held())];
+    for answer in answers {
+        let (shard, ask, what) = world.store.pop_front().expect("it is asked again");
+        let Ask::Write(write @ Write::Append(_)) = what else { panic!("an append") };
+        if answer.is_err() {
+            world.db.write(&write);
+        }
+        world.step(shard, Event::Settled { ask, reply: Reply::Written(answer) });
+        world.settle();
+    }
+    assert_eq!(work_off(&mut world), ["head", "read"]);
+    assert_eq!(told(&mut world), ["a: refused 21", "a: push #2 a hi", "b: push #2 a hi"]);
+    // A resend may meet the commit of another gateway in the same way.
+    say(&mut world, &["b -> a: ho [y]"]);
+    let (shard, ask, _) = world.store.pop_front().expect("it is asked");
+    world.step(shard, Event::Settled { ask, reply: Reply::Written(Ok(held())) });
+    world.settle();
+    assert_eq!((told(&mut world), work_off(&mut world)), (vec!["b: refused 21".to_owned()], vec![]));
+}
+
+fn held() -> Written {
+    Written::Refused(Refusal::Held)
+}
+
 /// The other gateway's clock is late, so its row looks older than the home, and stands behind ours.
 #[test]
 fn a_late_clock_elsewhere_hides_no_message_of_ours() {
