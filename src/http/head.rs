@@ -118,7 +118,14 @@ impl<'a> Head<'a> {
     /// UTF-8 becomes U+FFFD.
     #[must_use]
     pub fn query_param(&self, name: &str) -> Option<Cow<'a, str>> {
-        form_urlencoded::parse(self.query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+        // Each connection is asked for several of them; only what may be the one is decoded.
+        self.query.split('&').find_map(|pair| {
+            let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+            if key != name && !key.contains(['%', '+']) {
+                return None;
+            }
+            form_urlencoded::parse(pair.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+        })
     }
 
     /// The values of every header line called `name`, in order, without surrounding blanks,
