@@ -20,6 +20,7 @@ mod gathered;
 mod gauges;
 mod lanes;
 mod reader;
+mod sleepers;
 mod trimming;
 mod writer;
 
@@ -120,7 +121,7 @@ impl Store {
         let Opened { writers, readers, upkeep, keep } = opened;
         assert!(!writers.is_empty() && writers.len() <= STORE_CONNS_MAX, "open() gives 1..=STORE_CONNS_MAX writers");
         assert!(!readers.is_empty() && readers.len() <= STORE_CONNS_MAX, "open() gives 1..=STORE_CONNS_MAX readers");
-        let places = usize::from(shards) * STORE_ASKS_MAX as usize + LANES * STORE_CALLS_MAX + readers.len();
+        let places = usize::from(shards) * STORE_ASKS_MAX as usize + LANES * STORE_CALLS_MAX + 1;
         let counters = Arc::new(Counters::default());
         let write_queues: Vec<Queue<Write>> = writers.iter().map(|_| Queue::new(places)).collect();
         // One alone serves the rest, too.

@@ -131,6 +131,10 @@ fn count_unread(conn: &Connection, asks: &[Ask], found: &mut [(Vec<Found>, bool)
             }
         }
     }
+    // Most users that connect have read all there is.
+    if list.len() == 1 {
+        return Ok(());
+    }
     list.push(']');
     let mut statement = conn.prepare_cached(UNREAD_SQL)?;
     let mut rows = statement.query((&list, int(UNREAD_MAX)))?;

@@ -1,6 +1,7 @@
 //! The queue of reads: lanes that do not fill each other, and in each lane the users in turn.
 //!
-//! Owns: which read or call a reading thread takes next, and which has waited too long to be begun.
+//! Owns: which read or call a reading thread takes next, which has waited too long to be begun, and
+//! when a reading thread is woken.
 //! Never: makes a shard wait: an ask goes to a channel, and the reading threads sort what came.
 //! Bounds: the channels are as long as all reservations together, and what was sorted is part of
 //! that; a lane has [`crate::limits::STORE_CALLS_MAX`] places for calls; nothing waits longer than
@@ -9,16 +10,17 @@
 //! With two reading threads or more, the first one serves [`Lane::Open`] and [`Lane::Login`] alone,
 //! so that a session that opens never waits for a page of an open one. The others take from all
 //! lanes in turn, a bounded batch of one lane at a time; of what is the first one's they hear only
-//! while that one is at work, so that as a rule one thread is woken for one session, and always the
-//! same.
+//! when that one is late ([`EXPRESS_LATE_MS`]), so that as a rule one thread is woken for one
+//! session, and always the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use super::gathered::Gathered;
+use super::sleepers::Sleepers;
 use super::{Ask, Busy, Call, CallPlace, Queued, Replies, Ticket};
 use crate::clock::Clock;
 use crate::fair::Turns;
@@ -77,6 +79,14 @@ pub const LANES: usize = 4;
 
 /// The first so many of them have a thread of their own.
 const EXPRESS_LANES: usize = 2;
+
+/// What the express thread may take for one batch before others are called to what has come
+/// meanwhile. What is in memory takes a tenth of that; more is a disk, a server, or a core that
+/// others have.
+const EXPRESS_LATE_MS: u64 = 10;
+
+/// A time that has not come: the express thread has nothing to do.
+const IDLE: u64 = u64::MAX;
 
 /// Where a call of the control plane waits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,16 +159,6 @@ enum What {
     Call(Queued),
 }
 
-enum Job {
-    Wait(Lane, Whose, Waiter),
-    /// Something that was sorted waits for the express thread.
-    Look,
-    /// Something is there for any of the others.
-    Help,
-    /// End when everything is done.
-    Stop,
-}
-
 /// What a thread has taken.
 pub(super) struct Taken {
     pub(super) reads: Gathered<Read>,
@@ -185,16 +185,17 @@ pub(super) enum Next {
     End,
 }
 
-/// One of the two ways in.
+/// One of the two ways in, and the threads that sleep behind it.
 struct Door {
-    sender: Sender<Job>,
-    receiver: Receiver<Job>,
+    sender: Sender<(Lane, Whose, Waiter)>,
+    receiver: Receiver<(Lane, Whose, Waiter)>,
+    sleepers: Sleepers,
 }
 
 impl Door {
     fn new(places: usize) -> Self {
         let (sender, receiver) = bounded(places);
-        Self { sender, receiver }
+        Self { sender, receiver, sleepers: Sleepers::default() }
     }
 }
 
@@ -211,10 +212,8 @@ pub(super) struct ReadQueue {
     express: Door,
     general: Door,
     has_express: bool,
-    /// Whether the express thread is serving something.
-    at_work: AtomicBool,
-    /// Whether a [`Job::Help`] is on its way.
-    called: AtomicBool,
+    /// Monotonic milliseconds since which the express thread serves what it has taken; [`IDLE`].
+    at_work_since_ms: AtomicU64,
     sorted: Mutex<Sorted>,
     gauges: [Gauge; LANES],
     whose: AtomicUsize,
@@ -225,23 +224,30 @@ pub(super) struct ReadQueue {
 #[derive(Default)]
 struct Sorted {
     lanes: [Turns<Whose, Waiter>; LANES],
-    /// Whether a [`Job::Look`] is on its way.
-    look: bool,
     stopping: bool,
 }
 
+impl Sorted {
+    /// Whether something waits for a thread that serves so many lanes.
+    fn is_waiting(&self, lanes: usize) -> bool {
+        self.lanes.iter().take(lanes).any(|lane| !lane.is_empty())
+    }
+}
+
+/// The lanes that a thread serves, and listens for.
+const fn served(express: bool) -> usize {
+    if express { EXPRESS_LANES } else { LANES }
+}
+
 impl ReadQueue {
-    /// `places`: what may wait in all, the threads' ends included. `has_express`: one of the
-    /// threads serves what is urgent, and nothing else.
+    /// `places`: what may wait in all. `has_express`: one of the threads serves what is urgent, and
+    /// nothing else.
     pub(super) fn new(places: usize, has_express: bool, clock: Clock) -> Self {
-        // Room for a look or a call for help, and for the word that it is over.
-        let door = || Door::new(places + 2);
         Self {
-            express: door(),
-            general: door(),
+            express: Door::new(places),
+            general: Door::new(places),
             has_express,
-            at_work: AtomicBool::new(false),
-            called: AtomicBool::new(false),
+            at_work_since_ms: AtomicU64::new(IDLE),
             sorted: Mutex::default(),
             gauges: Default::default(),
             whose: AtomicUsize::new(0),
@@ -257,48 +263,46 @@ impl ReadQueue {
         }
     }
 
-    /// Something is there that one of the other threads is to look for.
-    fn call_for_help(&self) {
-        if !self.called.swap(true, Ordering::AcqRel) {
-            // A door that is full is one that will be looked through.
-            let _ = self.general.sender.try_send(Job::Help);
-        }
-    }
-
-    fn hand_over(&self, lane: Lane, whose: Whose, what: What) -> Result<(), Busy> {
-        let waiter = Waiter { since_ms: self.clock.now().mono_ms, what };
+    fn hand_over(&self, lane: Lane, whose: Whose, what: What, now_ms: u64) -> Result<(), Busy> {
+        let waiter = Waiter { since_ms: now_ms, what };
         let queued = &self.gauges[lane as usize].queued;
         queued.fetch_add(1, Ordering::Relaxed);
-        if self.door(lane).sender.try_send(Job::Wait(lane, whose, waiter)).is_err() {
+        let door = self.door(lane);
+        if door.sender.try_send((lane, whose, waiter)).is_err() {
             queued.fetch_sub(1, Ordering::Relaxed);
             return Err(Busy);
         }
-        if self.has_express && matches!(lane, Lane::Open | Lane::Login) {
-            fence(Ordering::SeqCst);
-            if self.at_work.load(Ordering::Relaxed) {
-                self.call_for_help();
-            }
+        door.sleepers.wake_one();
+        if self.express_is_late(lane, now_ms) {
+            self.general.sleepers.wake_one();
         }
         Ok(())
     }
 
+    /// Whether what waits in `lane` is to be looked for by others than the express thread. That one
+    /// looks at its door before it sleeps, so nothing is forgotten. What comes in the first moments
+    /// of a batch that hangs, and is followed by nothing else, waits for its end.
+    fn express_is_late(&self, lane: Lane, now_ms: u64) -> bool {
+        let mine = self.has_express && matches!(lane, Lane::Open | Lane::Login);
+        mine && now_ms.saturating_sub(self.at_work_since_ms.load(Ordering::Relaxed)) >= EXPRESS_LATE_MS
+    }
+
     /// Queues a read of a shard.
     pub(super) fn ask(&self, ticket: Ticket, read: Read) -> Result<(), Busy> {
-        self.hand_over(Lane::of(&read), Whose::of(&read), What::Ask(ticket, read))
+        self.hand_over(Lane::of(&read), Whose::of(&read), What::Ask(ticket, read), self.clock.now().mono_ms)
     }
 
     /// Queues a call of the control plane.
     pub(super) fn call(&self, place: LanePlace, call: Call) -> Result<(), Busy> {
         let (whose, queued) = self.places.queue(place, call)?;
-        self.hand_over(place.lane, whose, What::Call(queued))
+        self.hand_over(place.lane, whose, What::Call(queued), self.clock.now().mono_ms)
     }
 
     /// Tells the threads to end when everything is done.
     pub(super) fn stop(&self) {
+        self.sorted.lock().stopping = true;
         for door in [&self.express, &self.general] {
-            // One that is full is one that will be looked through.
-            self.sorted.lock().stopping = true;
-            let _ = door.sender.try_send(Job::Stop);
+            door.sleepers.wake_all();
         }
     }
 
@@ -306,30 +310,26 @@ impl ReadQueue {
     /// thread of their own.
     pub(super) fn take(&self, express: bool, turn: &mut usize, now_ms: u64, taken: &mut Taken) -> Next {
         let mut sorted = self.sorted.lock();
-        if express {
-            // Before the look at its door: what comes after that look calls the others. With the
-            // fence in `hand_over` one of the two sees what the other has done.
-            self.at_work.store(true, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-        } else {
-            self.sort(&mut sorted, &self.general.receiver);
-            // Behind the look at this door, so that no call is taken from it and still counts as on
-            // its way; before the look at the other one, so that what comes after that calls again.
-            self.called.swap(false, Ordering::AcqRel);
-        }
-        self.sort(&mut sorted, &self.express.receiver);
-        let lanes = if express { EXPRESS_LANES } else { LANES };
+        self.sort(&mut sorted, express);
+        let lanes = served(express);
         let next = (1..=lanes).map(|step| (*turn + step) % lanes).find(|lane| !sorted.lanes[*lane].is_empty());
+        if express {
+            let since_ms = if next.is_some() { now_ms } else { IDLE };
+            self.at_work_since_ms.store(since_ms, Ordering::Relaxed);
+        }
         let Some(lane) = next else {
-            if express {
-                self.at_work.store(false, Ordering::Relaxed);
-            }
             return if sorted.stopping { Next::End } else { Next::Wait };
         };
         *turn = lane;
         self.fill(&mut sorted.lanes[lane], Lane::ALL[lane], now_ms, taken);
         self.whose.store(sorted.lanes.iter().map(Turns::keys).sum(), Ordering::Relaxed);
-        self.send_looks(&mut sorted);
+        // What is left is for a thread that has nothing to do.
+        if sorted.is_waiting(EXPRESS_LANES) {
+            self.express.sleepers.wake_one();
+        }
+        if sorted.is_waiting(LANES) {
+            self.general.sleepers.wake_one();
+        }
         Next::Work
     }
 
@@ -351,38 +351,25 @@ impl ReadQueue {
         }
     }
 
-    /// What is left is for an idle thread.
-    fn send_looks(&self, sorted: &mut Sorted) {
-        let waits = |lanes: &[Turns<Whose, Waiter>]| lanes.iter().any(|lane| !lane.is_empty());
-        if self.has_express && !sorted.look && waits(&sorted.lanes[..EXPRESS_LANES]) {
-            sorted.look = self.express.sender.try_send(Job::Look).is_ok();
-        }
-        if waits(&sorted.lanes) {
-            self.call_for_help();
-        }
-    }
-
-    fn sort(&self, sorted: &mut Sorted, receiver: &Receiver<Job>) {
-        receiver.try_iter().for_each(|job| self.sort_one(sorted, job));
-    }
-
-    fn sort_one(&self, sorted: &mut Sorted, job: Job) {
-        match job {
-            Job::Wait(lane, whose, waiter) => sorted.lanes[lane as usize].push(whose, waiter),
-            // The thread that took it looks at the lanes now, and sends another one if need be.
-            Job::Look => sorted.look = false,
-            Job::Help => {}
-            Job::Stop => sorted.stopping = true,
+    /// Sorts what came for a thread of this kind.
+    fn sort(&self, sorted: &mut Sorted, express: bool) {
+        let mine = if express { &self.express } else { &self.general };
+        // Before the look at the doors: what comes after it wakes somebody again.
+        mine.sleepers.look();
+        for door in [Some(&self.express), (!express).then_some(&self.general)].into_iter().flatten() {
+            for (lane, whose, waiter) in door.receiver.try_iter() {
+                sorted.lanes[lane as usize].push(whose, waiter);
+            }
         }
     }
 
     /// Waits until something comes.
     pub(super) fn wait(&self, express: bool) {
         let door = if express { &self.express } else { &self.general };
-        // A door has its sender here, so something comes.
-        if let Ok(job) = door.receiver.recv() {
-            self.sort_one(&mut self.sorted.lock(), job);
-        }
+        door.sleepers.sleep(|| {
+            let sorted = self.sorted.lock();
+            sorted.stopping || sorted.is_waiting(served(express)) || !door.receiver.is_empty()
+        });
     }
 
     /// Refuses what came too late for the threads.
@@ -390,8 +377,7 @@ impl ReadQueue {
         let mut refused = Vec::new();
         {
             let mut sorted = self.sorted.lock();
-            self.sort(&mut sorted, &self.express.receiver);
-            self.sort(&mut sorted, &self.general.receiver);
+            self.sort(&mut sorted, false);
             for (lane, gauge) in sorted.lanes.iter_mut().zip(&self.gauges) {
                 while let Some((_, waiter)) = lane.pop() {
                     gauge.queued.fetch_sub(1, Ordering::Relaxed);
@@ -491,7 +477,7 @@ mod tests {
         assert_eq!(take(&queue, true, &mut turn, 0), (Next::Wait, 0, 0));
         (1..=300).for_each(|n| queue.ask(ticket(n), Read::Open { user: user(3) }).expect("a place"));
         assert_eq!(take(&queue, true, &mut turn, 0), (Next::Work, READS_GATHERED_MAX, 0));
-        // The rest was sorted by a thread that is busy now; a word about it waits at the door.
+        // The rest was sorted and not taken: the thread does not sleep.
         queue.wait(true);
         assert_eq!(take(&queue, true, &mut turn, 0), (Next::Work, 300 - READS_GATHERED_MAX, 0));
         queue.stop();
@@ -501,27 +487,79 @@ mod tests {
     }
 
     #[test]
-    fn others_are_called_for_what_is_urgent_while_the_express_thread_is_at_work() {
+    fn others_are_called_for_what_is_urgent_when_the_express_thread_is_late() {
         let queue = ReadQueue::new(1000, true, Clock::start());
         let (mut turn, mut others) = (0, 0);
-        let open = |n| queue.ask(ticket(n), Read::Open { user: user(3) }).expect("a place");
-        open(0);
-        assert_eq!(queue.general.receiver.len(), 0, "one thread is woken for it");
-        assert_eq!(take(&queue, true, &mut turn, 0), (Next::Work, 1, 0));
-        (1..=3).for_each(open);
-        assert_eq!(queue.general.receiver.len(), 1, "one call for all three");
-        queue.wait(false);
-        assert_eq!(take(&queue, false, &mut others, 0), (Next::Work, 3, 0));
-        open(4);
-        assert_eq!(queue.general.receiver.len(), 1, "it calls again");
-        // The first thread is back before anybody has heard of it.
-        queue.wait(true);
-        assert_eq!(take(&queue, true, &mut turn, 0), (Next::Work, 1, 0));
-        queue.wait(false);
-        assert_eq!(take(&queue, false, &mut others, 0), (Next::Wait, 0, 0));
-        assert_eq!(take(&queue, true, &mut turn, 0), (Next::Wait, 0, 0));
-        open(5);
-        assert_eq!((queue.general.receiver.len(), queue.express.receiver.len()), (0, 1), "it waits for work again");
+        let open = |now_ms| {
+            let read = Read::Open { user: user(3) };
+            queue.hand_over(Lane::Open, Whose::of(&read), What::Ask(ticket(0), read), now_ms).expect("a place");
+        };
+        let asleep = || queue.general.sleepers.asleep();
+        std::thread::scope(|scope| {
+            let sleep = || {
+                scope.spawn(|| queue.wait(false));
+                while asleep() == 0 {
+                    std::thread::yield_now();
+                }
+            };
+            sleep();
+            open(7);
+            assert_eq!(take(&queue, true, &mut turn, 7), (Next::Work, 1, 0));
+            (8..7 + EXPRESS_LATE_MS).for_each(open);
+            assert_eq!(asleep(), 1, "it waits for one that is about to be ready");
+            (0..3).for_each(|more| open(7 + EXPRESS_LATE_MS + more));
+            assert_eq!(asleep(), 0, "another one is called");
+            assert_eq!(take(&queue, false, &mut others, 20), (Next::Work, EXPRESS_LATE_MS as usize + 2, 0));
+            sleep();
+            open(21);
+            assert_eq!(asleep(), 0, "and again");
+            // The first thread is back before the other one looks.
+            assert_eq!(take(&queue, true, &mut turn, 22), (Next::Work, 1, 0));
+            assert_eq!(take(&queue, false, &mut others, 22), (Next::Wait, 0, 0));
+            sleep();
+            open(23);
+            assert_eq!(take(&queue, true, &mut turn, 24), (Next::Work, 1, 0));
+            assert_eq!(take(&queue, true, &mut turn, 25), (Next::Wait, 0, 0));
+            open(99);
+            assert_eq!(asleep(), 1, "late with one batch, not with all of them, and not when there is none");
+            queue.stop();
+        });
+    }
+
+    /// Some ask for one thing at a time, of each lane; what is forgotten is never answered, and the
+    /// test does not end.
+    #[test]
+    fn nothing_is_forgotten_by_threads_that_come_and_go() {
+        let queue = ReadQueue::new(1000, true, Clock::start());
+        let done = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for express in [true, false, false] {
+                let (queue, done) = (&queue, &done);
+                scope.spawn(move || {
+                    let (mut turn, mut taken) = (0, Taken::new());
+                    loop {
+                        match queue.take(express, &mut turn, 0, &mut taken) {
+                            Next::Work => {
+                                let asks = taken.reads.asks().len();
+                                taken.reads.settle((0..asks).map(|_| Ok(())), |_, _| {});
+                                done.fetch_add(asks as u64, Ordering::Relaxed);
+                            }
+                            Next::Wait => queue.wait(express),
+                            Next::End => return,
+                        }
+                    }
+                });
+            }
+            for n in 1..=6_000 {
+                let read = if n % 3 == 0 { page(n) } else { Read::Open { user: user(n) } };
+                queue.ask(ticket(0), read).expect("a place");
+                while n % 2 == 0 && done.load(Ordering::Relaxed) < n {
+                    std::thread::yield_now();
+                }
+            }
+            queue.stop();
+        });
+        assert_eq!(done.load(Ordering::Relaxed), 6_000);
     }
 
     #[test]
