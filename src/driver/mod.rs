@@ -171,6 +171,8 @@ pub struct Driver {
     poll: Poll,
     seat: Seat<HandOver>,
     store: Store,
+    /// Something was asked of it in this turn.
+    asked: bool,
     /// When each ask of the store was given to it, by its number: monotonic nanoseconds.
     asked_ns: Vec<u64>,
     http: Arc<dyn ControlPlane>,
@@ -258,6 +260,7 @@ impl Driver {
             poll: parts.poll,
             seat: parts.seat,
             store: parts.store,
+            asked: false,
             asked_ns: Vec::new(),
             http: parts.http,
             judge: parts.judge,
@@ -352,6 +355,9 @@ impl Driver {
             self.pressed_until_ns = self.ended_ns + TURN_PRESSED_MS * NS_PER_MS;
         }
         // Last: whoever is woken finds everything.
+        if mem::take(&mut self.asked) {
+            self.store.ring();
+        }
         let woken = self.seat.flush(self.ended_ns);
         self.publish(woken);
     }

@@ -77,6 +77,7 @@ impl Driver {
             Effect::Read { ask, read } => {
                 self.note_ask(ask);
                 self.store.read(Ticket { shard, ask }, read);
+                self.asked = true;
             }
             Effect::Offline { user, conv, seq, packet } => {
                 self.hooks.tell(HookEvent::MessageOffline { user, conv, seq, packet });

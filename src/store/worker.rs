@@ -166,9 +166,15 @@ impl Store {
         self.inner.ask(&self.inner.writers[worker], ticket, write);
     }
 
-    /// Queues a read of a shard.
+    /// Queues a read of a shard. The reading threads hear of it by [`Store::ring`].
     pub fn read(&self, ticket: Ticket, read: Read) {
         self.inner.ask_read(ticket, read);
+    }
+
+    /// Wakes reading threads for what was queued. Once for all that a shard asks in one turn: a
+    /// thread that is woken for the first of them takes the core from the shard for one read.
+    pub fn ring(&self) {
+        self.inner.readers.ring();
     }
 
     /// Runs `call` on a writing connection, in its own transaction(s). While no more waits than one

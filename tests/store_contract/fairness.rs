@@ -101,8 +101,10 @@ fn a_session_opens_while_every_other_reader_stands() {
             Read::Page { conv: pair(), reader: Some(uid(1)), from, rows_max: 200, bytes_max: 1 << 20 },
         );
     }
+    store.ring();
     waits.recv_timeout(PATIENCE).expect("a page is being read");
     store.read(ticket(500), Read::Open { user: uid(9) });
+    store.ring();
     let (tell, told) = mpsc::channel();
     let login =
         move |db: &mut dyn Backend| tell.send(db.people().user(uid(3)).expect("works").is_some()).expect("awaited");

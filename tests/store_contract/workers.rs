@@ -541,7 +541,10 @@ fn one_broken_read_is_refused_alone() {
     let rig = Rig::new(1);
     rig.script.poison("17");
     let (waits, open) = rig.script.close_gate();
-    let ask = |ask: u32| rig.store.read(ticket(ask), Read::Open { user: uid(u64::from(ask)) });
+    let ask = |ask: u32| {
+        rig.store.read(ticket(ask), Read::Open { user: uid(u64::from(ask)) });
+        rig.store.ring();
+    };
     ask(1);
     waits.recv_timeout(PATIENCE).expect("the first read runs");
     (2..=40).for_each(ask);
@@ -631,7 +634,10 @@ fn calls_are_refused_beyond_their_share_and_asks_are_not() {
 fn reads_that_gathered_are_given_together() {
     let rig = Rig::new(1);
     let (waits, open) = rig.script.close_gate();
-    let ask = |ask: u32| rig.store.read(ticket(ask), Read::Open { user: uid(1 + u64::from(ask)) });
+    let ask = |ask: u32| {
+        rig.store.read(ticket(ask), Read::Open { user: uid(1 + u64::from(ask)) });
+        rig.store.ring();
+    };
     ask(0);
     waits.recv_timeout(PATIENCE).expect("the first read runs");
     (1..30).for_each(ask);
@@ -722,12 +728,14 @@ fn stop_does_what_is_queued_and_refuses_what_comes_later() {
         rig.post(ask, pair(), 1, &ask.to_string());
     }
     rig.store.read(ticket(100), Read::Open { user: uid(1) });
+    rig.store.ring();
     drop(open);
     rig.store.stop();
     let answers = rig.sink.wait(101);
     assert!((0..100).all(|ask| matches!(written(&answers[&ticket(ask)]), Ok(Written::Stored { .. }))));
     rig.post(101, pair(), 1, "late");
     rig.store.read(ticket(102), Read::Open { user: uid(1) });
+    rig.store.ring();
     let answers = rig.sink.wait(103);
     assert!(is_unavailable(&answers[&ticket(101)]));
     assert!(matches!(answers[&ticket(102)], Reply::Read(Err(Error::Unavailable(_)))));
@@ -794,6 +802,7 @@ fn it_runs_on_sqlite() {
     assert!(sink.wait(5_000).values().all(|a| matches!(written(a), Ok(Written::Stored { .. }))));
     let (conv, from) = (ConvId::direct(uid(1), uid(2)), PageStart::After(Seq::ZERO));
     store.read(ticket(5_000), Read::Page { conv, reader: Some(uid(2)), from, rows_max: 200, bytes_max: 1 << 20 });
+    store.ring();
     match &sink.wait(5_001)[&ticket(5_000)] {
         Reply::Read(Ok(ReadAnswer::Page(page))) => assert_eq!((page.rows.len(), page.head.get()), (200, 625)),
         other => panic!("{other:?}"),

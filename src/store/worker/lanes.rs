@@ -267,27 +267,34 @@ impl ReadQueue {
         let waiter = Waiter { since_ms: now_ms, what };
         let queued = &self.gauges[lane as usize].queued;
         queued.fetch_add(1, Ordering::Relaxed);
-        let door = self.door(lane);
-        if door.sender.try_send((lane, whose, waiter)).is_err() {
+        if self.door(lane).sender.try_send((lane, whose, waiter)).is_err() {
             queued.fetch_sub(1, Ordering::Relaxed);
             return Err(Busy);
-        }
-        door.sleepers.wake_one();
-        if self.express_is_late(lane, now_ms) {
-            self.general.sleepers.wake_one();
         }
         Ok(())
     }
 
-    /// Whether what waits in `lane` is to be looked for by others than the express thread. That one
-    /// looks at its door before it sleeps, so nothing is forgotten. What comes in the first moments
-    /// of a batch that hangs, and is followed by nothing else, waits for its end.
-    fn express_is_late(&self, lane: Lane, now_ms: u64) -> bool {
-        let mine = self.has_express && matches!(lane, Lane::Open | Lane::Login);
-        mine && now_ms.saturating_sub(self.at_work_since_ms.load(Ordering::Relaxed)) >= EXPRESS_LATE_MS
+    /// Tells the threads of what was queued.
+    pub(super) fn ring(&self) {
+        self.ring_at(self.clock.now().mono_ms);
     }
 
-    /// Queues a read of a shard.
+    fn ring_at(&self, now_ms: u64) {
+        if !self.general.receiver.is_empty() {
+            self.general.sleepers.wake_one();
+        }
+        if !self.express.receiver.is_empty() {
+            self.express.sleepers.wake_one();
+            // That thread looks at its door before it sleeps, so nothing is forgotten. What comes
+            // in the first moments of a batch that hangs, and is followed by nothing else, waits
+            // for its end.
+            if now_ms.saturating_sub(self.at_work_since_ms.load(Ordering::Relaxed)) >= EXPRESS_LATE_MS {
+                self.general.sleepers.wake_one();
+            }
+        }
+    }
+
+    /// Queues a read of a shard; [`Self::ring`] tells of it.
     pub(super) fn ask(&self, ticket: Ticket, read: Read) -> Result<(), Busy> {
         self.hand_over(Lane::of(&read), Whose::of(&read), What::Ask(ticket, read), self.clock.now().mono_ms)
     }
@@ -295,7 +302,10 @@ impl ReadQueue {
     /// Queues a call of the control plane.
     pub(super) fn call(&self, place: LanePlace, call: Call) -> Result<(), Busy> {
         let (whose, queued) = self.places.queue(place, call)?;
-        self.hand_over(place.lane, whose, What::Call(queued), self.clock.now().mono_ms)
+        let now_ms = self.clock.now().mono_ms;
+        self.hand_over(place.lane, whose, What::Call(queued), now_ms)?;
+        self.ring_at(now_ms);
+        Ok(())
     }
 
     /// Tells the threads to end when everything is done.
@@ -493,6 +503,7 @@ mod tests {
         let open = |now_ms| {
             let read = Read::Open { user: user(3) };
             queue.hand_over(Lane::Open, Whose::of(&read), What::Ask(ticket(0), read), now_ms).expect("a place");
+            queue.ring_at(now_ms);
         };
         let asleep = || queue.general.sleepers.asleep();
         std::thread::scope(|scope| {
@@ -553,6 +564,7 @@ mod tests {
             for n in 1..=6_000 {
                 let read = if n % 3 == 0 { page(n) } else { Read::Open { user: user(n) } };
                 queue.ask(ticket(0), read).expect("a place");
+                queue.ring();
                 while n % 2 == 0 && done.load(Ordering::Relaxed) < n {
                     std::thread::yield_now();
                 }

@@ -156,6 +156,7 @@ fn a_gateway_without_room_refuses_and_recovers_by_itself() {
     assert!(!store.gauges().is_ready(), "and everybody may know");
     let read = Read::Page { conv: conv(), reader: None, from: Start::After(Seq::ZERO), rows_max: 200, bytes_max: 1 };
     store.read(ticket(7_777), read);
+    store.ring();
     assert!(matches!(told.recv_timeout(PATIENCE), Ok((7_777, Reply::Read(Ok(_))))), "reading needs no room");
 
     other.execute_batch("DROP TABLE filler").expect("there is room again");
