@@ -83,3 +83,33 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
     assert!(again.id > uid(4), "another account");
     assert_eq!(db.people().erase(uid(99)), Ok(false));
 }
+
+/// The leaves come after the deletion, in the order of each group, and the gateway may die before
+/// any of them: whatever is repeated, no past membership is left.
+pub(super) fn a_deleted_user_was_never_a_member(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let (ann, bob) = (uid(1), uid(2));
+    let groups = [group(db, bob), group(db, bob), group(db, bob)];
+    for id in groups {
+        commit(db, &[Write::Join { group: id, user: ann }, post(ConvId::Group(id), 1, &id.to_string())]);
+    }
+    let leave = |group| Write::Leave { group, user: ann };
+    let left = Written::Left { was_member: true };
+    let was_member = |db: &mut dyn Backend| {
+        groups.map(|group| db.admissions().standing(group, ann).expect("works").expect("is there").was_member)
+    };
+    assert_eq!(commit_one(db, leave(groups[0])), left);
+    assert_eq!(was_member(db), [true, false, false]);
+
+    assert_eq!(db.people().erase(ann), Ok(true));
+    assert_eq!(was_member(db), [false; 3], "also of what had ended before");
+    assert_eq!(commit_one(db, leave(groups[1])), left);
+    assert_eq!(was_member(db), [false; 3]);
+    assert_eq!(db.people().erase(ann), Ok(true), "once more, as after a crash");
+    assert_eq!(commit(db, &[leave(groups[1]), leave(groups[2])]), [Written::Left { was_member: false }, left]);
+    assert_eq!(was_member(db), [false; 3]);
+    let conv = ConvId::Group(groups[2]);
+    assert_eq!(read(db, conv, Some(1), PageStart::After(Seq::ZERO), 9), ReadAnswer::Refused(Refusal::NotMember));
+    assert_eq!(stored(&commit_one(db, post(conv, 2, "bob"))), 2, "the others go on");
+}

@@ -1,8 +1,8 @@
 //! Group commit: many writes in one transaction of few statements.
 //!
-//! Owns: the order of the locks, which is the same for every gateway: missing conversations in the
-//! order of their members, conversations in the order of their rows, users who join in the order of
-//! their ids, claims in the order of their keys.
+//! Owns: the order of the locks, which is the same for every gateway: users who join or leave in
+//! the order of their ids, missing conversations in the order of their members, conversations in
+//! the order of their rows, claims in the order of their keys.
 //! Never: keeps a lock longer than its transaction, or a claim of what was refused.
 //! Bounds: [`TRIES_MAX`] tries when a key turns out to be claimed.
 //!
@@ -31,7 +31,7 @@ use crate::limits::MYSQL_CONVS_CACHED_MAX;
 use crate::store::changes::Note;
 use crate::store::decide::{
     Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct, left,
-    other_of, places, recalls, sorted,
+    movers, other_of, places, recalls, sorted,
 };
 use crate::store::files::Place;
 use crate::store::key::key_bytes;
@@ -242,9 +242,10 @@ fn apply(
     Ok(decided.written)
 }
 
-/// What the judge of direct messages wants to know, and which of those who want to join exist.
-/// Joining users are locked, so that two gateways count one user's groups one after the other;
-/// before the conversations, which are held while this waits.
+/// What the judge of direct messages wants to know, and which of those who want to join or to leave
+/// exist. Those are locked, so that two gateways count one user's groups one after the other, and
+/// a deletion comes before a leave or behind it; before the conversations, which are held while
+/// this waits.
 fn read_users(session: &mut Session, writes: &[Write], known: &mut Known<'_>) -> Result<(), Fault> {
     let pairs: HashSet<(UserId, UserId), FixedState> = appends(writes)
         .filter_map(|message| match message.conv {
@@ -260,7 +261,7 @@ fn read_users(session: &mut Session, writes: &[Write], known: &mut Known<'_>) ->
             known.blocks.insert((recipient, sender));
         }
     }
-    let ids: Vec<Value> = joiners(writes).iter().map(|user| int(user.get())).collect();
+    let ids: Vec<Value> = movers(writes).iter().map(|user| int(user.get())).collect();
     known.users.extend(session.find_all(&LOCK_USERS, &ids, |row| get_user(row, 0))?);
     Ok(())
 }
