@@ -34,7 +34,9 @@ impl State {
             self.cursors.remove(&(user, conv));
         }
         for ((user, conv), (recv, read)) in cursors {
-            self.keep_cursor(user, conv, recv, read);
+            if self.living(user).is_some() {
+                self.keep_cursor(user, conv, recv, read);
+            }
         }
         for change in members {
             self.change_member(change);
