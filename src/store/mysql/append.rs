@@ -27,7 +27,7 @@ use super::statement::{
 };
 use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
-use crate::limits::MYSQL_CONVS_CACHED_MAX;
+use crate::limits::{MYSQL_CONVS_CACHED_MAX, MYSQL_OPEN_S};
 use crate::store::changes::Note;
 use crate::store::decide::{
     Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct, left,
@@ -150,7 +150,7 @@ pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, E
         return Ok(Vec::new());
     }
     let mut how = How { all_claims: false, pass_over: db.is_wary() };
-    let mut last = Fault::Raced;
+    let (mut last, began_ms, mut stood_still) = (Fault::Raced, db.link.now_ms(), false);
     for _ in 0..TRIES_MAX {
         match attempt(db, writes, how) {
             Err(Fault::Raced) => (last, how.all_claims) = (Fault::Raced, true),
@@ -165,10 +165,21 @@ pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, E
                 db.never_pass_over();
                 (last, how.pass_over) = (fault, false);
             }
+            // This gateway stood still in the transaction, and the server ended it before COMMIT
+            // was sent. That is no trouble of the database's: on a new connection it is done at
+            // once.
+            Err(fault @ Fault::Lost(_)) if !stood_still && has_stood_still(db.link.now_ms() - began_ms) => {
+                (last, stood_still) = (fault, true);
+            }
             outcome => return Ok(outcome?),
         }
     }
     Err(last.into())
+}
+
+/// Whether a connection that is lost after so long may have been ended for its silence.
+const fn has_stood_still(spent_ms: u64) -> bool {
+    spent_ms >= MYSQL_OPEN_S as u64 * 1000
 }
 
 /// How a transaction goes about it.
