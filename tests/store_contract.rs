@@ -226,7 +226,9 @@ contract! {
         changes_come_page_by_page
         changes_of_two_connections_are_all_told;
     erasing:
-        a_deleted_user_leaves_only_what_the_others_have;
+        a_deleted_user_leaves_only_what_the_others_have
+        a_deleted_user_was_never_a_member
+        what_was_under_way_brings_nothing_of_a_deleted_user_back;
     admissions:
         a_group_by_invitation_is_none_to_strangers
         roles_go_with_the_membership

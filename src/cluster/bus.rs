@@ -32,8 +32,8 @@ use crate::limits::{
 };
 use crate::mesh::FarEnd;
 use crate::metrics::cluster::ClusterNumbers;
-use crate::store::worker::{Lane, LanePlace, Store};
-use crate::store::{Recent, Since};
+use crate::store::worker::{Call, Lane, LanePlace, Store};
+use crate::store::{Error as StoreError, Recent, Since};
 
 /// What a bus is told when it is made.
 pub struct Setup {
@@ -304,6 +304,36 @@ async fn publish(
     }
 }
 
+/// The database is to be asked what it has got lately.
+fn scan_call(answering: Answering, since: Since, after: u64) -> Call {
+    Box::new(move |store| answering.end(store.recent(since, after, RECENT_CONVS_MAX)))
+}
+
+/// Tells the thread of the cluster how a scan has ended, in any case: a call that has waited for
+/// too long, or that the store has no room for, is dropped, and the exchange would wait for its
+/// answer.
+struct Answering {
+    scan: u64,
+    answer: Option<Recent>,
+    answers: mpsc::Sender<(u64, Option<Recent>)>,
+}
+
+impl Answering {
+    /// The database has answered, or has not.
+    fn end(mut self, answer: Result<Recent, StoreError>) {
+        match answer {
+            Ok(recent) => self.answer = Some(recent),
+            Err(error) => tracing::debug!(%error, "the database was not scanned"),
+        }
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let _ = self.answers.try_send((self.scan, self.answer.take()));
+    }
+}
+
 impl Bus {
     fn step(&mut self, what: In) {
         let now = self.clock.now();
@@ -389,17 +419,9 @@ impl Bus {
     }
 
     fn scan(&self, scan: u64, since: Since, after: u64) {
-        let answers = self.scanned_in.clone();
-        let ask = Box::new(move |store: &mut dyn crate::store::Backend| {
-            let answer = store.recent(since, after, RECENT_CONVS_MAX);
-            if let Err(error) = &answer {
-                tracing::debug!(%error, "the database was not scanned");
-            }
-            let _ = answers.try_send((scan, answer.ok()));
-        });
-        if self.store.query(LanePlace::of(Lane::Light), ask).is_err() {
-            let _ = self.scanned_in.try_send((scan, None));
-        }
+        let answering = Answering { scan, answer: None, answers: self.scanned_in.clone() };
+        // One that there is no room for answers by that.
+        let _ = self.store.query(LanePlace::of(Lane::Light), scan_call(answering, since, after));
     }
 
     fn hear(&mut self, bytes: &[u8]) {
@@ -510,4 +532,23 @@ fn is_time(complained_ms: &mut Option<u64>, now_ms: u64) -> bool {
         *complained_ms = Some(now_ms);
     }
     is_due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::Memory;
+
+    #[test]
+    fn a_scan_is_answered_once_whether_the_store_runs_it_or_drops_it() {
+        let (answers, mut heard) = mpsc::channel(4);
+        let call = |scan| scan_call(Answering { scan, answer: None, answers: answers.clone() }, Since::Ago(5), 0);
+        call(1)(&mut Memory::new().connect());
+        // It has waited for too long.
+        drop(call(2));
+        let (scan, answer) = heard.try_recv().expect("it was run");
+        assert!(scan == 1 && answer.is_some_and(|recent| recent.list.is_empty()));
+        assert_eq!(heard.try_recv(), Ok((2, None)));
+        assert!(heard.try_recv().is_err(), "each of them once");
+    }
 }

@@ -16,6 +16,7 @@
 //! turn, when they hear none. Two at once are harmless, so nothing is agreed upon. A gateway that
 //! hears no other is the lowest that it knows.
 
+mod peers;
 mod routing;
 #[cfg(test)]
 mod tests;
@@ -26,13 +27,14 @@ use crate::clock::Now;
 use crate::cluster::addresses::Addresses;
 use crate::cluster::clocks::Clocks;
 use crate::cluster::envelope::{Digest, Envelope, From, Item, To};
+use crate::cluster::exchange::peers::Peer;
 use crate::cluster::waiting::Waiting;
 use crate::cluster::whereabouts::Whereabouts;
 use crate::ids::{ConvId, GroupId, NodeId, ShardId, UserId, home_of, shard_of};
 use crate::limits::{
     DIGEST_ALONE_MS_MAX, DIGEST_ALONE_MS_PER_NODE, DIGEST_ANSWER_MS, DIGEST_BACK_S, DIGEST_DEEP_MS, DIGEST_DEEP_S,
-    DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, ENVELOPE_OLD_MS, HEARTBEAT_MS, NODE_SILENT_MS, NODES_MAX,
-    PRESENCE_GONE_MS, TWIN_ANSWER_MS,
+    DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, HEARTBEAT_MS, NODE_SILENT_MS, NODES_MAX, PRESENCE_GONE_MS,
+    TWIN_ANSWER_MS,
 };
 use crate::metrics::cluster::ExchangeCounts;
 use crate::shard::{FarIn, FarRow, FarSaid, FarWord, Whom};
@@ -84,21 +86,6 @@ pub enum Out {
     Look,
     /// Ask the database ([`crate::store::Backend::recent`]); the answer has the same number.
     Scan { scan: u64, since: Since, after: u64 },
-}
-
-/// Another gateway.
-#[derive(Debug)]
-struct Peer {
-    boot: u64,
-    /// Which of all there were, from 0: a number for a set of gateways.
-    place: u16,
-    /// The last envelope for all, and for this one: they come on two ways.
-    counts: [u64; 2],
-    sent_ms: u64,
-    heard_ms: u64,
-    gone: bool,
-    /// The digest that comes in pieces: its end, and the next piece.
-    pieces: Option<(u64, u16)>,
 }
 
 /// A scan under way.
@@ -507,27 +494,11 @@ impl Exchange {
             return false;
         }
         let place = u16::try_from(self.peers.len()).unwrap_or(u16::MAX);
-        let peer = self.peers.entry(from.node).or_insert(Peer {
-            boot: from.boot,
-            place,
-            counts: [0; 2],
-            sent_ms: 0,
-            heard_ms: 0,
-            gone: false,
-            pieces: None,
-        });
-        let is_next = if peer.boot == from.boot { from.count > peer.counts[way] } else { from.sent_ms > peer.sent_ms };
-        if !is_next || from.sent_ms.saturating_add(ENVELOPE_OLD_MS) < now.wall_ms {
+        let peer = self.peers.entry(from.node).or_insert_with(|| Peer::new(from.boot, place));
+        if !peer.believes(now, from, way) {
             self.counts.stale += 1;
             return false;
         }
-        if peer.boot != from.boot {
-            peer.pieces = None;
-            peer.counts = [0; 2];
-        }
-        peer.counts[way] = from.count;
-        (peer.boot, peer.sent_ms) = (from.boot, peer.sent_ms.max(from.sent_ms));
-        (peer.heard_ms, peer.gone) = (now.mono_ms, false);
         self.clocks.heard(now, from.node, from.sent_ms);
         true
     }

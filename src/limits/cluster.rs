@@ -200,6 +200,9 @@ pub const BUS_RETRY_MS_MAX: u64 = 1_000;
 /// How old an envelope may be by its sender's clock: what was recorded is not
 /// believed again.
 pub const ENVELOPE_OLD_MS: u64 = 60_000;
+/// Earlier starts of a gateway that are remembered as long as something that they said may seem to
+/// be young, which is two minutes and as far as their clock was ahead.
+pub const STARTS_ENDED_MAX: usize = 4;
 /// Pause between two looks at the time of what gateways say to each other.
 pub const CLUSTER_TICK_MS: u64 = 100;
 /// Servers of the bus that can be named.

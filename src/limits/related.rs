@@ -17,7 +17,19 @@ const _: () = assert!(
 const _: () = assert!(MYSQL_LOCK_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who waits for a lock is told by the server");
 const _: () =
     assert!(MYSQL_SCHEMA_WAIT_S as u64 * 1000 < MYSQL_WRITE_MS, "who waits for the schema is told by the server");
-const _: () = assert!(MYSQL_STALE_MS < MYSQL_SILENT_S as u64 * 1000, "a connection is tried before the server ends it");
+const _: () = assert!(
+    MYSQL_STALE_MS < MYSQL_WRITER_SILENT_S as u64 * 1000 && MYSQL_WRITER_SILENT_S < MYSQL_SILENT_S,
+    "a connection is tried before the server ends it"
+);
+const _: () = assert!(MYSQL_OPEN_S < MYSQL_WRITER_SILENT_S, "a transaction ends before a connection that rests");
+/// The longest that a transaction lives whose gateway stands still in it, with the answer to its
+/// COMMIT.
+const MYSQL_OPEN_MS: u64 = MYSQL_OPEN_S as u64 * 1000 + MYSQL_WRITE_MS;
+const _: () = assert!(MYSQL_OPEN_MS < CHANGES_SETTLE_S as u64 * 1000, "a change that comes late is read again");
+const _: () = assert!(
+    MYSQL_OPEN_MS + DIGEST_DEEP_MS < DIGEST_DEEP_S as u64 * 1000,
+    "a message that is committed late is in the deep digest after it"
+);
 const _: () =
     assert!(APPENDS_UNDER_WAY_MAX < STORE_ASKS_MAX as usize / 2, "posts in the store leave room for all else");
 const _: () = assert!(HEADS_ASKS_MAX < OPEN_ASKS_RESERVED, "those who have opened leave room for those who open");

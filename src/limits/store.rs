@@ -71,9 +71,15 @@ pub const MYSQL_LOCK_WAIT_S: u32 = 1;
 /// For so long after a lock was waited for in vain, conversations that others hold are passed over,
 /// and what is written to them is refused at once: everything else would wait with each try.
 pub const MYSQL_WARY_MS: u64 = 5_000;
-/// Silence after which the server ends a connection, in seconds, and with it the locks of a gateway
-/// whose machine is gone.
+/// Silence after which the server ends a connection, in seconds.
 pub const MYSQL_SILENT_S: u32 = 60;
+/// The same of a connection that writes.
+pub const MYSQL_WRITER_SILENT_S: u32 = 25;
+/// Silence within a transaction after which MariaDB ends a connection that writes, in seconds:
+/// others wait for the locks of a gateway that stands still or whose machine is gone, and take it
+/// for granted that what was written is seen soon or never ([`CHANGES_SETTLE_S`],
+/// [`super::DIGEST_DEEP_S`]). MySQL has nothing of that kind.
+pub const MYSQL_OPEN_S: u32 = 5;
 /// Silence after which a connection is tried before it is used: well before the server ends it.
 pub const MYSQL_STALE_MS: u64 = 20_000;
 /// Pause after the first failed connection to MySQL; doubles with each.

@@ -74,6 +74,8 @@ pub enum Asked {
     Standing,
     /// The user, or the group, has too many unanswered ones.
     TooMany,
+    /// The user does not exist, or was deleted; nothing is noted.
+    NoSuchUser,
 }
 
 /// Rules, roles, links and requests, on one connection.

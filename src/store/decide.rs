@@ -24,7 +24,8 @@ pub(super) type Place = (GroupId, UserId);
 /// What the running transaction has read. Nothing of it changes while the transaction goes on.
 #[derive(Default)]
 pub(super) struct Known<'a> {
-    /// Of the users that a batch names, those that exist.
+    /// Of the recipients of a batch, and of the users who join or leave, those that exist and were
+    /// not deleted.
     pub(super) users: HashSet<UserId, FixedState>,
     /// Pairs of a user and one that this user has blocked.
     pub(super) blocks: HashSet<(UserId, UserId), FixedState>,
@@ -204,6 +205,14 @@ pub(super) fn joiners(writes: &[Write]) -> Vec<UserId> {
     sorted(writes.iter().filter_map(|write| if let Write::Join { user, .. } = write { Some(*user) } else { None }))
 }
 
+/// The users who are to join a group or to leave one, each once, sorted.
+pub(super) fn movers(writes: &[Write]) -> Vec<UserId> {
+    sorted(writes.iter().filter_map(|write| match write {
+        Write::Join { user, .. } | Write::Leave { user, .. } => Some(*user),
+        _ => None,
+    }))
+}
+
 /// The groups that somebody is to leave, each once, sorted.
 pub(super) fn left(writes: &[Write]) -> Vec<GroupId> {
     sorted(writes.iter().filter_map(|write| if let Write::Leave { group, .. } = write { Some(*group) } else { None }))
@@ -366,7 +375,10 @@ impl<'a> Batch<'_, 'a> {
         let since = self.since((group, user));
         let was_member = since.is_some();
         if let Some(since) = since {
-            self.decided.past.insert((group, user), (since, self.head(conv).seq));
+            // Whoever was deleted leaves after that, and reads nothing any more.
+            if self.known.users.contains(&user) {
+                self.decided.past.insert((group, user), (since, self.head(conv).seq));
+            }
             self.members.insert((group, user), None);
             let joined = self.joined(user);
             *joined = joined.saturating_sub(1);

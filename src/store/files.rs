@@ -74,7 +74,7 @@ pub trait Files {
 
     /// Records an upload. It weighs on its user, once, whatever other users have uploaded the same;
     /// `false`: it would weigh more than `most` with the other files of the user, or there is no
-    /// such user, and nothing was recorded.
+    /// such user, or the user was deleted, and nothing was recorded.
     ///
     /// # Errors
     /// As the database says.

@@ -36,7 +36,7 @@ pub struct Regrouped {
 /// with the last number of the page before (`after`).
 pub trait Groups {
     /// Makes a group with its owner as member. `Ok(None)`: the owner has [`NewGroup::owned_max`]
-    /// already, is in [`crate::limits::GROUPS_JOINED_MAX`] groups, or does not exist.
+    /// already, is in [`crate::limits::GROUPS_JOINED_MAX`] groups, does not exist, or was deleted.
     ///
     /// # Errors
     /// As the database says.

@@ -146,8 +146,8 @@ pub enum Write {
     Line(NewMessage),
     /// How far `user` has received and read `conv`. A cursor never moves back: each number is kept
     /// if it is the larger one, and none is kept beyond the head. Of a conversation that is not the
-    /// user's, or of a group that it has left, nothing is kept; that is success, too. A membership
-    /// that begins anew begins without a cursor.
+    /// user's, or of a group that it has left, nothing is kept; that is success, too, and so it is
+    /// with a user who was deleted. A membership that begins anew begins without a cursor.
     Cursor { user: UserId, conv: ConvId, recv: Seq, read: Seq },
 }
 

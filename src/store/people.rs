@@ -46,7 +46,7 @@ pub trait People {
     /// As the database says.
     fn users(&mut self, ids: &[UserId]) -> Result<Vec<User>, Error>;
 
-    /// Changes a profile. `None`: no such user.
+    /// Changes a profile. `None`: no such user, or one who was deleted.
     ///
     /// # Errors
     /// As the database says.

@@ -54,11 +54,11 @@ pub trait Social {
     fn friends(&mut self, user: UserId, after: Option<UserId>, max: u32) -> Result<Vec<Friend>, Error>;
 
     /// Makes `owner` refuse direct messages of `other` from the next commit on (`on`), or take them
-    /// again.
+    /// again. `false`: there is no such owner, or the owner was deleted, and nothing is kept.
     ///
     /// # Errors
     /// As the database says.
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error>;
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<bool, Error>;
 
     /// At most `max` of those whom `owner` has blocked.
     ///

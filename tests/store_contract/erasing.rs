@@ -1,7 +1,7 @@
 //! What is left of a user who was deleted.
 
 use imgate::ids::Seq;
-use imgate::store::{Befriended, Claim, FileId, Refusal};
+use imgate::store::{Asked, Befriended, Claim, FileId, Refusal, UserChange};
 
 use super::*;
 
@@ -82,4 +82,86 @@ pub(super) fn a_deleted_user_leaves_only_what_the_others_have(site: &Site) {
     let again = db.people().create_user(&again).expect("works").expect("a free mobile number");
     assert!(again.id > uid(4), "another account");
     assert_eq!(db.people().erase(uid(99)), Ok(false));
+}
+
+/// The leaves come after the deletion, in the order of each group, and the gateway may die before
+/// any of them: whatever is repeated, no past membership is left.
+pub(super) fn a_deleted_user_was_never_a_member(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let (ann, bob) = (uid(1), uid(2));
+    let groups = [group(db, bob), group(db, bob), group(db, bob)];
+    for id in groups {
+        commit(db, &[Write::Join { group: id, user: ann }, post(ConvId::Group(id), 1, &id.to_string())]);
+    }
+    let leave = |group| Write::Leave { group, user: ann };
+    let left = Written::Left { was_member: true };
+    let was_member = |db: &mut dyn Backend| {
+        groups.map(|group| db.admissions().standing(group, ann).expect("works").expect("is there").was_member)
+    };
+    assert_eq!(commit_one(db, leave(groups[0])), left);
+    assert_eq!(was_member(db), [true, false, false]);
+
+    assert_eq!(db.people().erase(ann), Ok(true));
+    assert_eq!(was_member(db), [false; 3], "also of what had ended before");
+    assert_eq!(commit_one(db, leave(groups[1])), left);
+    assert_eq!(was_member(db), [false; 3]);
+    assert_eq!(db.people().erase(ann), Ok(true), "once more, as after a crash");
+    assert_eq!(commit(db, &[leave(groups[1]), leave(groups[2])]), [Written::Left { was_member: false }, left]);
+    assert_eq!(was_member(db), [false; 3]);
+    let conv = ConvId::Group(groups[2]);
+    assert_eq!(read(db, conv, Some(1), PageStart::After(Seq::ZERO), 9), ReadAnswer::Refused(Refusal::NotMember));
+    assert_eq!(stored(&commit_one(db, post(conv, 2, "bob"))), 2, "the others go on");
+}
+
+/// A request that was let in before the deletion reaches the database behind it.
+pub(super) fn what_was_under_way_brings_nothing_of_a_deleted_user_back(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let (ann, bob) = (uid(1), uid(2));
+    let file = FileId([7; 32]);
+    let claim = |user, until_ms| {
+        let (digests, note) = (vec![[3; 32]], "picture".to_owned());
+        Claim { user: Some(user), digests, file, thumb: None, bytes: 100, note, until_ms }
+    };
+    // The avatar's file, which nothing but that holds.
+    assert_eq!(db.files().claim(&claim(bob, 5), 1000), Ok(true));
+    let (others, direct) = (group(db, bob), ConvId::direct(ann, bob));
+    let seq = |n| Seq::new(n).expect("small");
+    commit(db, &[post(direct, 2, "a"), post(direct, 2, "b"), post(ConvId::direct(bob, uid(3)), 3, "c")]);
+    assert_eq!(db.people().erase(ann), Ok(true));
+    let erased = db.people().user(ann).expect("works").expect("the number stays");
+
+    let avatar = Some(format!("/files/{}.png", "07".repeat(32)));
+    let nickname = Some("Ann".to_owned());
+    let change = UserChange { nickname, avatar, sex: Some("W".into()), memo: Some("me".into()) };
+    assert_eq!(db.people().update_user(ann, &change), Ok(None));
+    assert_eq!(db.people().user(ann), Ok(Some(erased)));
+    let gone = db.files().retire(9, 9, &mut |_| true).map(|retired| (retired.removed, retired.held));
+    assert_eq!(gone, Ok((1, 0)), "no avatar holds it");
+
+    assert_eq!(db.files().claim(&claim(ann, u64::MAX >> 1), 1000), Ok(false));
+    assert_eq!((db.files().uploaded(ann), db.files().is_known(file)), (Ok(0), Ok(false)));
+    assert_eq!(db.files().claimed(ann, &[3; 32], 9), Ok(None));
+
+    assert_eq!(db.social().block(ann, bob, true), Ok(false));
+    assert_eq!(db.social().blocked(ann, None, 9), Ok(Vec::new()));
+
+    assert_eq!(db.admissions().ask(others, ann, 5), Ok(Asked::NoSuchUser));
+    assert_eq!(db.admissions().requests(others, None, 9), Ok(Vec::new()));
+
+    assert_eq!(db.groups().create_group(&new_group("hers", ann)), Ok(None));
+    assert_eq!((db.groups().groups_of(ann), db.groups().groups_named("hers", 9)), (Ok(Vec::new()), Ok(Vec::new())));
+
+    // In one batch with a cursor that is kept.
+    let cursor = |user, conv| Write::Cursor { user, conv, recv: seq(1), read: seq(1) };
+    let written = commit(db, &[cursor(ann, direct), cursor(bob, ConvId::direct(bob, uid(3))), cursor(bob, direct)]);
+    assert_eq!(written, [Written::Kept, Written::Kept, Written::Kept]);
+    assert_eq!(commit(db, &[cursor(ann, direct)]), [Written::Kept]);
+    for (user, conv, recv) in [(ann, direct, 0), (bob, direct, 1), (bob, ConvId::direct(bob, uid(3)), 1)] {
+        let heads = db.read(&[Read::Heads { user, before: None, missed: false, max: 9 }]).expect("read").remove(0);
+        let ReadAnswer::Heads(heads) = heads else { panic!("{heads:?}") };
+        let state = heads.convs.iter().find(|state| state.conv == conv).expect("it has messages");
+        assert_eq!((state.recv.get(), state.read.get()), (recv, recv), "{user} in {conv:?}");
+    }
 }

@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use imgate::clock::Clock;
 use imgate::ids::{ConvId, Seq};
+use imgate::limits::CHANGES_SETTLE_S;
 use imgate::store::worker::{Replies, Store};
-use imgate::store::{Error, NewMessage, OpenError, PostKey, Refusal, Retention, Trimmed, Write, Written};
+use imgate::store::{
+    Claim, Error, FileId, NewMessage, OpenError, PostKey, Refusal, Retention, Trimmed, Write, Written,
+};
 use mysql::prelude::Queryable;
 
 use super::mariadb::{PASSWORD, Server, USER};
@@ -619,4 +622,51 @@ fn a_connection_is_protected_as_asked_for() {
     let by_name = |mode: &str| open_mysql(&format!("{elsewhere}?tls={mode}&ca={ca}"), 1).remove(0).ping();
     assert_eq!(by_name("verify-ca"), Ok(()), "of the authority, whatever it is called");
     unavailable(by_name("verify-full"));
+}
+
+/// A gateway stands still in the middle of a transaction: here between two statements of the one
+/// that forgets files.
+#[test]
+fn a_transaction_that_was_left_open_ends_with_its_locks() {
+    let Some(server) = Server::shared() else { return };
+    let (mut db, url) = fresh(server);
+    let mut other = open_mysql(&url, 1).remove(0);
+    let file = FileId([9; 32]);
+    let claim = |until_ms| {
+        let (digests, note) = (Vec::new(), String::new());
+        Claim { user: None, digests, file, thumb: None, bytes: 1, note, until_ms }
+    };
+    assert_eq!(db.files().claim(&claim(5), 1), Ok(true));
+    let began = Instant::now();
+    let mut waited = 0;
+    let mut stands_still = |_| {
+        // Each try waits for the lock.
+        eventually("the lock is gone", || other.files().claim(&claim(99), 1).inspect_err(|_| waited += 1));
+        true
+    };
+    unavailable(db.files().retire(9, 9, &mut stands_still));
+    assert!(waited > 0, "it was locked");
+    let most = Duration::from_secs(CHANGES_SETTLE_S.into());
+    assert!(began.elapsed() < most, "after {:?}", began.elapsed());
+    assert_eq!(db.files().is_known(file), Ok(true), "nothing is forgotten");
+    assert_eq!(db.files().retire(9, 9, &mut |_| true).map(|retired| retired.seen), Ok(0), "it is held until 99");
+    assert_eq!(stored(&commit_one(&mut *db, post(pair(), 1, "goes on"))), 1);
+}
+
+/// That its user was not deleted is read beside it, without a lock.
+#[test]
+fn a_cursor_does_not_wait_for_its_user() {
+    let Some(server) = Server::shared() else { return };
+    let (mut db, url) = fresh(server);
+    commit(&mut *db, &[post(pair(), 1, "a")]);
+    let database = url.rsplit('/').next().expect("a name");
+    let mut admin = server.admin();
+    admin.query_drop("START TRANSACTION").expect("begun");
+    let locked = admin.query::<u64, _>(format!("SELECT id FROM {database}.users WHERE id = 2 FOR UPDATE"));
+    assert_eq!(locked.expect("locked"), [2]);
+    let seq = Seq::new(1).expect("small");
+    let cursor = Write::Cursor { user: uid(2), conv: pair(), recv: seq, read: seq };
+    assert_eq!(commit_one(&mut *db, cursor), Written::Kept);
+    let kept = admin.query::<u64, _>(format!("SELECT read_seq FROM {database}.cursors WHERE user_id = 2"));
+    assert_eq!(kept.expect("read"), [1]);
 }

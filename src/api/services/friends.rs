@@ -129,7 +129,10 @@ pub async fn block(services: &Services, user: UserId, other: UserId, on: bool) -
             return Err(NotFriends::TooManyBlocks);
         }
     }
-    services.db.write(move |store| store.social().block(user, other, on)).await?;
+    if !services.db.write(move |store| store.social().block(user, other, on)).await? {
+        // The user was deleted since it was let in.
+        return Err(NotFriends::NoSuchUser);
+    }
     services.changed(HintedChange::Blocks { user, other, on });
     Ok(())
 }

@@ -191,8 +191,10 @@ async fn ask(services: &Services, found: Standing, user: UserId, now_ms: u64) ->
         .db
         .write(move |store| Ok((store.admissions().ask(group, user, now_ms)?, store.admissions().admins(group)?)))
         .await?;
-    if asked == Asked::TooMany {
-        return Ok(NotJoined::TooManyAsked);
+    match asked {
+        Asked::Standing => {}
+        Asked::TooMany => return Ok(NotJoined::TooManyAsked),
+        Asked::NoSuchUser => return Ok(NotJoined::Refused(Reject::NoSuchUser)),
     }
     for admin in admins.into_iter().chain([found.group.owner]) {
         services.changed(HintedChange::Requests { group, admin });

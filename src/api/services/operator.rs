@@ -12,7 +12,7 @@ use crate::hooks::HookEvent;
 use crate::ids::{ConvId, GroupId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
-use crate::store::{Backend, Error, Write};
+use crate::store::{Backend, Error, Read, ReadAnswer, Write};
 use crate::wire::{Line, Reject};
 
 /// What is asked for.
@@ -85,8 +85,8 @@ pub fn on_database(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<
         return Ok(None);
     }
     if deed == Deed::Delete {
-        for (group, _) in store.groups().groups_of(user)? {
-            store.commit(&[Write::Leave { group: group.id, user }])?;
+        for group in memberships(store, user)? {
+            store.commit(&[Write::Leave { group, user }])?;
         }
     }
     show(store, user)
@@ -121,9 +121,12 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
     }
     if deed == Deed::Delete {
         services.hooks.tell(HookEvent::Deleted { user });
-        let groups = services.db.read(move |store| store.groups().groups_of(user)).await?;
-        for (group, _) in groups {
-            if leave(services, group.id, user).await? {
+        let groups = services.db.read(move |store| memberships(store, user)).await?;
+        for id in groups {
+            if !leave(services, id, user).await? {
+                continue;
+            }
+            if let Some(group) = services.db.read(move |store| store.groups().group(id)).await? {
                 admissions::say(services, &group, user, Line::Left { user }).await;
             }
         }
@@ -147,6 +150,15 @@ async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool
         | Answer::Online { .. }
         | Answer::Roster { .. }
         | Answer::OwnerStays => Err(StoreFailure::Broken),
+    }
+}
+
+/// The groups whose member the user is, those that have ended included: a group that the deletion
+/// has ended has its last member still.
+fn memberships(store: &mut dyn Backend, user: UserId) -> Result<Vec<GroupId>, Error> {
+    match store.read(&[Read::Open { user }])?.pop() {
+        Some(ReadAnswer::Open(state)) => Ok(state.groups.into_iter().map(|(group, _)| group).collect()),
+        _ => Err(Error::Broken("a user's groups were not told".to_owned())),
     }
 }
 
@@ -212,7 +224,7 @@ mod tests {
             wanted: None,
             rule: crate::store::Rule::Plain,
         };
-        store.groups().create_group(&group).expect("memory").expect("made");
+        let group = store.groups().create_group(&group).expect("memory").expect("made").id;
         let mut ask = |deed, user| on_database(store, deed, uid(user)).expect("memory");
         assert_eq!([Deed::Show, Deed::Ban, Deed::Unban, Deed::Delete].map(|deed| ask(deed, 9)), [const { None }; 4]);
         for _ in 0..2 {
@@ -225,6 +237,7 @@ mod tests {
             let ann = ask(Deed::Delete, 1).expect("still there");
             assert!(ann.deleted && ann.banned && (ann.groups, ann.mobile.as_str()) == (0, ""), "{ann:?}");
         }
+        assert_eq!(memory.members(group), [], "of a group that has ended with her, too");
         assert!(ask(Deed::Unban, 1).is_some_and(|ann| ann.banned), "a deleted account does not come back");
         assert!(ask(Deed::Show, 2).is_some_and(|bob| bob.nickname == "Ann"));
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::ids::{GroupId, Seq, UserId};
-use crate::limits::{CLUSTER_TICK_MS, FAR_HEADS_MAX, FAR_IN_MAX, FAR_IN_ROWS, FAR_ROOM_MS, LATELY_MS};
+use crate::limits::{CLUSTER_TICK_MS, ENVELOPE_OLD_MS, FAR_HEADS_MAX, FAR_IN_MAX, FAR_IN_ROWS, FAR_ROOM_MS, LATELY_MS};
 use crate::wire::Hint;
 
 /// An exchange whose bus is there and whose database has answered.
@@ -266,4 +266,68 @@ fn a_user_who_comes_a_moment_later_is_told_the_words_that_are_said_once() {
     let come = rigs[2].step(In::Arrivals(vec![(user, true)]));
     let told = said(come).into_iter().flat_map(|envelope| said(rigs[0].step(In::Heard(envelope))));
     assert_eq!(told.collect::<Vec<_>>(), []);
+}
+
+/// Hears a word of gateway 1 of that start; whether it was believed.
+fn hears(rig: &mut Rig, boot: u64, count: u64, sent_ms: u64) -> bool {
+    let from = From { node: 1, boot, count, sent_ms, epoch: 9 };
+    let before = rig.exchange.counts().stale;
+    rig.step(In::Heard(Envelope { from, to: To::All, items: vec![Item::Hello], unknown: 0 }));
+    rig.exchange.counts().stale == before
+}
+
+#[test]
+fn a_gateway_whose_clock_was_ahead_is_heard_a_minute_after_its_start() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut rig = Rig::admitted(2, 7);
+    let ahead = rig.now.wall_ms + HOUR_MS;
+    assert!(hears(&mut rig, 30, 1, ahead), "clocks may be wrong");
+    assert!(hears(&mut rig, 30, 2, ahead + 5));
+
+    // Its clock is set, and it starts anew.
+    rig.pass(1_000);
+    let sent_ms = rig.now.wall_ms;
+    assert!(!hears(&mut rig, 31, 1, sent_ms), "it may be a word of an earlier start");
+    rig.pass(ENVELOPE_OLD_MS);
+    let sent_ms = rig.now.wall_ms;
+    assert!(hears(&mut rig, 31, 2, sent_ms));
+    assert_eq!(rig.exchange.nodes(rig.now), 2);
+
+    // What the start before it has said seems to be young for an hour, and is repeated.
+    for (count, passed_ms) in [(2, 0), (3, 10), (4, 2 * ENVELOPE_OLD_MS), (5, HOUR_MS - 3 * ENVELOPE_OLD_MS)] {
+        rig.pass(passed_ms);
+        assert!(!hears(&mut rig, 30, count, ahead + 6), "count {count}");
+        let sent_ms = rig.now.wall_ms;
+        assert!(hears(&mut rig, 31, 10 * count, sent_ms), "and stops nothing");
+    }
+    rig.pass(2 * ENVELOPE_OLD_MS);
+    assert!(!hears(&mut rig, 30, 6, ahead + 6), "it is old now");
+}
+
+#[test]
+fn a_start_whose_clock_is_behind_is_heard_when_the_one_before_is_silent() {
+    let mut rig = Rig::admitted(2, 7);
+    let first_ms = rig.now.wall_ms;
+    assert!(hears(&mut rig, 30, 1, first_ms));
+    rig.pass(ENVELOPE_OLD_MS - 1);
+    let behind = |rig: &Rig| rig.now.wall_ms - ENVELOPE_OLD_MS;
+    let sent_ms = behind(&rig);
+    assert!(!hears(&mut rig, 31, 1, sent_ms), "it is earlier than what was heard");
+    rig.pass(1);
+    let sent_ms = behind(&rig);
+    assert!(hears(&mut rig, 31, 2, sent_ms));
+    assert!(!hears(&mut rig, 30, 2, first_ms + 1), "of a start that has ended");
+    let sent_ms = rig.now.wall_ms;
+    assert!(!hears(&mut rig, 30, 3, sent_ms), "whatever its time");
+}
+
+#[test]
+fn a_gateway_that_starts_often_is_heard_each_time() {
+    let mut rig = Rig::admitted(2, 7);
+    for boot in 30..50 {
+        rig.pass(10);
+        let sent_ms = rig.now.wall_ms;
+        assert!(hears(&mut rig, boot, 1, sent_ms));
+        assert!(!hears(&mut rig, boot - 1, 2, sent_ms), "the one before");
+    }
 }

@@ -70,6 +70,9 @@ impl Admissions for Connection {
 
     fn ask(&mut self, group: GroupId, user: UserId, _: u64) -> Result<Asked, Error> {
         let mut state = self.state.lock();
+        if state.living(user).is_none() {
+            return Ok(Asked::NoSuchUser);
+        }
         let of_user = state.doors.requests.values().filter(|users| users.contains(&user)).count();
         let users = state.doors.requests.entry(group).or_default();
         if users.contains(&user) {

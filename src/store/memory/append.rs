@@ -10,8 +10,8 @@ use super::{Conv, State};
 use crate::ids::{ConvId, Seq};
 use crate::store::changes::Note;
 use crate::store::decide::{
-    Claimed, Decided, Group, Head, Known, MemberChange, Placed, Recalled, appends, decide, joiners, left, other_of,
-    places, recalls,
+    Claimed, Decided, Group, Head, Known, MemberChange, Placed, Recalled, appends, decide, joiners, left, movers,
+    other_of, places, recalls,
 };
 use crate::store::{Error, Row, Rule, Seen, Write, Written};
 
@@ -34,7 +34,9 @@ impl State {
             self.cursors.remove(&(user, conv));
         }
         for ((user, conv), (recv, read)) in cursors {
-            self.keep_cursor(user, conv, recv, read);
+            if self.living(user).is_some() {
+                self.keep_cursor(user, conv, recv, read);
+            }
         }
         for change in members {
             self.change_member(change);
@@ -70,8 +72,8 @@ impl State {
         for group in left(writes) {
             known.owners.extend(self.group(group).map(|row| (group, row.owner)));
         }
+        known.users.extend(movers(writes).into_iter().filter_map(|user| self.living(user)));
         for user in joiners(writes) {
-            known.users.extend(self.living(user));
             known.joined.insert(user, self.joined_count(user) as u64);
         }
         for recall in recalls(writes) {

@@ -116,7 +116,7 @@ impl State {
         let paid = self.library.claims.iter().any(|((by, _), known)| *by == user && known.file == claim.file);
         let weighs = self.uploads.get(&user).copied().unwrap_or(0);
         let sum = weighs.checked_add(claim.weight(paid)).filter(|sum| *sum <= most);
-        let Some(sum) = sum.filter(|_| self.user(user).is_some()) else { return false };
+        let Some(sum) = sum.filter(|_| self.living(user).is_some()) else { return false };
         self.uploads.insert(user, sum);
         for (&digest, bytes) in claim.rows(paid) {
             let earlier = self.library.claims.get(&(user, digest)).map_or(0, |known| known.bytes);

@@ -93,7 +93,7 @@ impl State {
     }
 
     pub(super) fn create_group(&mut self, new: &NewGroup) -> Option<Group> {
-        self.user(new.owner)?;
+        self.living(new.owner)?;
         let owned = self.groups.values().filter(|g| g.owner == new.owner && !self.dissolved.contains(&g.id)).count();
         if owned >= new.owned_max as usize || self.joined_count(new.owner) >= GROUPS_JOINED_MAX as usize {
             return None;

@@ -33,7 +33,7 @@ impl People for Connection {
 
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
         let state = &mut *self.state.lock();
-        let Some(user) = state.users.get_mut(&user) else { return Ok(None) };
+        let Some(user) = state.users.get_mut(&user).filter(|user| !user.is_erased()) else { return Ok(None) };
         state.library.refer_anew(Place::Avatar(user.id), change.avatar.as_ref());
         set(&mut user.nickname, change.nickname.as_ref());
         set(&mut user.avatar, change.avatar.as_ref());

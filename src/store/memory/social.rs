@@ -30,8 +30,11 @@ impl Social for Connection {
         Ok(friends.filter_map(seen).take(max as usize).collect())
     }
 
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<bool, Error> {
         let mut state = self.state.lock();
+        if state.living(owner).is_none() {
+            return Ok(false);
+        }
         let changed = if on { state.blocks.insert((owner, other)) } else { state.blocks.remove(&(owner, other)) };
         if on {
             state.blocked_by.insert((other, owner));
@@ -41,7 +44,7 @@ impl Social for Connection {
         if changed {
             state.note(owner, Note::Block(other));
         }
-        Ok(())
+        Ok(true)
     }
 
     fn blocked(&mut self, owner: UserId, after: Option<UserId>, max: u32) -> Result<Vec<User>, Error> {

@@ -9,7 +9,7 @@ use super::Mysql;
 use super::fault::Fault;
 use super::groups::read_group;
 use super::people::read_user;
-use super::social::number;
+use super::social::{lock_user, number};
 use super::statement::{Session, get_uint, get_user, int, take_text, text};
 use crate::ids::{GroupId, Kind, UserId};
 use crate::limits::{GROUP_ADMINS_MAX, GROUPS_OWNED_MAX, REQUESTS_OF_GROUP_MAX, REQUESTS_OF_USER_MAX};
@@ -71,6 +71,10 @@ impl Admissions for Mysql {
 
     fn ask(&mut self, group: GroupId, user: UserId, now_ms: u64) -> Result<Asked, Error> {
         Ok(self.transact(|session| {
+            // In the order of every batch.
+            if !lock_user(session, user)? {
+                return Ok(Asked::NoSuchUser);
+            }
             lock_group(session, group)?;
             let (group, user) = (int(group.get()), int(user.get()));
             let mut count = |sql: &'static str, values: Vec<Value>| -> Result<u64, Fault> {

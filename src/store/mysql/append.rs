@@ -1,8 +1,8 @@
 //! Group commit: many writes in one transaction of few statements.
 //!
-//! Owns: the order of the locks, which is the same for every gateway: missing conversations in the
-//! order of their members, conversations in the order of their rows, users who join in the order of
-//! their ids, claims in the order of their keys.
+//! Owns: the order of the locks, which is the same for every gateway: users who join or leave in
+//! the order of their ids, missing conversations in the order of their members, conversations in
+//! the order of their rows, claims in the order of their keys.
 //! Never: keeps a lock longer than its transaction, or a claim of what was refused.
 //! Bounds: [`TRIES_MAX`] tries when a key turns out to be claimed.
 //!
@@ -27,11 +27,11 @@ use super::statement::{
 };
 use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
-use crate::limits::MYSQL_CONVS_CACHED_MAX;
+use crate::limits::{MYSQL_CONVS_CACHED_MAX, MYSQL_OPEN_S};
 use crate::store::changes::Note;
 use crate::store::decide::{
     Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct, left,
-    other_of, places, recalls, sorted,
+    movers, other_of, places, recalls, sorted,
 };
 use crate::store::files::Place;
 use crate::store::key::key_bytes;
@@ -150,7 +150,7 @@ pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, E
         return Ok(Vec::new());
     }
     let mut how = How { all_claims: false, pass_over: db.is_wary() };
-    let mut last = Fault::Raced;
+    let (mut last, began_ms, mut stood_still) = (Fault::Raced, db.link.now_ms(), false);
     for _ in 0..TRIES_MAX {
         match attempt(db, writes, how) {
             Err(Fault::Raced) => (last, how.all_claims) = (Fault::Raced, true),
@@ -165,10 +165,21 @@ pub(super) fn commit(db: &mut Mysql, writes: &[Write]) -> Result<Vec<Written>, E
                 db.never_pass_over();
                 (last, how.pass_over) = (fault, false);
             }
+            // This gateway stood still in the transaction, and the server ended it before COMMIT
+            // was sent. That is no trouble of the database's: on a new connection it is done at
+            // once.
+            Err(fault @ Fault::Lost(_)) if !stood_still && has_stood_still(db.link.now_ms() - began_ms) => {
+                (last, stood_still) = (fault, true);
+            }
             outcome => return Ok(outcome?),
         }
     }
     Err(last.into())
+}
+
+/// Whether a connection that is lost after so long may have been ended for its silence.
+const fn has_stood_still(spent_ms: u64) -> bool {
+    spent_ms >= MYSQL_OPEN_S as u64 * 1000
 }
 
 /// How a transaction goes about it.
@@ -242,9 +253,10 @@ fn apply(
     Ok(decided.written)
 }
 
-/// What the judge of direct messages wants to know, and which of those who want to join exist.
-/// Joining users are locked, so that two gateways count one user's groups one after the other;
-/// before the conversations, which are held while this waits.
+/// What the judge of direct messages wants to know, and which of those who want to join or to leave
+/// exist. Those are locked, so that two gateways count one user's groups one after the other, and
+/// a deletion comes before a leave or behind it; before the conversations, which are held while
+/// this waits.
 fn read_users(session: &mut Session, writes: &[Write], known: &mut Known<'_>) -> Result<(), Fault> {
     let pairs: HashSet<(UserId, UserId), FixedState> = appends(writes)
         .filter_map(|message| match message.conv {
@@ -260,7 +272,7 @@ fn read_users(session: &mut Session, writes: &[Write], known: &mut Known<'_>) ->
             known.blocks.insert((recipient, sender));
         }
     }
-    let ids: Vec<Value> = joiners(writes).iter().map(|user| int(user.get())).collect();
+    let ids: Vec<Value> = movers(writes).iter().map(|user| int(user.get())).collect();
     known.users.extend(session.find_all(&LOCK_USERS, &ids, |row| get_user(row, 0))?);
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::statement::{Session, Shape, broken, get_uint, int, take_bytes, take_t
 use crate::ids::UserId;
 use crate::store::Error;
 use crate::store::files::{Claim, FileId, Files, Place, Retired, Shelf, addresses, retire};
+use crate::store::folding::ERASED_LIKE;
 
 const LOCK_FILES: Shape = Shape {
     before: "SELECT file FROM files FORCE INDEX (PRIMARY) WHERE file IN (",
@@ -221,8 +222,10 @@ impl Files for Mysql {
 fn claim_for(session: &mut Session, user: UserId, claim: &Claim, most: u64) -> Result<bool, Fault> {
     // Locked first, so that of two at once the second one sees what the first one has added.
     let id = int(user.get());
-    let sql = "SELECT upload_bytes FROM users WHERE id = ? FOR UPDATE";
-    let Some(weighs) = session.first(sql, vec![id.clone()], |row| get_uint(row, 0))? else { return Ok(false) };
+    let sql = "SELECT upload_bytes FROM users WHERE id = ? AND mobile NOT LIKE ? FOR UPDATE";
+    let Some(weighs) = session.first(sql, vec![id.clone(), text(ERASED_LIKE)], |row| get_uint(row, 0))? else {
+        return Ok(false);
+    };
     let sql = "SELECT COUNT(*) FROM file_claims WHERE file = ? AND user_id = ?";
     let paid = session.first(sql, vec![bytes(claim.file), id.clone()], |row| get_uint(row, 0))? != Some(0);
     let Some(sum) = weighs.checked_add(claim.weight(paid)).filter(|sum| *sum <= most) else { return Ok(false) };

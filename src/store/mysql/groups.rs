@@ -13,7 +13,7 @@ use super::changes::note;
 use super::fault::Fault;
 use super::files::{Text, refer, refer_anew};
 use super::people::read_user;
-use super::social::number;
+use super::social::{lock_user, number};
 use super::statement::{Session, broken, get_group, get_int, get_uint, get_user, given, int, take_text, text};
 use super::{Mysql, reserve_from};
 use crate::ids::{GroupId, Kind, UserId};
@@ -115,12 +115,11 @@ impl Groups for Mysql {
     }
 }
 
-/// `None`: the owner has too many, or does not exist.
+/// `None`: the owner has too many, or does not exist any more.
 pub(super) fn create_group(session: &mut Session, new: &NewGroup) -> Result<Option<Group>, Fault> {
     let owner = int(new.owner.get());
     // Locked, so that two gateways count one after the other.
-    let sql = "SELECT id FROM users WHERE id = ? FOR UPDATE";
-    let known = session.first(sql, vec![owner.clone()], |row| get_user(row, 0))?.is_some();
+    let known = lock_user(session, new.owner)?;
     let owned = count(session, "SELECT COUNT(*) FROM chat_groups WHERE owner = ? AND NOT dissolved", &owner)?;
     let joined = count(session, "SELECT COUNT(*) FROM members WHERE user_id = ?", &owner)?;
     if !known || owned >= u64::from(new.owned_max) || joined >= u64::from(GROUPS_JOINED_MAX) {

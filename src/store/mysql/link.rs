@@ -18,8 +18,8 @@ use super::statement::{Session, take_text};
 use super::target::Target;
 use crate::clock::Clock;
 use crate::limits::{
-    MYSQL_ANSWER_MS, MYSQL_LOCK_WAIT_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S, MYSQL_STALE_MS,
-    MYSQL_WRITE_MS, READ_RUN_MS_MAX,
+    MYSQL_ANSWER_MS, MYSQL_LOCK_WAIT_S, MYSQL_OPEN_S, MYSQL_RECONNECT_MS_MAX, MYSQL_RECONNECT_MS_MIN, MYSQL_SILENT_S,
+    MYSQL_STALE_MS, MYSQL_WRITE_MS, MYSQL_WRITER_SILENT_S, READ_RUN_MS_MAX,
 };
 use crate::log::outage::{Outage, OutageLine};
 use crate::store::Error;
@@ -223,10 +223,10 @@ fn patient(opts: Opts, role: Role) -> Opts {
 /// once with all of them set against us.
 fn settings(role: Role) -> [String; 4] {
     // A page is read with several statements that must see the same; a commit must see what was
-    // committed while it waited.
-    let isolation = match role {
-        Role::Writer => "READ COMMITTED",
-        Role::Reader => "REPEATABLE READ",
+    // committed while it waited. Nobody waits for a reader's transaction, so it may rest.
+    let (isolation, silent_s, open_s) = match role {
+        Role::Writer => ("READ COMMITTED", MYSQL_WRITER_SILENT_S, MYSQL_OPEN_S),
+        Role::Reader => ("REPEATABLE READ", MYSQL_SILENT_S, 0),
     };
     [
         // Exact comparison, so that keys are compared as bytes.
@@ -236,14 +236,17 @@ fn settings(role: Role) -> [String; 4] {
         format!(
             "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, completion_type = 0, \
              innodb_lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, lock_wait_timeout = {MYSQL_LOCK_WAIT_S}, \
-             wait_timeout = {MYSQL_SILENT_S}, net_read_timeout = {MYSQL_SILENT_S}, \
+             wait_timeout = {silent_s}, net_read_timeout = {MYSQL_SILENT_S}, \
              net_write_timeout = {MYSQL_SILENT_S}, time_zone = '+00:00', unique_checks = 1, foreign_key_checks = 1, \
              max_sort_length = 1024, {WHOLE_RESULTS}"
         ),
-        "SET @imgate = 0 /*M!100300 , SESSION max_statement_time = 0, SESSION idle_transaction_timeout = 0, \
-         SESSION idle_readonly_transaction_timeout = 0, SESSION idle_write_transaction_timeout = 0, \
-         SESSION max_session_mem_used = 9223372036854775807 */ /*!80000 , SESSION max_execution_time = 0 */"
-            .to_owned(),
+        // Also where nothing is written yet: rows are locked.
+        format!(
+            "SET @imgate = 0 /*M!100300 , SESSION max_statement_time = 0, \
+             SESSION idle_transaction_timeout = {open_s}, SESSION idle_readonly_transaction_timeout = {open_s}, \
+             SESSION idle_write_transaction_timeout = {open_s}, \
+             SESSION max_session_mem_used = 9223372036854775807 */ /*!80000 , SESSION max_execution_time = 0 */"
+        ),
     ]
 }
 

@@ -14,7 +14,7 @@ use super::{Mysql, reserve_from};
 use crate::ids::UserId;
 use crate::store::changes::Note;
 use crate::store::files::Place;
-use crate::store::folding::fold;
+use crate::store::folding::{ERASED_LIKE, fold};
 use crate::store::{Error, NewUser, People, User, UserChange};
 
 const USERS: Shape = Shape {
@@ -54,12 +54,17 @@ impl People for Mysql {
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
         let UserChange { nickname, avatar, sex, memo } = change;
         let sql = "UPDATE users SET nickname = COALESCE(?, nickname), avatar = COALESCE(?, avatar),
-                          sex = COALESCE(?, sex), memo = COALESCE(?, memo) WHERE id = ?";
-        let values = vec![given(nickname), given(avatar), given(sex), given(memo), int(user.get())];
+                          sex = COALESCE(?, sex), memo = COALESCE(?, memo) WHERE id = ? AND mobile NOT LIKE ?";
+        let values = vec![given(nickname), given(avatar), given(sex), given(memo), int(user.get()), text(ERASED_LIKE)];
         Ok(self.transact(|session| {
             session.run(sql, values)?;
-            refer_anew(session, Place::Avatar, user.get(), avatar.as_deref())?;
-            find_user(session, user)
+            // What the statement has found stays as it is until the end: its row is locked. Nor
+            // does anybody come back who was deleted.
+            let changed = find_user(session, user)?.filter(|user| !user.is_erased());
+            if changed.is_some() {
+                refer_anew(session, Place::Avatar, user.get(), avatar.as_deref())?;
+            }
+            Ok(changed)
         })?)
     }
 

@@ -11,11 +11,11 @@ use super::Mysql;
 use super::changes::note;
 use super::fault::Fault;
 use super::people::read_user;
-use super::statement::{Session, get_uint, int, take_text};
+use super::statement::{Session, get_uint, get_user, int, take_text, text};
 use crate::ids::UserId;
 use crate::limits::FRIENDS_MAX;
 use crate::store::changes::Note;
-use crate::store::folding::is_erased;
+use crate::store::folding::{ERASED_LIKE, is_erased};
 use crate::store::{Befriended, Error, Friend, Social, User};
 
 impl Social for Mysql {
@@ -49,7 +49,7 @@ impl Social for Mysql {
         })
     }
 
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<bool, Error> {
         Ok(self.transact(|session| block(session, owner, other, on))?)
     }
 
@@ -90,7 +90,10 @@ fn befriend(session: &mut Session, user: UserId, other: UserId, now_ms: u64) -> 
     Ok(Befriended::New)
 }
 
-pub(super) fn block(session: &mut Session, owner: UserId, other: UserId, on: bool) -> Result<(), Fault> {
+pub(super) fn block(session: &mut Session, owner: UserId, other: UserId, on: bool) -> Result<bool, Fault> {
+    if !lock_user(session, owner)? {
+        return Ok(false);
+    }
     let sql = if on {
         "INSERT IGNORE INTO blocks (owner, blocked) VALUES (?, ?)"
     } else {
@@ -99,7 +102,14 @@ pub(super) fn block(session: &mut Session, owner: UserId, other: UserId, on: boo
     if session.run(sql, vec![int(owner.get()), int(other.get())])? > 0 {
         note(session, [(owner, Note::Block(other))])?;
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Locks a user until the transaction ends; whether the user exists and was not deleted. What is
+/// kept of a user is written behind this lock, and so before a deletion, which removes it, or not.
+pub(super) fn lock_user(session: &mut Session, user: UserId) -> Result<bool, Fault> {
+    let sql = "SELECT id FROM users WHERE id = ? AND mobile NOT LIKE ? FOR UPDATE";
+    Ok(session.first(sql, vec![int(user.get()), text(ERASED_LIKE)], |row| get_user(row, 0))?.is_some())
 }
 
 /// Locks both users until the transaction ends; how many of them exist and were not deleted.

@@ -27,15 +27,17 @@ const FORGET: Shape = Shape {
     between: " OR ",
     after: "",
 };
-/// `VALUES()` is the only way that both MySQL and MariaDB know.
-const KEEP: Shape = Shape {
-    before: "INSERT INTO cursors (user_id, conv, recv_seq, read_seq) VALUES ",
-    each: "(?, ?, ?, ?)",
-    width: 4,
-    between: ", ",
-    after: " ON DUPLICATE KEY UPDATE recv_seq = GREATEST(recv_seq, VALUES(recv_seq)), \
-            read_seq = GREATEST(read_seq, VALUES(read_seq))",
-};
+/// Users, rows of conversations and cursors; those of users who were deleted are passed over.
+/// Nothing is locked for that, because logins and joins would wait for it: a cursor that is written
+/// while its user is being deleted, not after, may stay. `VALUES()` is the only way that both MySQL
+/// and MariaDB know.
+const KEEP: &str = "INSERT INTO cursors (user_id, conv, recv_seq, read_seq)
+    SELECT STRAIGHT_JOIN u.id, w.row_id, w.recv, w.seen
+    FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$[0]', row_id BIGINT UNSIGNED PATH '$[1]',
+                                       recv BIGINT UNSIGNED PATH '$[2]', seen BIGINT UNSIGNED PATH '$[3]')) w
+    JOIN users u FORCE INDEX (PRIMARY) ON u.id = w.id WHERE u.mobile NOT LIKE '\u{200b}%'
+    ON DUPLICATE KEY UPDATE recv_seq = GREATEST(recv_seq, VALUES(recv_seq)),
+                            read_seq = GREATEST(read_seq, VALUES(read_seq))";
 
 /// A user and the row of a conversation, and how far the user has received and read there.
 type Kept = ((UserId, u64), (Seq, Seq));
@@ -45,10 +47,8 @@ type Kept = ((UserId, u64), (Seq, Seq));
 pub(super) fn store_cursors(session: &mut Session, gone: &[(UserId, u64)], kept: &[Kept]) -> Result<(), Fault> {
     let gone: Vec<Value> = gone.iter().flat_map(|(user, row)| [int(user.get()), int(*row)]).collect();
     session.change_all(&FORGET, &[], &gone)?;
-    let kept = kept
-        .iter()
-        .flat_map(|((user, row), (recv, read))| [int(user.get()), int(*row), int(recv.get()), int(read.get())]);
-    session.write_all(&KEEP, &[], kept.collect())?;
+    let kept = kept.iter().map(|((user, row), (recv, read))| [user.get(), *row, recv.get(), read.get()]);
+    session.change_each(KEEP, kept)?;
     Ok(())
 }
 

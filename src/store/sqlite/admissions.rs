@@ -4,6 +4,7 @@
 
 use rusqlite::Connection;
 
+use super::append::user_exists;
 use super::groups::read_group;
 use super::people::read_user;
 use super::social::number;
@@ -62,6 +63,9 @@ impl Admissions for Sqlite {
 
     fn ask(&mut self, group: GroupId, user: UserId, now_ms: u64) -> Result<Asked, Error> {
         self.transact(|conn| {
+            if !user_exists(conn, user)? {
+                return Ok(Asked::NoSuchUser);
+            }
             let (group, user) = (int(group.get()), int(user.get()));
             if exists(conn, "SELECT 1 FROM group_requests WHERE group_id = ?1 AND user_id = ?2", &[&group, &user])? {
                 return Ok(Asked::Standing);

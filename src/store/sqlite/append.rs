@@ -24,7 +24,7 @@ use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::changes::Note;
 use crate::store::decide::{
     Claimed, Decided, Group, Key, Known, MemberChange, Place, Placed, Recalled, appends, decide, joiners, judge_direct,
-    left, other_of, places, recalls,
+    left, movers, other_of, places, recalls,
 };
 use crate::store::folding::ERASED_LIKE;
 use crate::store::key::key_bytes;
@@ -126,10 +126,12 @@ fn load<'a>(conn: &Connection, heads: &mut Heads, writes: &'a [Write]) -> Result
         let owner = first(conn, sql, &[&int(group.get())], |row| get_user(row, 0))?;
         known.owners.extend(owner.map(|owner| (group, owner)));
     }
-    for user in joiners(writes) {
+    for user in movers(writes) {
         if user_exists(conn, user)? {
             known.users.insert(user);
         }
+    }
+    for user in joiners(writes) {
         let sql = "SELECT count(*) FROM members WHERE user_id = ?1";
         let joined = first(conn, sql, &[&int(user.get())], |row| get_uint(row, 0))?;
         known.joined.extend(joined.map(|joined| (user, joined)));

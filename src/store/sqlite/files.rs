@@ -12,6 +12,7 @@ use super::{Sqlite, exists, first, get_uint, int};
 use crate::ids::UserId;
 use crate::store::Error;
 use crate::store::files::{Claim, FileId, Files, Place, Retired, Shelf, addresses, retire};
+use crate::store::folding::ERASED_LIKE;
 
 impl Files for Sqlite {
     fn claimed(&mut self, user: UserId, digest: &[u8; 32], until_ms: u64) -> Result<Option<String>, Error> {
@@ -92,8 +93,9 @@ impl Files for Sqlite {
 fn claim_for(conn: &Connection, user: UserId, claim: &Claim, most: u64) -> Result<bool, Error> {
     let user = int(user.get());
     let paid = exists(conn, "SELECT 1 FROM file_claims WHERE file = ?1 AND user_id = ?2", &[&claim.file.0, &user])?;
-    let sql = "UPDATE users SET upload_bytes = upload_bytes + ?2 WHERE id = ?1 AND upload_bytes + ?2 <= ?3";
-    if conn.prepare_cached(sql)?.execute((user, int(claim.weight(paid)), int(most)))? == 0 {
+    let sql = "UPDATE users SET upload_bytes = upload_bytes + ?2 WHERE id = ?1 AND upload_bytes + ?2 <= ?3
+               AND mobile NOT LIKE ?4";
+    if conn.prepare_cached(sql)?.execute((user, int(claim.weight(paid)), int(most), ERASED_LIKE))? == 0 {
         return Ok(false);
     }
     // What the same content was before, if it has become another file, is no longer claimed, but

@@ -13,7 +13,7 @@ use super::{Sqlite, all, exists, first, get_uint, get_user, int};
 use crate::ids::UserId;
 use crate::store::changes::Note;
 use crate::store::files::Place;
-use crate::store::folding::fold;
+use crate::store::folding::{ERASED_LIKE, fold};
 use crate::store::{Error, NewUser, People, User, UserChange};
 
 impl People for Sqlite {
@@ -40,11 +40,15 @@ impl People for Sqlite {
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
         let UserChange { nickname, avatar, sex, memo } = change;
         self.transact(|conn| {
-            refer_anew(conn, Place::Avatar, user.get(), avatar.as_ref())?;
             let sql = "UPDATE users SET nickname = coalesce(?2, nickname), avatar = coalesce(?3, avatar),
-                              sex = coalesce(?4, sex), memo = coalesce(?5, memo) WHERE id = ?1
+                              sex = coalesce(?4, sex), memo = coalesce(?5, memo) WHERE id = ?1 AND mobile NOT LIKE ?6
                        RETURNING id, mobile, password, avatar, sex, nickname, memo, created_ms, token_epoch, banned";
-            first(conn, sql, &[&int(user.get()), nickname, avatar, sex, memo], read_user)
+            let columns: [&dyn ToSql; 6] = [&int(user.get()), nickname, avatar, sex, memo, &ERASED_LIKE];
+            let changed = first(conn, sql, &columns, read_user)?;
+            if changed.is_some() {
+                refer_anew(conn, Place::Avatar, user.get(), avatar.as_ref())?;
+            }
+            Ok(changed)
         })
     }
 

@@ -36,7 +36,7 @@ impl Social for Sqlite {
         })
     }
 
-    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+    fn block(&mut self, owner: UserId, other: UserId, on: bool) -> Result<bool, Error> {
         self.transact(|conn| block(conn, owner, other, on))
     }
 
@@ -70,7 +70,10 @@ fn befriend(conn: &Connection, user: UserId, other: UserId, now_ms: u64) -> Resu
     Ok(Befriended::New)
 }
 
-pub(super) fn block(conn: &Connection, owner: UserId, other: UserId, on: bool) -> Result<(), Error> {
+pub(super) fn block(conn: &Connection, owner: UserId, other: UserId, on: bool) -> Result<bool, Error> {
+    if !user_exists(conn, owner)? {
+        return Ok(false);
+    }
     let sql = if on {
         "INSERT INTO blocks (owner, blocked) VALUES (?1, ?2) ON CONFLICT (owner, blocked) DO NOTHING"
     } else {
@@ -79,7 +82,7 @@ pub(super) fn block(conn: &Connection, owner: UserId, other: UserId, on: bool) -
     if conn.prepare_cached(sql)?.execute([int(owner.get()), int(other.get())])? > 0 {
         note(conn, owner, Note::Block(other))?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Zero stands before every user.

@@ -14,17 +14,19 @@ use super::append::{columns, get_conv};
 use super::{Error, first, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::{DIRECTS_UNLISTED_MAX, HEADS_MAX, HEADS_SCAN_MAX, UNREAD_MAX};
+use crate::store::folding::ERASED_LIKE;
 use crate::store::newest::{PREVIEW_CHARS, is_shown, newest};
 use crate::store::unread::{Count, allot};
 use crate::store::{ConvState, Heads};
 
 /// Keeps what is larger than before. The caller has judged whether it is the user's to say.
 pub(super) fn keep_cursor(conn: &Connection, user: UserId, conv: i64, recv: Seq, read: Seq) -> Result<(), Error> {
-    let sql = "INSERT INTO cursors (user_id, conv, recv_seq, read_seq) VALUES (?1, ?2, ?3, ?4)
+    let sql = "INSERT INTO cursors (user_id, conv, recv_seq, read_seq)
+               SELECT id, ?2, ?3, ?4 FROM users WHERE id = ?1 AND mobile NOT LIKE ?5
                ON CONFLICT (user_id, conv) DO UPDATE SET
                    recv_seq = max(recv_seq, excluded.recv_seq), read_seq = max(read_seq, excluded.read_seq)
                WHERE excluded.recv_seq > recv_seq OR excluded.read_seq > read_seq";
-    conn.prepare_cached(sql)?.execute([int(user.get()), conv, int(recv.get()), int(read.get())])?;
+    conn.prepare_cached(sql)?.execute((int(user.get()), conv, int(recv.get()), int(read.get()), ERASED_LIKE))?;
     Ok(())
 }
 
