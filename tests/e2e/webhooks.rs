@@ -19,7 +19,7 @@ use crate::support::{Gateway, PATIENCE, ask, register};
 use crate::tls::write_pair;
 
 /// An endpoint, and the events that it has taken.
-struct Endpoint {
+pub(crate) struct Endpoint {
     listener: TcpListener,
     waiting: Vec<Value>,
     tls: Option<Arc<ServerConfig>>,
@@ -32,7 +32,7 @@ trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
 impl Endpoint {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self { listener, waiting: Vec::new(), tls: None, failed: 0 }
     }
@@ -50,7 +50,7 @@ impl Endpoint {
         Self { tls: Some(Arc::new(config.expect("they fit"))), ..Self::start() }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let address = self.listener.local_addr().expect("an address");
         match self.tls {
             Some(_) => format!("https://localhost:{}/hook", address.port()),
@@ -92,7 +92,7 @@ impl Endpoint {
     }
 
     /// The next event.
-    fn next(&mut self) -> Value {
+    pub(crate) fn next(&mut self) -> Value {
         while self.waiting.is_empty() {
             self.failed += usize::from(self.take().is_err());
         }
@@ -100,7 +100,7 @@ impl Endpoint {
     }
 }
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[test]
 fn a_backend_hears_which_members_of_a_group_are_away() {

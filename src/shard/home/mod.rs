@@ -183,7 +183,7 @@ impl Home {
             false => Packet::chat(*conv, *sender, None, *ts_ms, body),
         });
         for shard in self.concerned(io, *conv) {
-            if Some(shard) != except && !self.deliver(io, shard, *conv, None, &packet) {
+            if Some(shard) != except && !self.deliver(io, shard, *conv, None, &packet, false) {
                 io.lane_dropped(*conv);
             }
         }
@@ -338,7 +338,7 @@ impl Home {
     /// The outcome stays unknown: the sender is told, and the conversation must look for itself.
     fn give_up(&mut self, io: &mut Io, number: u32, conv: ConvId) {
         let state = self.conversations.busy(conv);
-        state.suspect = true;
+        (state.suspect, state.gave_up) = (true, true);
         state.doubt |= state.delivered().is_none();
         self.finish_refused(io, number, Reject::Retry);
     }
