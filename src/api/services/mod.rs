@@ -71,6 +71,8 @@ pub struct Services {
     pub keys: Keyring,
     /// What webhooks are told.
     pub hooks: Hooks,
+    /// Nothing is stored, so the store judges no message.
+    pub volatile: bool,
     /// The user in whose name the system speaks, once it is known.
     pub system: OnceLock<UserId>,
     /// Where logins, and what operators do to accounts, are written down.

@@ -182,6 +182,7 @@ impl Rig {
             legacy_pages: None,
             jwt: JwtSettings::default(),
             hooks: Hooks::default(),
+            volatile: false,
             operator: Operator {
                 drain,
                 reload: bounded(1).0,
