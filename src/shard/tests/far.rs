@@ -499,6 +499,26 @@ fn what_is_kept_nowhere_is_told_once_and_heard_as_it_was_said() {
     assert_eq!(sum(&mut world, |t| t.stored), 1, "it was accepted once");
 }
 
+/// A backend says something to open sessions, and then stores a message under the same `cid`.
+#[test]
+fn what_was_kept_nowhere_is_no_answer_to_what_is_to_be_stored() {
+    let (mut world, _) = one_of_several();
+    let said = |world: &mut World, way| {
+        let (to, cid) = (Target::User(user_of("b")), Some("c".into()));
+        let notice = Notice::Post { user: user_of("a"), to, cid, body: "\"content\":\"x\"".into(), way };
+        world.step(usize::from(shard_of(user_of("a"), SHARDS).0), Event::Notice { id: 1, notice });
+        world.settle();
+        let trace = mem::take(&mut world.trace);
+        let answer = trace.lines().find(|line| line.starts_with("notice 1")).expect("an answer").to_owned();
+        (answer.contains("stored: Some"), answer.contains("dup: true"))
+    };
+    assert_eq!(said(&mut world, Way::Fleeting), (false, false));
+    assert_eq!(said(&mut world, Way::Fleeting), (false, true), "a repetition");
+    assert_eq!(said(&mut world, Way::Judged), (true, false));
+    assert_eq!(said(&mut world, Way::Judged), (true, true));
+    assert_eq!(said(&mut world, Way::Fleeting), (true, true), "it has reached the sessions");
+}
+
 #[test]
 fn what_is_for_everybody_is_told_by_one_shard_and_reaches_all_sessions_of_the_others() {
     let (mut world, _) = one_of_several();
