@@ -223,6 +223,45 @@ fn a_backend_hears_of_people_members_and_messages_to_who_is_away() {
 }
 
 #[test]
+fn a_backend_hears_of_memberships_that_end_with_their_group_or_user_and_of_a_deletion_once() {
+    let mut endpoint = Endpoint::start();
+    let url = endpoint.url();
+    let settings = [("webhook_url", url.as_str()), ("webhook_secret", SECRET), ("webhook_networks", "127.0.0.1")];
+    let gateway = Gateway::start_with(2, 4, &settings, Tuning::default());
+    let mut next = || {
+        loop {
+            let event = endpoint.next();
+            if event["kind"] != "group.joined" {
+                return event;
+            }
+        }
+    };
+    let (_, key) = key(&gateway, "k", "data,groups", "");
+    let delete = |path: &str| {
+        let (status, answer) = ask(gateway.address(), "DELETE", &format!("/api/v1/server/{path}"), &key, &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+    };
+    let left =
+        |event: &Value| (event["kind"] == "group.left").then(|| (event["group"].as_u64(), event["user"].as_u64()));
+    let group = gateway.group(1, &[2, 3]);
+    delete(&format!("groups/{group}"));
+    let mut gone: Vec<_> = (0..3).map(|_| left(&next()).expect("a membership").1).collect();
+    gone.sort_unstable();
+    assert_eq!(gone, [Some(1), Some(2), Some(3)]);
+
+    let other = gateway.group(1, &[4]);
+    for _ in 0..3 {
+        delete("users/4");
+    }
+    delete("users/3");
+    let event = next();
+    assert_eq!((&event["kind"], &event["user"]), (&json!("user.deleted"), &json!(4)), "{event}");
+    assert_eq!(left(&next()), Some((Some(other), Some(4))));
+    let event = next();
+    assert_eq!((&event["kind"], &event["user"]), (&json!("user.deleted"), &json!(3)), "told once each: {event}");
+}
+
+#[test]
 fn a_webhook_that_is_down_delays_no_message() {
     // Nobody listens there any more.
     let url = Endpoint::start().url();
