@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::accounts::{self, NotRegistered, OverlongField, Registration};
 use super::groups::{NotDone, NotJoined};
@@ -124,27 +125,44 @@ fn notice(sending: Sending) -> Notice {
     Notice::Post { user, to, cid, body, way }
 }
 
-/// Says something to every session, also those on other gateways; it is stored nowhere. Shards that
-/// are busy are asked as the others and said so.
+/// Says something to every session, also those on other gateways; it is stored nowhere, and nobody
+/// knows it again. So shards that are busy while others have taken it are asked again for a while,
+/// they alone.
 ///
 /// # Errors
-/// [`Reject`] of the first shard that did not take it.
+/// [`Reject::Busy`] or [`Reject::Stopping`]: no shard has taken it; [`Reject::Retry`]: some may
+/// have.
 pub async fn announce(services: &Services, from: UserId, body: &Arc<str>, ts_ms: u64) -> Result<(), Reject> {
-    let shards = (0..services.homes.shards()).map(ShardId);
-    let under_way: Vec<_> = shards
-        .map(|shard| services.send(shard, Notice::Announce { user: from, body: Arc::clone(body), ts_ms }))
-        .collect();
-    let mut outcome = Ok(());
-    for told in under_way {
-        let answer = match told {
-            Ok(told) => Services::told(told).await,
-            Err(_) => Answer::Refused(Reject::Busy),
-        };
-        if let Answer::Refused(why) = answer {
-            outcome = outcome.and(Err(why));
+    let mut asked: Vec<ShardId> = (0..services.homes.shards()).map(ShardId).collect();
+    let (mut is_said, mut refusal) = (false, None);
+    for attempt in 1..=limits::ANNOUNCE_TRIES_MAX {
+        let notice = || Notice::Announce { user: from, body: Arc::clone(body), ts_ms };
+        let under_way: Vec<_> = asked.drain(..).map(|shard| (shard, services.send(shard, notice()))).collect();
+        for (shard, told) in under_way {
+            let answer = match told {
+                Ok(told) => Services::told(told).await,
+                Err(_) => Answer::Refused(Reject::Busy),
+            };
+            match answer {
+                Answer::Refused(Reject::Busy) => asked.push(shard),
+                Answer::Refused(why) => {
+                    // A shard that did not answer in time may have taken it.
+                    is_said |= why == Reject::Retry;
+                    refusal = Some(why);
+                }
+                _ => is_said = true,
+            }
         }
+        if asked.is_empty() || !is_said || attempt == limits::ANNOUNCE_TRIES_MAX {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(limits::ANNOUNCE_RETRY_MS)).await;
     }
-    outcome
+    match refusal.or((!asked.is_empty()).then_some(Reject::Busy)) {
+        None => Ok(()),
+        Some(_) if is_said => Err(Reject::Retry),
+        Some(why) => Err(why),
+    }
 }
 
 /// Those of `users` who have a session, here or on another gateway, in order of their numbers.
