@@ -286,6 +286,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         keys: Keyring::new(Arc::clone(setup.counts.backends())),
         hooks: setup.hooks.clone(),
         volatile: setup.volatile,
+        ending: Arc::new(Semaphore::new(limits::FOLLOW_TELLING_MAX)),
         system: OnceLock::new(),
         audit: setup.trails.audit.clone(),
         tell_others: setup.others.as_ref().map(|others| Arc::clone(&others.tell)),
