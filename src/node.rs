@@ -622,6 +622,7 @@ fn api_setup(
         legacy_pages: config.legacy_pages.clone(),
         jwt: jwt_settings(config),
         hooks,
+        volatile: config.durability == Durability::Volatile,
         operator,
         trails,
     }

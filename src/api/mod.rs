@@ -144,6 +144,8 @@ pub struct Setup {
     pub jwt: JwtSettings,
     /// What webhooks are told.
     pub hooks: Hooks,
+    /// `durability = "volatile"`: no message is stored.
+    pub volatile: bool,
     /// What an operator may set off at the admin port.
     pub operator: admin::Operator,
     /// Where it is written down what happens.
@@ -283,6 +285,8 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         untold: Outage::default(),
         keys: Keyring::new(Arc::clone(setup.counts.backends())),
         hooks: setup.hooks.clone(),
+        volatile: setup.volatile,
+        ending: Arc::new(Semaphore::new(limits::FOLLOW_TELLING_MAX)),
         system: OnceLock::new(),
         audit: setup.trails.audit.clone(),
         tell_others: setup.others.as_ref().map(|others| Arc::clone(&others.tell)),

@@ -8,6 +8,7 @@
 pub(super) mod rig;
 
 mod admin;
+mod backends;
 mod bucket;
 mod caller;
 mod client;

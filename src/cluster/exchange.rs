@@ -30,11 +30,12 @@ use crate::cluster::envelope::{Digest, Envelope, From, Item, To};
 use crate::cluster::exchange::peers::Peer;
 use crate::cluster::waiting::Waiting;
 use crate::cluster::whereabouts::Whereabouts;
+use crate::fair::Departures;
 use crate::ids::{ConvId, GroupId, NodeId, ShardId, UserId, home_of, shard_of};
 use crate::limits::{
-    DIGEST_ALONE_MS_MAX, DIGEST_ALONE_MS_PER_NODE, DIGEST_ANSWER_MS, DIGEST_BACK_S, DIGEST_DEEP_MS, DIGEST_DEEP_S,
-    DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, HEARTBEAT_MS, NODE_SILENT_MS, NODES_MAX, PRESENCE_GONE_MS,
-    TWIN_ANSWER_MS,
+    DEPARTED_MAX, DEPARTED_MS, DIGEST_ALONE_MS_MAX, DIGEST_ALONE_MS_PER_NODE, DIGEST_ANSWER_MS, DIGEST_BACK_S,
+    DIGEST_DEEP_MS, DIGEST_DEEP_S, DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, HEARTBEAT_MS, NODE_SILENT_MS,
+    NODES_MAX, PRESENCE_GONE_MS, TWIN_ANSWER_MS,
 };
 use crate::metrics::cluster::ExchangeCounts;
 use crate::shard::{FarIn, FarRow, FarSaid, FarWord, Whom};
@@ -157,6 +158,8 @@ pub struct Exchange {
     /// What shards had no room for.
     waiting: Waiting,
     whereabouts: Whereabouts,
+    /// Users of this gateway whom others may still take for such.
+    departures: Departures<UserId>,
     clocks: Clocks,
     /// As the shards know it.
     told_ahead_ms: u64,
@@ -189,6 +192,7 @@ impl Exchange {
             hole: true,
             waiting: Waiting::new(shards),
             whereabouts: Whereabouts::new(shards),
+            departures: Departures::new(DEPARTED_MS, DEPARTED_MAX),
             clocks: Clocks::default(),
             told_ahead_ms: 0,
             addresses: Addresses::default(),
@@ -249,6 +253,9 @@ impl Exchange {
                 self.step(now, In::Arrivals(rows), is_here, out);
             }
             In::Arrivals(rows) => {
+                for &(user, _) in rows.iter().filter(|(_, on)| !on) {
+                    self.departures.note(user, now.mono_ms);
+                }
                 for item in self.whereabouts.changed(&rows) {
                     self.publish(now, To::All, vec![item], out);
                 }
@@ -382,7 +389,7 @@ impl Exchange {
             match item {
                 Item::Row(row) => {
                     self.answer_if_vain(from.node, row.conv, is_here);
-                    if concerns(is_here, row.conv) {
+                    if self.may_concern(now, is_here, row.conv) {
                         self.counts.rows_in += 1;
                         out.push(Out::Give(home_of(row.conv, self.shards), FarIn::Row(row)));
                     } else {
@@ -504,7 +511,7 @@ impl Exchange {
     }
 
     fn digest(&mut self, now: Now, node: u16, digest: &Digest, is_here: IsHere<'_>, out: &mut Vec<Out>) {
-        self.give_heads(&digest.heads, is_here, out);
+        self.give_heads(now, &digest.heads, is_here, out);
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let is_next = digest.piece == 0 || peer.pieces == Some((digest.to_s, digest.piece));
         peer.pieces = (is_next && !digest.last).then(|| (digest.to_s, digest.piece.saturating_add(1)));
@@ -541,9 +548,16 @@ impl Exchange {
         out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Ahead { ms })));
     }
 
-    fn give_heads(&mut self, heads: &[RecentConv], is_here: IsHere<'_>, out: &mut Vec<Out>) {
+    /// Whether a message may concern a session here, or be one of which others leave it to this
+    /// gateway to tell that its recipient was away.
+    fn may_concern(&self, now: Now, is_here: IsHere<'_>, conv: ConvId) -> bool {
+        let was_here = |user| self.whereabouts.is_mine(user) || self.departures.has(user, now.mono_ms);
+        concerns(is_here, conv) || matches!(conv, ConvId::Direct { lo, hi } if was_here(lo) || was_here(hi))
+    }
+
+    fn give_heads(&mut self, now: Now, heads: &[RecentConv], is_here: IsHere<'_>, out: &mut Vec<Out>) {
         for &head in heads {
-            if concerns(is_here, head.conv) {
+            if self.may_concern(now, is_here, head.conv) {
                 out.push(give_head(home_of(head.conv, self.shards), head));
             } else {
                 self.counts.filtered += 1;
@@ -694,7 +708,7 @@ impl Exchange {
                 out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
             }
         }
-        self.give_heads(&recent.list, is_here, out);
+        self.give_heads(now, &recent.list, is_here, out);
         let last = recent.next.is_none();
         self.publish(now, To::All, vec![Item::Digest(Digest { from_s, to_s, piece, last, heads: recent.list })], out);
         match recent.next {

@@ -167,6 +167,11 @@ impl Whereabouts {
         items.collect()
     }
 
+    /// Whether the others were told that a user is here.
+    pub(super) fn is_mine(&self, user: UserId) -> bool {
+        self.mine.contains(&user)
+    }
+
     /// What has changed, if these are all users of a shard here.
     pub(super) fn compared(&self, shard: ShardId, users: &[UserId]) -> Vec<(UserId, bool)> {
         let now: BTreeSet<UserId> = users.iter().copied().collect();

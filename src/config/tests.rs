@@ -254,6 +254,26 @@ fn a_fingerprint_tells_settings_apart_and_no_secrets() {
     assert_eq!(secret('a'), secret('b'));
 }
 
+/// Two endpoints of one URL would write into one file of what waits.
+#[test]
+fn a_webhook_stands_there_once() {
+    let of = |second: &str| {
+        let mut layers = Layers::default();
+        let text = format!(
+            "webhook_url = [\"https://hooks.example/a\", \"{second}\"]\nwebhook_secret = \"whsec_{}\"",
+            "A".repeat(32)
+        );
+        layers.file_text(Path::new("x.toml"), &text).expect("a file");
+        Config::from_layers(&layers)
+    };
+    assert_eq!(of("https://hooks.example/b").expect("two").webhooks.endpoints.len(), 2);
+    for same in ["https://hooks.example/a", "https://HOOKS.example:443/a"] {
+        let refused = of(same).expect_err("twice").to_string();
+        assert!(refused.contains("webhook_url") && refused.contains("twice"), "{refused}");
+        assert!(!refused.contains("hooks.example"), "a URL may hold a secret: {refused}");
+    }
+}
+
 #[test]
 fn a_secret_may_lie_in_a_file_of_its_own() {
     let folder = tempfile::tempdir().expect("a directory");

@@ -24,10 +24,13 @@ pub(super) fn read(layers: &Layers) -> Result<Webhooks, Error> {
     let mut endpoints = Vec::new();
     if let Some(found) = layers.find("webhook_url") {
         for url in found.values {
-            endpoints.push(
-                Endpoint::parse(url)
-                    .ok_or_else(|| found.wrong_unshown("a URL is http or https, without a password"))?,
-            );
+            let endpoint = Endpoint::parse(url)
+                .ok_or_else(|| found.wrong_unshown("a URL is http or https, without a password"))?;
+            // What waits for an endpoint is in a file that is named for its URL.
+            if endpoints.contains(&endpoint) {
+                return Err(found.wrong_unshown("the same URL stands there twice"));
+            }
+            endpoints.push(endpoint);
         }
         if endpoints.len() > limits::HOOKS_MAX {
             return Err(found.wrong_unshown(&format!("at most {} URLs", limits::HOOKS_MAX)));

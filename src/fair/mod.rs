@@ -7,12 +7,14 @@
 //! when), [`Turns`] (a queue in which every key has its turn), [`BoundedTurns`] (the same with a
 //! bound, at which the longest queue gives way), [`Purse`] (what one payer has spent lately),
 //! [`Brake`] (the last value of each key, at most once in a pause), [`SlotTable`] (which holder
-//! gives way when places are short), [`Patience`] (a least rate). Never: knows what is shared,
-//! reads a clock or blocks. Time is an argument. Bounds: every table has one, which its maker
-//! gives; what is forgotten is forgotten in favour of its key.
+//! gives way when places are short), [`Patience`] (a least rate), [`Departures`] (which keys have
+//! gone a moment ago). Never: knows what is shared, reads a clock or blocks. Time is an argument.
+//! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of
+//! its key.
 
 mod bounded_turns;
 mod brake;
+mod departures;
 mod holdings;
 mod line;
 mod network;
@@ -25,6 +27,7 @@ mod turns;
 
 pub use bounded_turns::BoundedTurns;
 pub use brake::{Brake, Braked};
+pub use departures::Departures;
 pub use holdings::{Holding, Holdings};
 pub use line::WaitingLine;
 pub use network::Network;

@@ -184,14 +184,16 @@ impl Event {
     }
 }
 
-/// The event with its message as its recipients get it, byte for byte: numbers that are too long
-/// for this program are not for others.
+/// The event with its message as its recipients get it: numbers that are too long for this program
+/// are not for others. Only line breaks, which in JSON stand between values alone, become blanks:
+/// an event is a line of a journal.
 fn with_message(mut event: Value, packet: Option<&Packet>) -> String {
     event["message"] = Value::Null;
     let mut text = event.to_string();
     let message = packet.and_then(|packet| std::str::from_utf8(packet.json()).ok());
     if let (Some(message), Some(at)) = (message, text.find(NO_MESSAGE)) {
-        text.replace_range(at + NO_MESSAGE.len() - "null".len()..at + NO_MESSAGE.len(), message);
+        let message = message.replace(['\n', '\r'], " ");
+        text.replace_range(at + NO_MESSAGE.len() - "null".len()..at + NO_MESSAGE.len(), &message);
     }
     text
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::clock::Clock;
-use crate::ids::UserId;
+use crate::ids::{ConvId, MsgId, UserId};
+use crate::wire::packet::Stored;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -99,6 +100,20 @@ fn until(is_so: impl Fn() -> bool) {
         assert!(u128::from(clock.now().mono_ms) < PATIENCE.as_millis(), "it is not so");
         std::thread::yield_now();
     }
+}
+
+/// In JSON a line break may stand between values; in a journal it begins another line.
+#[test]
+fn an_event_of_a_message_with_line_breaks_is_one_line() {
+    let stored = Stored { id: MsgId::new(1).expect("an id"), seq: Seq::new(1).expect("small") };
+    let (from, to) = (UserId::new(1).expect("an id"), UserId::new(2).expect("an id"));
+    let conv = ConvId::direct(from, to);
+    let body = "\"media\":1,\"content\":\"a\\nb\",\"x\":[1,\n-9999\r\n]";
+    let packet = Some(Arc::new(Packet::chat(conv, from, Some(stored), 1, body)));
+    let text = Event::now(HookEvent::MessageOffline { user: to, conv, seq: stored.seq, packet }, 1).json(7);
+    assert!(!text.contains(['\n', '\r']), "{text:?}");
+    let event: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&event["message"]["x"][1], &event["message"]["content"]), (&Value::from(-9999), &Value::from("a\nb")));
 }
 
 #[test]

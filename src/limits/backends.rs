@@ -28,6 +28,11 @@ pub const SUBJECT_CHARS_MAX: usize = 255;
 pub const API_ONLINE_MAX: usize = 1_000;
 /// Announcements to everybody that are on their way through one shard.
 pub const ANNOUNCEMENTS_MAX: usize = 4;
+/// Times that a shard which is busy is asked to take an announcement, once others have taken it.
+pub const ANNOUNCE_TRIES_MAX: u32 = 20;
+/// Pause between two of these, in milliseconds: two seconds in all, in which a shard tells a
+/// million sessions what is on its way.
+pub const ANNOUNCE_RETRY_MS: u64 = 100;
 /// Sessions that one turn tells an announcement: as many as a sweep tells a group.
 pub const TURN_ANNOUNCED_MAX: u32 = 2_048;
 

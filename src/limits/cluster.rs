@@ -123,6 +123,12 @@ pub const CLOCKS_MS: u64 = 30_000;
 pub const DEVICES_AGAIN_MS: u64 = 2_000;
 /// Users of one shard of whom that is kept at once.
 pub const DEVICE_ROUNDS_MAX: usize = 16_384;
+/// How long after a user's last session here has ended another gateway may still take the user for
+/// one that is here, and leave it to this one to tell that the user is away: longer than two
+/// heartbeats and a digest.
+pub const DEPARTED_MS: u64 = 5_000;
+/// Users of one gateway, and of one of its shards, of whom that is kept, some 60 bytes each.
+pub const DEPARTED_MAX: usize = 65_536;
 /// Silence after which the users of a gateway count as gone, unless they are on another one by
 /// then: longer than a client needs to come back.
 pub const PRESENCE_GONE_MS: u64 = 10_000;
@@ -209,6 +215,7 @@ pub const CLUSTER_TICK_MS: u64 = 100;
 pub const BUS_SERVERS_MAX: usize = 16;
 
 const _: () = assert!(FAR_MEMO_MS > FAR_WINDOW_MS + 20_000, "clocks may differ");
+const _: () = assert!(DEPARTED_MS > 2 * HEARTBEAT_MS + DIGEST_MS, "what was lost on the bus is known by then");
 const _: () = assert!(FAR_MEMO_MS > super::CONV_IDLE_MS, "what is forgotten is remembered a little longer");
 const _: () = assert!(DIGEST_BACK_S as u64 * 1000 > super::MYSQL_WRITE_MS, "a commit is in the digest after it");
 const _: () = assert!(DIGEST_DEEP_S as u64 * 1000 + DIGEST_DEEP_MS < FAR_WINDOW_MS, "what a digest finds is handed on");

@@ -136,6 +136,8 @@ pub struct Delivery {
     pub seq: Option<Seq>,
     /// The frame.
     pub packet: Arc<Packet>,
+    /// Another gateway has stored it, as far as the home knows, and tells which users are away.
+    pub far: bool,
 }
 
 impl PeerMsg {

@@ -207,6 +207,41 @@ fn what_is_not_stored_reaches_open_sessions_only() {
     assert_eq!(hear(&mut clients[0], "stored")["seq"], 1);
 }
 
+/// What is not stored the store does not judge: neither what is said to open sessions nor anything of a gateway that stores nothing.
+#[test]
+fn blocks_and_memberships_hold_for_what_is_not_stored() {
+    for settings in [&[][..], &[("durability", "volatile")]] {
+        let gateway = Gateway::start_with(2, 4, settings, Tuning::default());
+        let backend = Backend::of(&gateway);
+        let group = gateway.group(1, &[2]);
+        let blocked = ask(gateway.address(), "PUT", "/api/v1/blocks/3", &gateway.token(1, Issuer::Own), &Value::Null);
+        assert_eq!(blocked.0, 200, "{}", blocked.1);
+        let mut one = gateway.v2(1);
+        for store in [false, true] {
+            let mut wishes = json!([
+                { "from": 3, "to": { "user": 1 }, "message": text("from whom one has blocked") },
+                { "from": 3, "to": { "group": group }, "message": text("a stranger") },
+                { "to": { "group": 999_999 }, "message": text("nowhere") },
+                { "from": 1, "to": { "user": 999_999 }, "message": text("to nobody") },
+                { "from": 2, "to": { "user": 1 }, "message": text("from another one") },
+                { "from": 1, "to": { "user": 3 }, "message": text("the other way") },
+                { "from": 2, "to": { "group": group }, "message": text("from a member") },
+                { "to": { "group": group }, "message": text("from the system") },
+            ]);
+            wishes.as_array_mut().expect("a list").iter_mut().for_each(|wish| wish["store"] = json!(store));
+            let sent = backend.send(wishes);
+            let codes: Vec<&str> = sent.iter().map(|one| one["error"]["code"].as_str().unwrap_or("sent")).collect();
+            let refused = ["blocked", "not_member", "no_such_group", "no_such_user"];
+            assert_eq!(codes[..4], refused, "{settings:?} {store}");
+            assert_eq!(codes[4..], ["sent"; 4], "{settings:?} {store}");
+            let mut heard: Vec<String> =
+                (0..4).map(|_| one.json()["content"].as_str().expect("a message").to_owned()).collect();
+            heard.sort_unstable();
+            assert_eq!(heard, ["from a member", "from another one", "from the system", "the other way"]);
+        }
+    }
+}
+
 #[test]
 fn the_system_writes_into_groups_and_users_only_into_their_own() {
     let gateway = Gateway::start(2, 3);

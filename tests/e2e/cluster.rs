@@ -13,6 +13,7 @@ use crate::nats::Nats;
 use crate::presence::told;
 use crate::room::settled;
 use crate::support::{Client, Gateway, PATIENCE, ask, config, exchange, post, register};
+use crate::webhooks::{self, Endpoint};
 
 /// What a message of another gateway may take with a bus, on a machine that compiles meanwhile.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -441,6 +442,36 @@ fn typing_what_was_read_and_hints_are_told_on_other_gateways() {
     all[0].join(3, group);
     is_told(&mut c, &json!({"cmd": 9, "what": "groups", "id": group}));
     assert_eq!(all[0].metric("imgate_bus_words_dropped_total"), 0.0);
+}
+
+/// Both gateways tell one endpoint: what several of them know of one message is told by one.
+#[test]
+fn a_message_to_who_is_away_is_told_once_by_all_gateways() {
+    let (Some(server), Some(nats)) = (Server::shared(), Nats::start()) else { return };
+    let mut endpoint = Endpoint::start();
+    let url = endpoint.url();
+    let settings = [
+        ("webhook_url", url.as_str()),
+        ("webhook_secret", webhooks::SECRET),
+        ("webhook_networks", "127.0.0.1"),
+        ("webhook_events", "message.offline"),
+    ];
+    let all = gateways_with(server, &nats, 2, 3, &settings);
+    let (mut one, mut other) = (all[0].v2(1), all[1].v2(1));
+    for n in 1..=20 {
+        one.say_acked(10, 2, &format!("c{n}"), &format!("{n}"));
+        while other.wait_for(10)["content"] != json!(n.to_string()) {}
+    }
+    // What the other gateway has stored comes behind whatever it would have told of those.
+    other.say_acked(10, 3, "last", "the last one");
+    let mut seqs: Vec<(u64, u64)> = Vec::new();
+    while seqs.len() < 21 {
+        let event = endpoint.next();
+        seqs.push((event["user"].as_u64().expect("a user"), event["seq"].as_u64().expect("a number")));
+    }
+    seqs.sort_unstable();
+    let all_once: Vec<(u64, u64)> = (1..=20).map(|seq| (2, seq)).chain([(3, 1)]).collect();
+    assert_eq!(seqs, all_once);
 }
 
 #[test]

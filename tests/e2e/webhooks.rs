@@ -19,7 +19,7 @@ use crate::support::{Gateway, PATIENCE, ask, register};
 use crate::tls::write_pair;
 
 /// An endpoint, and the events that it has taken.
-struct Endpoint {
+pub(crate) struct Endpoint {
     listener: TcpListener,
     waiting: Vec<Value>,
     tls: Option<Arc<ServerConfig>>,
@@ -32,7 +32,7 @@ trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
 impl Endpoint {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         Self { listener, waiting: Vec::new(), tls: None, failed: 0 }
     }
@@ -50,7 +50,7 @@ impl Endpoint {
         Self { tls: Some(Arc::new(config.expect("they fit"))), ..Self::start() }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let address = self.listener.local_addr().expect("an address");
         match self.tls {
             Some(_) => format!("https://localhost:{}/hook", address.port()),
@@ -92,7 +92,7 @@ impl Endpoint {
     }
 
     /// The next event.
-    fn next(&mut self) -> Value {
+    pub(crate) fn next(&mut self) -> Value {
         while self.waiting.is_empty() {
             self.failed += usize::from(self.take().is_err());
         }
@@ -100,7 +100,7 @@ impl Endpoint {
     }
 }
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[test]
 fn a_backend_hears_which_members_of_a_group_are_away() {
@@ -220,6 +220,45 @@ fn a_backend_hears_of_people_members_and_messages_to_who_is_away() {
     assert_eq!((&event["kind"], &event["user"]), (&json!("group.left"), &json!(2)), "{event}");
     call("DELETE", &format!("users/{user}"), Value::Null);
     assert_eq!(endpoint.next()["kind"], "user.deleted");
+}
+
+#[test]
+fn a_backend_hears_of_memberships_that_end_with_their_group_or_user_and_of_a_deletion_once() {
+    let mut endpoint = Endpoint::start();
+    let url = endpoint.url();
+    let settings = [("webhook_url", url.as_str()), ("webhook_secret", SECRET), ("webhook_networks", "127.0.0.1")];
+    let gateway = Gateway::start_with(2, 4, &settings, Tuning::default());
+    let mut next = || {
+        loop {
+            let event = endpoint.next();
+            if event["kind"] != "group.joined" {
+                return event;
+            }
+        }
+    };
+    let (_, key) = key(&gateway, "k", "data,groups", "");
+    let delete = |path: &str| {
+        let (status, answer) = ask(gateway.address(), "DELETE", &format!("/api/v1/server/{path}"), &key, &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+    };
+    let left =
+        |event: &Value| (event["kind"] == "group.left").then(|| (event["group"].as_u64(), event["user"].as_u64()));
+    let group = gateway.group(1, &[2, 3]);
+    delete(&format!("groups/{group}"));
+    let mut gone: Vec<_> = (0..3).map(|_| left(&next()).expect("a membership").1).collect();
+    gone.sort_unstable();
+    assert_eq!(gone, [Some(1), Some(2), Some(3)]);
+
+    let other = gateway.group(1, &[4]);
+    for _ in 0..3 {
+        delete("users/4");
+    }
+    delete("users/3");
+    let event = next();
+    assert_eq!((&event["kind"], &event["user"]), (&json!("user.deleted"), &json!(4)), "{event}");
+    assert_eq!(left(&next()), Some((Some(other), Some(4))));
+    let event = next();
+    assert_eq!((&event["kind"], &event["user"]), (&json!("user.deleted"), &json!(3)), "told once each: {event}");
 }
 
 #[test]

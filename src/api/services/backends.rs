@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::accounts::{self, NotRegistered, OverlongField, Registration};
 use super::groups::{NotDone, NotJoined};
@@ -17,9 +18,11 @@ use crate::ids::{ConvId, GroupId, ShardId, UserId, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice, ONLINE_USERS_MAX, Way};
 use crate::store::worker::{Lane, LanePlace};
-use crate::store::{Friend, Group, Heads, LoginInfo, NewUser, Page, PageStart, Read, ReadAnswer, Standing, User};
+use crate::store::{
+    Backend, Error, Friend, Group, Heads, LoginInfo, NewUser, Page, PageStart, Read, ReadAnswer, Rule, Standing, User,
+};
 use crate::wire::packet::Stored;
-use crate::wire::{Post, Reject};
+use crate::wire::{Post, Reject, Target};
 
 /// A message that a backend sends.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,6 +33,8 @@ pub struct Sending {
     pub post: Post,
     /// How it is treated.
     pub way: Way,
+    /// A group takes it whoever its author is.
+    pub as_server: bool,
 }
 
 /// What became of one.
@@ -49,14 +54,19 @@ pub async fn send(services: &Services, sendings: Vec<Sending>) -> Vec<Result<Sen
     let mut results = Vec::with_capacity(sendings.len());
     let mut rest = sendings.into_iter().peekable();
     while rest.peek().is_some() {
-        let some = rest.by_ref().take(limits::API_POSTS_AT_ONCE);
-        let under_way: Vec<_> = some
-            .map(|sending| services.send(shard_of(sending.from, services.homes.shards()), notice(sending)))
+        let some: Vec<Sending> = rest.by_ref().take(limits::API_POSTS_AT_ONCE).collect();
+        let verdicts = judge(services, &some).await;
+        let under_way: Vec<_> = std::iter::zip(some, verdicts)
+            .map(|(sending, verdict)| {
+                verdict?;
+                let shard = shard_of(sending.from, services.homes.shards());
+                services.send(shard, notice(sending)).map_err(|_| Reject::Busy)
+            })
             .collect();
         for told in under_way {
             let answer = match told {
                 Ok(told) => Services::told(told).await,
-                Err(_) => Answer::Refused(Reject::Busy),
+                Err(why) => Answer::Refused(why),
             };
             results.push(match answer {
                 Answer::Posted { stored, ts_ms, dup } => Ok(Sent { stored, ts_ms, dup }),
@@ -68,32 +78,91 @@ pub async fn send(services: &Services, sendings: Vec<Sending>) -> Vec<Result<Sen
     results
 }
 
+/// What is stored the store judges; what is not is judged here, by the same rules.
+async fn judge(services: &Services, sendings: &[Sending]) -> Vec<Result<(), Reject>> {
+    let is_kept = |sending: &Sending| !services.volatile && sending.way != Way::Fleeting;
+    let asked: Vec<Option<(UserId, Target, bool)>> = sendings
+        .iter()
+        .map(|sending| (!is_kept(sending)).then_some((sending.from, sending.post.to, sending.as_server)))
+        .collect();
+    if asked.iter().all(Option::is_none) {
+        return vec![Ok(()); sendings.len()];
+    }
+    let judged = services.db.read(move |store| {
+        let one = |asked: Option<(UserId, Target, bool)>| match asked {
+            Some((from, to, as_server)) => may_send(store, from, to, as_server),
+            None => Ok(Ok(())),
+        };
+        asked.into_iter().map(one).collect::<Result<Vec<_>, _>>()
+    });
+    judged.await.unwrap_or_else(|_| vec![Err(Reject::Busy); sendings.len()])
+}
+
+/// Whether `from` may write there, as the store would judge it.
+fn may_send(store: &mut dyn Backend, from: UserId, to: Target, as_server: bool) -> Result<Result<(), Reject>, Error> {
+    match to {
+        Target::User(other) => {
+            if store.people().user(other)?.is_none_or(|user| user.is_erased()) {
+                return Ok(Err(Reject::NoSuchUser));
+            }
+            // The first one behind the number before is the one, or is not blocked.
+            let blocked = store.social().blocked(other, UserId::new(from.get() - 1), 1)?;
+            let is_blocked = other != from && blocked.first().is_some_and(|blocked| blocked.id == from);
+            Ok(if is_blocked { Err(Reject::Blocked) } else { Ok(()) })
+        }
+        Target::Group(GroupId::ROOM) => Ok(Ok(())),
+        Target::Group(group) => Ok(match store.admissions().standing(group, from)? {
+            None => Err(Reject::NoSuchGroup),
+            Some(found) if as_server || found.role.is_some() => Ok(()),
+            Some(found) if found.group.rule == Rule::Invitation && !found.was_member => Err(Reject::NoSuchGroup),
+            Some(_) => Err(Reject::NotMember),
+        }),
+    }
+}
+
 fn notice(sending: Sending) -> Notice {
-    let Sending { from: user, post: Post { to, cid, body }, way } = sending;
+    let Sending { from: user, post: Post { to, cid, body }, way, .. } = sending;
     Notice::Post { user, to, cid, body, way }
 }
 
-/// Says something to every session, also those on other gateways; it is stored nowhere. Shards that
-/// are busy are asked as the others and said so.
+/// Says something to every session, also those on other gateways; it is stored nowhere, and nobody
+/// knows it again. So shards that are busy while others have taken it are asked again for a while,
+/// they alone.
 ///
 /// # Errors
-/// [`Reject`] of the first shard that did not take it.
+/// [`Reject::Busy`] or [`Reject::Stopping`]: no shard has taken it; [`Reject::Retry`]: some may
+/// have.
 pub async fn announce(services: &Services, from: UserId, body: &Arc<str>, ts_ms: u64) -> Result<(), Reject> {
-    let shards = (0..services.homes.shards()).map(ShardId);
-    let under_way: Vec<_> = shards
-        .map(|shard| services.send(shard, Notice::Announce { user: from, body: Arc::clone(body), ts_ms }))
-        .collect();
-    let mut outcome = Ok(());
-    for told in under_way {
-        let answer = match told {
-            Ok(told) => Services::told(told).await,
-            Err(_) => Answer::Refused(Reject::Busy),
-        };
-        if let Answer::Refused(why) = answer {
-            outcome = outcome.and(Err(why));
+    let mut asked: Vec<ShardId> = (0..services.homes.shards()).map(ShardId).collect();
+    let (mut is_said, mut refusal) = (false, None);
+    for attempt in 1..=limits::ANNOUNCE_TRIES_MAX {
+        let notice = || Notice::Announce { user: from, body: Arc::clone(body), ts_ms };
+        let under_way: Vec<_> = asked.drain(..).map(|shard| (shard, services.send(shard, notice()))).collect();
+        for (shard, told) in under_way {
+            let answer = match told {
+                Ok(told) => Services::told(told).await,
+                Err(_) => Answer::Refused(Reject::Busy),
+            };
+            match answer {
+                Answer::Refused(Reject::Busy) => asked.push(shard),
+                Answer::Refused(why) => {
+                    // A shard that did not answer in time may have taken it.
+                    is_said |= why == Reject::Retry;
+                    refusal = Some(why);
+                }
+                _ => is_said = true,
+            }
         }
+        if asked.is_empty() || !is_said || attempt == limits::ANNOUNCE_TRIES_MAX {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(limits::ANNOUNCE_RETRY_MS)).await;
     }
-    outcome
+    match refusal.or_else(|| (!asked.is_empty()).then_some(Reject::Busy)) {
+        None => Ok(()),
+        Some(_) if is_said => Err(Reject::Retry),
+        Some(why) => Err(why),
+    }
 }
 
 /// Those of `users` who have a session, here or on another gateway, in order of their numbers.

@@ -426,8 +426,10 @@ async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Stor
             under_way.push((member.id, told));
         }
         for (user, told) in under_way {
-            if !matches!(Services::told(told).await, Answer::Done | Answer::AsBefore) {
-                return Err(StoreFailure::Unsure);
+            match Services::told(told).await {
+                Answer::Done => services.hooks.tell(HookEvent::Left { group, user }),
+                Answer::AsBefore => {}
+                _ => return Err(StoreFailure::Unsure),
             }
             services.changed(HintedChange::Membership { group, user });
         }

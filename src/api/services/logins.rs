@@ -6,11 +6,11 @@
 use std::net::IpAddr;
 
 use super::accounts::{Account, LoginContext};
+use super::endings::Void;
 use super::{Services, StoreFailure};
 use crate::auth::Identity;
-use crate::ids::{LoginId, UserId, shard_of};
+use crate::ids::{LoginId, UserId};
 use crate::limits;
-use crate::shard::{Answer, Notice};
 use crate::store::{LoginInfo, NewLogin, User};
 
 /// From where, and with what: what a login is recognised by.
@@ -45,7 +45,7 @@ pub(super) async fn enter(
     let made = services.db.write_in(super::accounts::LOGIN, move |store| store.logins().log_in(id, &new)).await?;
     let Some(made) = made else { return Ok(None) };
     for login in made.ended {
-        told(services, id, login).await;
+        services.end_login(id, login).await;
     }
     let token = services.key.issue_login(id, user.token_epoch, context.issuer, expires_ms, made.login);
     Ok(Some(Account { user, token }))
@@ -73,19 +73,12 @@ pub async fn of(services: &Services, user: UserId, now_ms: u64) -> Result<Vec<Lo
 /// # Errors
 /// The store's trouble.
 pub async fn end(services: &Services, user: UserId, login: LoginId) -> Result<bool, StoreFailure> {
-    let was = services.db.write(move |store| store.logins().end_login(user, login)).await?;
+    let was = services.db.write(move |store| store.logins().end_login(user, login)).await;
+    let was = services.end_if_unsure(user, Void::Of(login), was)?;
     if was {
-        told(services, user, login).await;
+        services.end_login(user, login).await;
     }
     Ok(was)
-}
-
-async fn told(services: &Services, user: UserId, login: LoginId) {
-    services.followed_change();
-    let shard = shard_of(user, services.homes.shards());
-    if let Answer::Refused(why) = services.notify(shard, Notice::LoginEnded { user, login }).await {
-        services.not_told("the sessions of a login that has ended", why);
-    }
 }
 
 /// Whether the login that an identity names is alive; one that names none is as good as its epoch.

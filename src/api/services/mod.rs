@@ -12,6 +12,7 @@ pub mod api_keys;
 pub mod attempts;
 pub mod backends;
 pub mod changes;
+mod endings;
 pub mod friends;
 pub mod groups;
 mod hashing;
@@ -31,7 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::auth::Key;
 use crate::clock::Clock;
@@ -71,10 +72,14 @@ pub struct Services {
     pub keys: Keyring,
     /// What webhooks are told.
     pub hooks: Hooks,
+    /// Nothing is stored, so the store judges no message.
+    pub volatile: bool,
     /// The user in whose name the system speaks, once it is known.
     pub system: OnceLock<UserId>,
     /// Where logins, and what operators do to accounts, are written down.
     pub audit: Trail,
+    /// Places for those whose sessions' end could not be told to their shard yet.
+    pub ending: Arc<Semaphore>,
     /// Makes other gateways look sooner at what was changed here.
     pub tell_others: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -143,21 +148,12 @@ impl Services {
 
     /// Tells `shard` and waits for its answer, at most [`limits::NOTICE_MS_MAX`].
     pub(super) async fn notify(&self, shard: ShardId, notice: Notice) -> Answer {
-        match self.send(shard, notice) {
-            Ok(told) => Self::told(told).await,
-            Err(Full) => Answer::Refused(Reject::Busy),
-        }
+        notify(self.homes.as_ref(), shard, notice).await
     }
 
     /// Tells `shard`, and where its answer comes.
     fn send(&self, shard: ShardId, notice: Notice) -> Result<oneshot::Receiver<Answer>, Full> {
-        let (tell, told) = oneshot::channel();
-        let then = Box::new(move |answer| {
-            // This fails when the receiver has gone.
-            let _ = tell.send(answer);
-        });
-        self.homes.ask(shard, notice, then)?;
-        Ok(told)
+        send(self.homes.as_ref(), shard, notice)
     }
 
     /// The answer to a notice, which is waited for at most [`limits::NOTICE_MS_MAX`].
@@ -168,6 +164,23 @@ impl Services {
             Ok(Err(_)) | Err(_) => Answer::Refused(Reject::Retry),
         }
     }
+}
+
+async fn notify(homes: &dyn ShardAccess, shard: ShardId, notice: Notice) -> Answer {
+    match send(homes, shard, notice) {
+        Ok(told) => Services::told(told).await,
+        Err(Full) => Answer::Refused(Reject::Busy),
+    }
+}
+
+fn send(homes: &dyn ShardAccess, shard: ShardId, notice: Notice) -> Result<oneshot::Receiver<Answer>, Full> {
+    let (tell, told) = oneshot::channel();
+    let then = Box::new(move |answer| {
+        // This fails when the receiver has gone.
+        let _ = tell.send(answer);
+    });
+    homes.ask(shard, notice, then)?;
+    Ok(told)
 }
 
 /// A list of at most `max` rows and whether there are more, from one that was read with one row

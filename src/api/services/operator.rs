@@ -8,11 +8,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Services, StoreFailure, admissions};
-use crate::hooks::HookEvent;
+use crate::hooks::{HookEvent, Hooks};
 use crate::ids::{ConvId, GroupId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
-use crate::store::{Backend, Error, Read, ReadAnswer, Write};
+use crate::store::{Backend, Error, Read, ReadAnswer, User, Write};
 use crate::wire::{Line, Reject};
 
 /// What is asked for.
@@ -105,7 +105,8 @@ pub(in crate::api) async fn on_gateway(services: &Services, deed: Deed, user: Us
 }
 
 async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option<AccountView>, StoreFailure> {
-    if deed != Deed::Show && !services.db.write(move |store| begin(store, deed, user)).await? {
+    let hooks = services.hooks.clone();
+    if deed != Deed::Show && !services.db.write(move |store| begin_and_tell(store, deed, user, &hooks)).await? {
         return Ok(None);
     }
     if deed != Deed::Show {
@@ -120,12 +121,12 @@ async fn through(services: &Services, deed: Deed, user: UserId) -> Result<Option
         }
     }
     if deed == Deed::Delete {
-        services.hooks.tell(HookEvent::Deleted { user });
         let groups = services.db.read(move |store| memberships(store, user)).await?;
         for id in groups {
             if !leave(services, id, user).await? {
                 continue;
             }
+            services.hooks.tell(HookEvent::Left { group: id, user });
             if let Some(group) = services.db.read(move |store| store.groups().group(id)).await? {
                 admissions::say(services, &group, user, Line::Left { user }).await;
             }
@@ -160,6 +161,23 @@ fn memberships(store: &mut dyn Backend, user: UserId) -> Result<Vec<GroupId>, Er
         Some(ReadAnswer::Open(state)) => Ok(state.groups.into_iter().map(|(group, _)| group).collect()),
         _ => Err(Error::Broken("a user's groups were not told".to_owned())),
     }
+}
+
+/// As [`begin`], on a thread of the store. Who is deleted by it is told of once, however often that
+/// is asked for, and also when whoever has asked does not wait any more.
+fn begin_and_tell(store: &mut dyn Backend, deed: Deed, user: UserId, hooks: &Hooks) -> Result<bool, Error> {
+    let is_erased = |found: Option<User>| found.is_some_and(|user| user.is_erased());
+    let is_news = deed == Deed::Delete && !is_erased(store.people().user(user)?);
+    let done = begin(store, deed, user);
+    let is_deleted = match &done {
+        Ok(exists) => *exists,
+        Err(Error::Unknown(_)) => is_news && store.people().user(user).is_ok_and(is_erased),
+        Err(_) => false,
+    };
+    if is_news && is_deleted {
+        hooks.tell(HookEvent::Deleted { user });
+    }
+    done
 }
 
 /// The part that is one transaction. Whether the user exists.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::accounts::{Account, Fit, LoginContext, OverlongField, fit, known_sex, within};
 use super::changes::HintedChange;
+use super::endings::Void;
 use super::identities::Weak;
 use super::operator::{self, Deed, Done};
 use super::passwords::Turn;
 use super::{Services, StoreFailure, identities, logins};
 use crate::clock;
-use crate::ids::{UserId, shard_of};
+use crate::ids::UserId;
 use crate::limits;
-use crate::shard::{Answer, Notice};
 use crate::store::{User, UserChange};
 
 /// Why a user does not change.
@@ -83,10 +83,10 @@ pub async fn change_password(
     identities::check_password(&new, &known.mobile).map_err(NotChanged::WeakPassword)?;
     owner_says(services, &known, &old).await?;
     let (stored, hash) = (known.password.clone(), services.passwords.hash(Turn::Own(user), new).await?);
-    let epoch = services.db.write(move |store| store.people().set_password(user, &stored, &hash, true)).await?;
+    let epoch = services.db.write(move |store| store.people().set_password(user, &stored, &hash, true)).await;
     // Somebody else was quicker with the same old password.
-    known.token_epoch = epoch.ok_or(NotChanged::WrongPassword)?;
-    end_sessions(services, user, known.token_epoch).await;
+    known.token_epoch = services.end_if_unsure(user, Void::Older, epoch)?.ok_or(NotChanged::WrongPassword)?;
+    services.end_older(user, known.token_epoch).await;
     logins::enter(services, known, context).await?.ok_or(NotChanged::WrongPassword)
 }
 
@@ -143,17 +143,9 @@ async fn delete_all(services: &Services, user: UserId) -> Result<(), NotChanged>
 /// The store's trouble.
 pub async fn log_out_everywhere(services: &Services, user: UserId) -> Result<(), StoreFailure> {
     let now_s = u32::try_from(clock::wall_ms() / 1000).unwrap_or(u32::MAX);
-    if let Some(epoch) = services.db.write(move |store| store.people().log_out(user, now_s)).await? {
-        end_sessions(services, user, epoch).await;
+    let epoch = services.db.write(move |store| store.people().log_out(user, now_s)).await;
+    if let Some(epoch) = services.end_if_unsure(user, Void::Older, epoch)? {
+        services.end_older(user, epoch).await;
     }
     Ok(())
-}
-
-/// The epoch is stored, so no new session opens with an old token; those that are open end now.
-async fn end_sessions(services: &Services, user: UserId, epoch: u32) {
-    services.followed_change();
-    let shard = shard_of(user, services.homes.shards());
-    if let Answer::Refused(why) = services.notify(shard, Notice::LoggedOut { user, epoch }).await {
-        services.not_told("the end of a user's sessions", why);
-    }
 }

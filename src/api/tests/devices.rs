@@ -183,6 +183,26 @@ fn a_login_is_noted_as_used_once_an_hour() {
     });
 }
 
+/// On a gateway alone nobody else tells a shard that was busy whose sessions are to end.
+#[test]
+fn a_shard_that_was_busy_is_told_again_whose_sessions_end() {
+    let rig = Rig::start();
+    let [desk, phone, _] = three_devices(&rig);
+    *rig.homes.mood.lock() = Mood::Full;
+    for (token, everywhere) in [(&desk, false), (&phone, true)] {
+        let wish = json!({ "everywhere": everywhere });
+        assert_eq!(ask(&rig, "", token, "POST", "/api/v1/logout", &wish).status, 200);
+    }
+    let (user, login) = (UserId::new(1).expect("an id"), login_of(&rig, &desk));
+    let epoch = rig.memory.connect().people().user(user).expect("memory").expect("Ann").token_epoch;
+    let ends = [Notice::LoginEnded { user, login }, Notice::LoggedOut { user, epoch }];
+    let told = |notice: &Notice| rig.homes.notices.lock().iter().filter(|told| told.1 == *notice).count();
+    rig.until(|| ends.iter().all(|end| told(end) > 1));
+    *rig.homes.mood.lock() = Mood::Willing;
+    rig.homes.notices.lock().clear();
+    rig.until(|| ends.iter().all(|end| told(end) == 1));
+}
+
 #[test]
 fn an_account_is_deleted_by_its_owner_with_the_password() {
     let rig = Rig::start();

@@ -182,6 +182,7 @@ impl Rig {
             legacy_pages: None,
             jwt: JwtSettings::default(),
             hooks: Hooks::default(),
+            volatile: false,
             operator: Operator {
                 drain,
                 reload: bounded(1).0,
@@ -320,6 +321,8 @@ pub(in crate::api) enum Mood {
     Full,
     /// They end without an answer.
     Gone,
+    /// The inbox of one shard is full.
+    FullAt(ShardId),
     /// They refuse everything.
     Refusing(Reject),
     /// One shard is stuck, the others say that they turn.
@@ -354,7 +357,7 @@ impl ShardAccess for TestShards {
                 Mood::Full => return Err(Full),
                 Mood::Gone => drop(then),
                 Mood::Stuck(stuck) if stuck == shard => self.unanswered.lock().push(then),
-                Mood::Willing | Mood::Refusing(_) | Mood::Stuck(_) => then(Answer::Done),
+                Mood::Willing | Mood::Refusing(_) | Mood::Stuck(_) | Mood::FullAt(_) => then(Answer::Done),
             }
             return Ok(());
         }
@@ -390,6 +393,7 @@ impl ShardAccess for TestShards {
             | Notice::LoginEnded { .. }
             | Notice::Banned { .. }
             | Notice::MemberSeen { .. }
+            | Notice::Announce { .. }
             | Notice::Recall { .. } => None,
             Notice::Block { .. }
             | Notice::Introduced { .. }
@@ -397,7 +401,6 @@ impl ShardAccess for TestShards {
             | Notice::GroupChanged { .. }
             | Notice::Line { .. }
             | Notice::Post { .. }
-            | Notice::Announce { .. }
             | Notice::Online { .. }
             | Notice::Roster { .. }
             | Notice::Disconnect { .. }
@@ -407,10 +410,11 @@ impl ShardAccess for TestShards {
         };
         match mood {
             Mood::Full => return Err(Full),
+            Mood::FullAt(full) if full == shard => return Err(Full),
             Mood::Stuck(_) => self.unanswered.lock().push(then),
             Mood::Gone => drop(then),
             Mood::Refusing(why) => then(Answer::Refused(why)),
-            Mood::Willing => {
+            Mood::Willing | Mood::FullAt(_) => {
                 let written = write.map(|write| self.memory.connect().commit(&[write]).expect("memory").remove(0));
                 let refused = matches!(written, Some(Written::Refused(_)));
                 let as_before = matches!(

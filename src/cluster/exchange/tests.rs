@@ -77,6 +77,31 @@ fn head(n: u64) -> RecentConv {
     RecentConv { conv: ConvId::Group(GroupId::new(n).expect("small")), lowest: seq, newest: seq }
 }
 
+/// Others took the recipient for one that is here: whether somebody was, is for this gateway to say.
+#[test]
+fn what_comes_for_who_has_just_left_is_given_to_its_home() {
+    let mut rig = Rig::admitted(2, 7);
+    let user = |n| UserId::new(n).expect("small");
+    let conv = ConvId::direct(user(1), user(2));
+    let seq = Seq::new(1).expect("small");
+    let mut count = 0;
+    let mut gets = |rig: &mut Rig| {
+        count += 1;
+        let from = From { node: 1, boot: 3, count, sent_ms: rig.now.wall_ms, epoch: 9 };
+        let heads = vec![RecentConv { conv, lowest: seq, newest: seq }];
+        let digest = Digest { from_s: 10, to_s: 20, piece: 0, last: true, heads };
+        let envelope = Envelope { from, to: To::All, items: vec![Item::Digest(digest)], unknown: 0 };
+        given(&rig.step(In::Heard(envelope))).iter().any(|(_, far)| matches!(far, FarIn::Head { .. }))
+    };
+    rig.step(In::Arrivals(vec![(user(1), true)]));
+    rig.here = false;
+    assert!(gets(&mut rig), "nobody was told yet that the user has gone");
+    rig.step(In::Arrivals(vec![(user(1), false)]));
+    assert!(gets(&mut rig));
+    rig.pass(DEPARTED_MS);
+    assert!(!gets(&mut rig));
+}
+
 #[test]
 fn numbers_at_their_end_are_only_numbers() {
     let mut rig = Rig::admitted(2, 7);

@@ -20,6 +20,16 @@ use crate::shard::session::outbox::Frame;
 use crate::shard::session::{Phase, Session};
 use crate::shard::sessions::Sessions;
 
+/// Through what a message has come.
+pub(in crate::shard) enum Poster {
+    /// That session of this shard, which gets this answer instead of it.
+    Session(ConnId, Option<Box<[u8]>>),
+    /// This gateway.
+    Here,
+    /// Another one, see [`Delivery::far`].
+    Far,
+}
+
 /// The deliveries of a shard, and the catching up of sessions that could not be given theirs.
 #[derive(Default)]
 pub(in crate::shard) struct Deliveries {
@@ -43,12 +53,12 @@ impl Deliveries {
 impl Deliveries {
     /// A delivery from its home.
     pub(in crate::shard) fn delivery(&mut self, io: &mut Io, sessions: &mut Sessions, delivery: Delivery) {
-        let Delivery { conv, seq, packet } = delivery;
-        self.deliver_here(io, sessions, conv, seq, &Frame::new(packet), None);
+        let Delivery { conv, seq, packet, far } = delivery;
+        let poster = if far { Poster::Far } else { Poster::Here };
+        self.deliver_here(io, sessions, conv, seq, &Frame::new(packet), poster);
     }
 
-    /// Delivers to the sessions of this shard. `own`: the connection through which it was posted,
-    /// and the answer that it gets instead.
+    /// Delivers to the sessions of this shard.
     pub(in crate::shard) fn deliver_here(
         &mut self,
         io: &mut Io,
@@ -56,21 +66,23 @@ impl Deliveries {
         conv: ConvId,
         seq: Option<Seq>,
         frame: &Frame,
-        own: Option<(ConnId, Option<Box<[u8]>>)>,
+        poster: Poster,
     ) {
         if frame.is_hidden() {
             // A message was recalled: no session is given it any more from what was read before.
             self.catching_up.forget_pages(io);
         }
-        let author = own.as_ref().map(|own| own.0);
         match conv {
-            ConvId::Group(group) => self.deliver_to_group(io, sessions, group, seq, frame, own),
+            ConvId::Group(group) => {
+                let own = if let Poster::Session(conn, ack) = poster { Some((conn, ack)) } else { None };
+                self.deliver_to_group(io, sessions, group, seq, frame, own);
+            }
             ConvId::Direct { lo, hi } => {
-                self.deliver_to_user(io, sessions, lo, conv, seq, frame, author);
+                self.deliver_to_user(io, sessions, lo, conv, seq, frame, &poster);
                 if hi != lo {
-                    self.deliver_to_user(io, sessions, hi, conv, seq, frame, author);
+                    self.deliver_to_user(io, sessions, hi, conv, seq, frame, &poster);
                 }
-                if let Some((conn, ack)) = own {
+                if let Poster::Session(conn, ack) = poster {
                     CatchingUp::own_message(io, sessions, conn, conv, seq);
                     sessions.give_ack(io, conn, ack);
                 }
@@ -86,12 +98,18 @@ impl Deliveries {
         conv: ConvId,
         seq: Option<Seq>,
         frame: &Frame,
-        own: Option<ConnId>,
+        poster: &Poster,
     ) {
         let slots = sessions.roster.sessions_of(&sessions.table, user);
         if slots.is_empty() {
-            return Self::offline(io, sessions, user, conv, seq, Some(frame));
+            // The gateway that has stored it tells that the user is away, unless it took the user
+            // for one that is here.
+            if !matches!(poster, Poster::Far) || sessions.has_just_left(io, user) {
+                Self::offline(io, sessions, user, conv, seq, Some(frame));
+            }
+            return;
         }
+        let own = if let Poster::Session(conn, _) = poster { Some(*conn) } else { None };
         for slot in slots {
             if let Some(conn) = sessions.table.name(slot)
                 && Some(conn) != own

@@ -95,6 +95,8 @@ pub(in crate::shard) struct Conversation {
     pub reading: bool,
     /// An outcome stayed unknown: the head must be asked for before the conversation may rest.
     pub suspect: bool,
+    /// One did, here: a row that is read may be ours.
+    pub gave_up: bool,
     /// Wall time in Unix milliseconds at which the first of the posts under way reached a fresh
     /// conversation: what is stored with an earlier time is no concern of this home's.
     pub began_ms: u64,
@@ -135,6 +137,7 @@ impl Conversation {
             unknown: 0,
             reading: false,
             suspect: false,
+            gave_up: false,
             began_ms: 0,
             doubt: false,
             told_from: None,

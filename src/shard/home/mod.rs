@@ -109,13 +109,16 @@ impl Home {
         if io.has_bug(PlantedBug::SkippedDedupe) {
             post.key = io.server_key();
         }
-        if let Some(given) = self.conversations.recent.find(post.sender, &post.key) {
+        let is_kept = !io.is_volatile(post.conv) && post.way != Way::Fleeting;
+        // What was kept nowhere is no answer to what is to be stored.
+        let given = self.conversations.recent.find(post.sender, &post.key);
+        if let Some(given) = given.filter(|given| given.stored.is_some() || !is_kept) {
             return self.answer_again(io, from, post.ask, post.conv, given);
         }
         if let Some(number) = self.conversations.under_way(post.sender, &post.key) {
             return self.wait_for(io, number, from, &post);
         }
-        if io.is_volatile(post.conv) || post.way == Way::Fleeting {
+        if !is_kept {
             return self.accept_volatile(io, from, *post);
         }
         let (conv, ask) = (post.conv, post.ask);
@@ -183,7 +186,7 @@ impl Home {
             false => Packet::chat(*conv, *sender, None, *ts_ms, body),
         });
         for shard in self.concerned(io, *conv) {
-            if Some(shard) != except && !self.deliver(io, shard, *conv, None, &packet) {
+            if Some(shard) != except && !self.deliver(io, shard, *conv, None, &packet, false) {
                 io.lane_dropped(*conv);
             }
         }
@@ -340,7 +343,7 @@ impl Home {
     /// The outcome stays unknown: the sender is told, and the conversation must look for itself.
     fn give_up(&mut self, io: &mut Io, number: u32, conv: ConvId) {
         let state = self.conversations.busy(conv);
-        state.suspect = true;
+        (state.suspect, state.gave_up) = (true, true);
         state.doubt |= state.delivered().is_none();
         self.finish_refused(io, number, Reject::Retry);
     }

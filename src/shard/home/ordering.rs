@@ -42,11 +42,11 @@ impl Home {
             let left = self.conversations.far_bytes.checked_sub(bytes);
             self.conversations.far_bytes = left.unwrap_or_else(|| broken("what has waited was counted"));
             io.tally.far_rows += 1;
-            return self.hand_on(io, conv, (stored.seq, ts_ms), &packet, None);
+            return self.hand_on(io, conv, (stored.seq, ts_ms), &packet, true, None);
         };
         let HomePost { from, post, waiters, .. } = self.conversations.remove_post(number);
         io.counting.delivery(conv, packet.frame().len());
-        self.hand_on(io, conv, (stored.seq, ts_ms), &packet, Some(from));
+        self.hand_on(io, conv, (stored.seq, ts_ms), &packet, false, Some(from));
         if let ConvId::Group(group) = conv
             && io.setup.tells_group
             && !packet.is_hidden()
@@ -66,13 +66,14 @@ impl Home {
     }
 
     /// Sends a message to every shard concerned but `except`, which hears of it otherwise, and
-    /// moves `delivered`. `ts_ms`: the message's time.
+    /// moves `delivered`. `ts_ms`: the message's time. `far`: see [`Delivery::far`].
     pub(super) fn hand_on(
         &mut self,
         io: &mut Io,
         conv: ConvId,
         (seq, ts_ms): (Seq, u64),
         packet: &Arc<Packet>,
+        far: bool,
         except: Option<ShardId>,
     ) {
         for shard in self.concerned(io, conv) {
@@ -83,7 +84,7 @@ impl Home {
             if self.conversations.get_mut(conv).is_some_and(|state| state.is_marked(shard)) {
                 continue;
             }
-            if !self.deliver(io, shard, conv, Some(seq), packet) {
+            if !self.deliver(io, shard, conv, Some(seq), packet, far) {
                 io.tally.marked += 1;
                 self.conversations.marked.add(shard, conv);
                 self.conversations.busy(conv).marks.push((shard, seq));
@@ -105,8 +106,9 @@ impl Home {
         conv: ConvId,
         seq: Option<Seq>,
         packet: &Arc<Packet>,
+        far: bool,
     ) -> bool {
-        let msg = PeerMsg::Deliver(Delivery { conv, seq, packet: Arc::clone(packet) });
+        let msg = PeerMsg::Deliver(Delivery { conv, seq, packet: Arc::clone(packet), far });
         if to != io.setup.id && !io.lanes.take_room(to, msg.bytes()) {
             return false;
         }

@@ -17,7 +17,7 @@ use slab::Slab;
 
 use crate::ids::{ConnId, ConvId, Seq, ShardId, UserId, home_of};
 use crate::limits;
-use crate::shard::delivery::Deliveries;
+use crate::shard::delivery::{Deliveries, Poster};
 use crate::shard::io::Io;
 use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted, Way};
 use crate::shard::posting::lists::Lists;
@@ -194,11 +194,12 @@ impl Posting {
                 let seq = stored.map(|stored| stored.seq);
                 match packet {
                     Some(packet) if echo => {
-                        delivery.deliver_here(io, sessions, sent.conv, seq, &Frame::new(packet), None);
+                        delivery.deliver_here(io, sessions, sent.conv, seq, &Frame::new(packet), Poster::Here);
                         sessions.give_answer(io, conn, None);
                     }
                     Some(packet) => {
-                        delivery.deliver_here(io, sessions, sent.conv, seq, &Frame::new(packet), Some((conn, ack)));
+                        let poster = Poster::Session(conn, ack);
+                        delivery.deliver_here(io, sessions, sent.conv, seq, &Frame::new(packet), poster);
                     }
                     None => sessions.give_answer(io, conn, ack),
                 }

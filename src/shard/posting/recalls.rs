@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::ids::{ConnId, ConvId, GroupId, Seq, UserId};
 use crate::limits;
-use crate::shard::delivery::Deliveries;
+use crate::shard::delivery::{Deliveries, Poster};
 use crate::shard::effect::Effect;
 use crate::shard::event::Answer;
 use crate::shard::io::Io;
@@ -129,7 +129,7 @@ impl Posting {
                     delivery.missed(io, sessions, conv, from, seq.prev());
                 }
                 if let Some(packet) = packet {
-                    delivery.deliver_here(io, sessions, conv, stored.map(|_| seq), &Frame::new(packet), None);
+                    delivery.deliver_here(io, sessions, conv, stored.map(|_| seq), &Frame::new(packet), Poster::Here);
                 }
                 if recalls { Answer::Recalled { seq } } else { Answer::Posted { stored, ts_ms, dup } }
             }

@@ -90,9 +90,17 @@ impl Sessions {
         self.far_devices.forget(conn);
         if self.roster.sessions_of(&self.table, user).is_empty() {
             self.blocks.forget(user);
+            if io.setup.clustered && io.setup.tells_offline {
+                self.departures.note(user, io.now_ms());
+            }
         }
         io.notes.push_back(Note::Ended { conn, user });
         io.tally.users_online = self.roster.users_online() as u64;
+    }
+
+    /// Whether other gateways may still take a user without a session for one that is here.
+    pub(in crate::shard) fn has_just_left(&self, io: &Io, user: UserId) -> bool {
+        self.departures.has(user, io.now_ms())
     }
 
     /// Ends the sessions of `user` that were opened with a token older than `epoch`.

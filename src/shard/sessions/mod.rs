@@ -31,7 +31,9 @@ mod whispers;
 
 use std::collections::BTreeSet;
 
-use crate::ids::ConnId;
+use crate::fair::Departures;
+use crate::ids::{ConnId, UserId};
+use crate::limits;
 use crate::shard::Setup;
 use crate::shard::coalescing::Waiting;
 use crate::shard::io::Io;
@@ -56,6 +58,9 @@ pub(in crate::shard) struct Sessions {
     pub blocks: Blocks,
     /// Which of their users are on other gateways, too.
     pub elsewhere: Elsewhere,
+    /// Users whose last session here has ended a moment ago; noted where other gateways leave it to
+    /// this one to tell that they are away.
+    departures: Departures<UserId>,
     far_devices: FarDevices,
     paces: Paces,
     shares: Shares,
@@ -80,6 +85,7 @@ impl Sessions {
             roster: Roster::new(setup),
             blocks: Blocks::default(),
             elsewhere: Elsewhere::default(),
+            departures: Departures::new(limits::DEPARTED_MS, limits::DEPARTED_MAX),
             far_devices: FarDevices::default(),
             paces: Paces::new(setup.pace),
             shares: Shares::default(),

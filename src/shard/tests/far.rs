@@ -499,6 +499,26 @@ fn what_is_kept_nowhere_is_told_once_and_heard_as_it_was_said() {
     assert_eq!(sum(&mut world, |t| t.stored), 1, "it was accepted once");
 }
 
+/// A backend says something to open sessions, and then stores a message under the same `cid`.
+#[test]
+fn what_was_kept_nowhere_is_no_answer_to_what_is_to_be_stored() {
+    let (mut world, _) = one_of_several();
+    let said = |world: &mut World, way| {
+        let (to, cid) = (Target::User(user_of("b")), Some("c".into()));
+        let notice = Notice::Post { user: user_of("a"), to, cid, body: "\"content\":\"x\"".into(), way };
+        world.step(usize::from(shard_of(user_of("a"), SHARDS).0), Event::Notice { id: 1, notice });
+        world.settle();
+        let trace = mem::take(&mut world.trace);
+        let answer = trace.lines().find(|line| line.starts_with("notice 1")).expect("an answer").to_owned();
+        (answer.contains("stored: Some"), answer.contains("dup: true"))
+    };
+    assert_eq!(said(&mut world, Way::Fleeting), (false, false));
+    assert_eq!(said(&mut world, Way::Fleeting), (false, true), "a repetition");
+    assert_eq!(said(&mut world, Way::Judged), (true, false));
+    assert_eq!(said(&mut world, Way::Judged), (true, true));
+    assert_eq!(said(&mut world, Way::Fleeting), (true, true), "it has reached the sessions");
+}
+
 #[test]
 fn what_is_for_everybody_is_told_by_one_shard_and_reaches_all_sessions_of_the_others() {
     let (mut world, _) = one_of_several();
@@ -520,6 +540,65 @@ fn what_is_for_everybody_is_told_by_one_shard_and_reaches_all_sessions_of_the_ot
     world.settle();
     assert_eq!(told(&mut world), ["push b all"]);
     assert!(world.far.is_empty(), "{:?}", world.far);
+}
+
+/// A message to somebody who is away is told by the gateway that has stored it, also where its
+/// author has a session on another one; and by that one, if it was taken for the recipient's.
+#[test]
+fn who_is_away_is_told_by_the_gateway_that_has_stored_the_message() {
+    let (mut world, conv) = one_of_several();
+    world.shards.iter_mut().for_each(|shard| shard.io.setup.tells_offline = true);
+    let away = |world: &mut World| mem::take(&mut world.trace).matches("1 is away").count();
+    let (now_ms, a) = (world.now.wall_ms, user_of("a"));
+    world.line("a: gone");
+    world.settle();
+    let first = elsewhere(&mut world, conv, "one", now_ms);
+    hear(&mut world, row(&first));
+    assert_eq!(away(&mut world), 1, "the other gateway took it for one that is here");
+    world.line("b -> a: here [c1]");
+    world.settle();
+    assert_eq!(away(&mut world), 1);
+    wait(&mut world, limits::DEPARTED_MS);
+    let second = elsewhere(&mut world, conv, "two", now_ms);
+    hear(&mut world, row(&second));
+    elsewhere(&mut world, conv, "three", now_ms);
+    hear(&mut world, head(conv, 4, 4));
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    assert_eq!(sum(&mut world, |t| t.gap_reads), 1, "it was read and handed on");
+    assert_eq!(away(&mut world), 0, "and told there");
+    world.line("b -> a: here again [c2]");
+    world.settle();
+    assert_eq!(away(&mut world), 1);
+    world.step(usize::from(shard_of(a, SHARDS).0), Event::Far(FarIn::Elsewhere { rows: [(a, true)].into() }));
+    world.line("b -> a: you are there [c3]");
+    world.settle();
+    assert_eq!(away(&mut world), 0);
+}
+
+/// A post whose outcome stayed unknown is found in the database: it may be this gateway's.
+#[test]
+fn who_is_away_is_told_of_a_post_that_was_given_up() {
+    let (mut world, conv) = one_of_several();
+    world.shards.iter_mut().for_each(|shard| shard.io.setup.tells_offline = true);
+    world.line("b -> a: one [c0]");
+    world.line("a: gone");
+    wait(&mut world, limits::DEPARTED_MS);
+    world.trace.clear();
+    let home = usize::from(home_of(conv, SHARDS).0);
+    world.held = true;
+    world.line("b -> a: two [c1]");
+    world.settle();
+    for _ in 0..=limits::UNKNOWN_RETRIES_MAX {
+        let Some((shard, ask, Ask::Write(write))) = world.store.pop_front() else { panic!("a post is in the store") };
+        assert_eq!(shard, home);
+        world.db.write(&write);
+        let reply = Reply::Written(Err(store::Error::Unknown("test".into())));
+        world.step(shard, Event::Settled { ask, reply });
+    }
+    world.held = false;
+    world.settle();
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    assert!(world.trace.contains("b: refused 21") && world.trace.contains("1 is away"), "{}", world.trace);
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn a_post_that_its_own_first_try_keeps_out_has_an_unknown_outcome() {
 }
 
 fn held() -> Written {
-    Written::Refused(Refusal::Held)
+    Written::Refused(store::Refusal::Held)
 }
 
 /// The other gateway's clock is late, so its row looks older than the home, and stands behind ours.

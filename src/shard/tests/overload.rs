@@ -20,7 +20,7 @@ fn group(raw: u64) -> GroupId {
 fn delivery(conv: ConvId, place: u64, body: &str) -> PeerMsg {
     let stored = Stored { id: MsgId::new(place).expect("small"), seq: seq(place) };
     let packet = Arc::new(Packet::chat(conv, user_of("b"), Some(stored), 1, body));
-    PeerMsg::Deliver(Delivery { conv, seq: Some(stored.seq), packet })
+    PeerMsg::Deliver(Delivery { conv, seq: Some(stored.seq), packet, far: false })
 }
 
 impl World {

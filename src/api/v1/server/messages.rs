@@ -192,7 +192,8 @@ async fn readied(
         (true, None, Some(_)) => Way::Server,
         (true, ..) => Way::Judged,
     };
-    Ok(Readied::One(Sending { from: author, post, way }))
+    let as_server = from.is_none() && to.group.is_some();
+    Ok(Readied::One(Sending { from: author, post, way, as_server }))
 }
 
 impl Outcome {

@@ -1,0 +1,69 @@
+//! What backends ask for while shards are busy.
+
+use serde_json::{Value, json};
+
+use super::rig::{Ask, Client, LOCAL, Mood, Rig};
+use crate::ids::ShardId;
+use crate::limits;
+use crate::shard::Notice;
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// A key that may send.
+fn key(rig: &Rig) -> String {
+    let proof = format!("Bearer {}", rig.key.admin_token());
+    let headers = [LOCAL, ("Authorization", proof.as_str())];
+    let ask = Ask { method: "POST", target: "/admin/keys?name=k&scopes=send", headers: &headers, body: "" };
+    let answer = Client::connect(rig.admin).ask(ask);
+    let made: Value = serde_json::from_str(&answer.body).expect("JSON");
+    made["key"].as_str().unwrap_or_else(|| panic!("a key: {answer:?}")).to_owned()
+}
+
+/// What becomes of an announcement to all sessions: the code of its refusal.
+fn announce(rig: &Rig, key: &str) -> Option<String> {
+    let bearer = format!("Bearer {key}");
+    let wish = json!({ "messages": [
+        { "to": { "all": true }, "store": false, "message": { "media": 1, "content": "at four" } },
+    ] });
+    let headers = [JSON, ("Authorization", bearer.as_str())];
+    let target = "/api/v1/server/messages";
+    let answer = rig.ask(Ask { method: "POST", target, headers: &headers, body: &wish.to_string() });
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let told: Value = serde_json::from_str(&answer.body).expect("JSON");
+    told["results"][0]["error"]["code"].as_str().map(str::to_owned)
+}
+
+/// How often each shard was asked to say it.
+fn asked(rig: &Rig) -> [usize; 4] {
+    let notices = rig.homes.notices.lock();
+    let of = |shard| {
+        notices.iter().filter(|told| told.0 == ShardId(shard) && matches!(told.1, Notice::Announce { .. })).count()
+    };
+    [of(0), of(1), of(2), of(3)]
+}
+
+#[test]
+fn an_announcement_is_said_again_only_where_it_was_refused() {
+    let rig = Rig::start();
+    let key = key(&rig);
+    *rig.homes.mood.lock() = Mood::Full;
+    assert_eq!(announce(&rig, &key).as_deref(), Some("busy"), "no shard has taken it, so it may be sent again");
+    assert_eq!(asked(&rig), [1; 4]);
+    rig.homes.notices.lock().clear();
+
+    *rig.homes.mood.lock() = Mood::FullAt(ShardId(2));
+    std::thread::scope(|scope| {
+        let said = scope.spawn(|| announce(&rig, &key));
+        rig.until(|| asked(&rig)[2] > 1);
+        *rig.homes.mood.lock() = Mood::Willing;
+        assert_eq!(said.join().expect("no panic"), None);
+    });
+    let [first, second, busy, last] = asked(&rig);
+    assert_eq!([first, second, last], [1; 3], "each session hears it once");
+    assert!(busy > 1, "{busy}");
+    rig.homes.notices.lock().clear();
+
+    *rig.homes.mood.lock() = Mood::FullAt(ShardId(0));
+    assert_eq!(announce(&rig, &key).as_deref(), Some("unsure"), "the others have taken it");
+    assert_eq!(asked(&rig), [limits::ANNOUNCE_TRIES_MAX as usize, 1, 1, 1]);
+}
