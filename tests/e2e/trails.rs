@@ -95,6 +95,8 @@ impl Scene {
         assert_eq!(self.api("PUT", "/api/v1/server/users/1/ban", "open-nothing-4714", &Value::Null).0, 401);
         let forged = json!({ "messages": [] });
         assert_eq!(self.api("POST", "/api/v1/server/messages", "open-nothing-4716", &forged).0, 401);
+        // It is a good key, of other scopes.
+        assert_eq!(self.api("GET", "/api/v1/server/stats", &key, &Value::Null).0, 403);
         let rotated = ask(admin, "POST", &format!("/admin/keys/{id}/rotate"), &operator, &Value::Null);
         self.secret(&rotated.1, "key");
         let id = rotated.1["id"].as_str().expect("an id").to_owned();
@@ -171,6 +173,7 @@ fn the_trails_tell_what_happened_and_no_secrets() {
         json!({ "event": "banned", "by": "key", "key": "shop", "of": { "id": "2" }, "from": "127.0.0.1" }),
         json!({ "event": "banned", "status": 401, "by": null }),
         json!({ "event": "key_refused", "status": 401, "route": "/api/v1/server/messages", "by": null }),
+        json!({ "event": "key_refused", "status": 403, "route": "/api/v1/server/stats", "by": "key", "key": "shop" }),
         json!({ "event": "unbanned", "by": "operator", "of": { "user": 2 }, "done": true }),
         json!({ "event": "drain_asked", "status": 401, "by": null }),
         json!({ "event": "drain_asked", "status": 202, "by": "operator" }),

@@ -147,12 +147,19 @@ impl Keyring {
         Self { clock: Clock::start(), counts, keys: Mutex::default(), reading: tokio::sync::Mutex::default() }
     }
 
-    /// Lets a call in that shows `text` and needs `scope`.
+    /// Lets a call in that shows `text` and needs `scope`. `named` is told the number and the name
+    /// of the key that it shows, also if that does not suffice.
     ///
     /// # Errors
     /// [`NotAdmitted`].
-    pub async fn admit(&self, db: &Db, text: Option<&str>, scope: Scope) -> Result<Admitted, NotAdmitted> {
-        let admitted = self.judge(db, text, scope).await;
+    pub async fn admit(
+        &self,
+        db: &Db,
+        text: Option<&str>,
+        scope: Scope,
+        named: impl FnOnce(u32, &Arc<str>),
+    ) -> Result<Admitted, NotAdmitted> {
+        let admitted = self.judge(db, text, scope, named).await;
         self.counts.called(match &admitted {
             Ok(_) => Called::Admitted,
             Err(NotAdmitted::NoKey) => Called::NoKey,
@@ -163,13 +170,20 @@ impl Keyring {
         admitted
     }
 
-    async fn judge(&self, db: &Db, text: Option<&str>, scope: Scope) -> Result<Admitted, NotAdmitted> {
+    async fn judge(
+        &self,
+        db: &Db,
+        text: Option<&str>,
+        scope: Scope,
+        named: impl FnOnce(u32, &Arc<str>),
+    ) -> Result<Admitted, NotAdmitted> {
         let shown = text.and_then(ShownKey::parse).ok_or(NotAdmitted::NoKey)?;
         self.renew(db).await?;
         let known = self.keys.lock().known.get(&shown.id).cloned().ok_or(NotAdmitted::NoKey)?;
         if !shown.fits(&known.key.hash) || clock::wall_ms() > known.key.expires_ms {
             return Err(NotAdmitted::NoKey);
         }
+        named(known.key.id, &known.name);
         if known.key.scopes & scope as u32 == 0 {
             return Err(NotAdmitted::Scope);
         }

@@ -54,10 +54,13 @@ impl<const SCOPE: u32> FromRequestParts<App> for Keyed<SCOPE> {
         let scope = Scope::ALL.iter().map(|(_, scope)| *scope).find(|scope| *scope as u32 == SCOPE);
         let scope = scope.ok_or(refusal::NO_SCOPE)?;
         let services = &app.services;
-        let admitted = services.keys.admit(&services.db, shown(&parts.headers), scope).await?;
-        if let Some(acting) = parts.extensions.get::<Arc<Acting>>() {
-            acting.key(admitted.id, Arc::clone(&admitted.name));
-        }
+        let acting = parts.extensions.get::<Arc<Acting>>();
+        let named = |id, name: &Arc<str>| {
+            if let Some(acting) = acting {
+                acting.key(id, Arc::clone(name));
+            }
+        };
+        let admitted = services.keys.admit(&services.db, shown(&parts.headers), scope, named).await?;
         tracing::debug!(key = %admitted.name, method = %parts.method, path = parts.uri.path(), "a backend calls");
         Ok(Self { admitted })
     }
