@@ -195,6 +195,10 @@ impl Newcomer {
     }
 }
 
+/// Reads, of 4 KiB each, of what has come behind a record that is the end: what is not read has the
+/// kernel reset the connection, and that would take the alert along.
+const UNREAD_LOOKS_MAX: usize = 16;
+
 impl Cut {
     fn note(&mut self, id: ConnId, bytes: usize, now_ms: u64) {
         if bytes == 0 && self.each.is_empty() {
@@ -242,6 +246,11 @@ impl Driver {
             {
                 tls.cut.note(id, session.kept_bytes(), self.now.mono_ms);
                 return self.block(id);
+            }
+            if got == Got::Broken {
+                let mut unread = [0; 4096];
+                let is_more = |_: &usize| matches!(conn.transport.read(&mut unread), Got::Bytes { .. });
+                (0..UNREAD_LOOKS_MAX).take_while(is_more).for_each(drop);
             }
         }
         tls.cut.note(id, session.kept_bytes(), self.now.mono_ms);

@@ -397,6 +397,21 @@ fn whoever_speaks_the_wrong_language_is_told() {
     assert_eq!(alert.first(), Some(&21), "{alert:?}");
 }
 
+/// The kernel resets a connection that is closed with bytes unread, and the alert would be lost.
+#[test]
+fn an_alert_arrives_whatever_stands_behind_the_record_that_is_bad() {
+    for records in ["own", "rustls"] {
+        let secure = Secure::start(1, 1, &[("tls_records", records)]);
+        let Session(ws) = secure.session(1);
+        let mut stream = ws.into_inner();
+        let mut bad = vec![0x17, 0x03, 0x03, 0x01, 0x00];
+        bad.resize(40 * 1024, 0x17);
+        stream.sock.write_all(&bad).expect("it is taken");
+        let error = stream.read_to_end(&mut Vec::new()).expect_err("it was bad");
+        assert!(error.to_string().contains("BadRecordMac"), "{records}: {error}");
+    }
+}
+
 #[test]
 fn records_around_next_to_nothing_are_paid_for() {
     let mut settings = vec![("user_bytes", "64KiB"), ("user_bytes_burst", "64KiB")];
