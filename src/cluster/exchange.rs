@@ -266,7 +266,7 @@ impl Exchange {
                 }
             }
             In::Heard(envelope) => self.heard(now, envelope, is_here, out),
-            In::Bus { up } => self.bus(now, up),
+            In::Bus { up } => self.bus(now, up, out),
             In::Lost => self.hole = true,
             In::Scanned { scan, answer } => self.scanned(now, scan, answer, is_here, out),
             In::Refused(shard, far) => self.refused(shard, far),
@@ -290,9 +290,10 @@ impl Exchange {
         self.peers.iter().filter(move |(_, peer)| !peer.gone && peer.heard_ms >= since_ms).map(|(&node, _)| node)
     }
 
-    fn bus(&mut self, now: Now, up: bool) {
+    fn bus(&mut self, now: Now, up: bool, out: &mut Vec<Out>) {
         if std::mem::replace(&mut self.up, up) != up {
             self.turned_ms = now.mono_ms;
+            self.give_alone(out);
         }
         if up {
             self.hello_ms = now.mono_ms;
@@ -539,6 +540,13 @@ impl Exchange {
         self.covered_ms = self.covered_ms.max(at_ms);
         out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Covered)));
         self.give_ahead(out);
+        self.give_alone(out);
+    }
+
+    /// Tells all shards whether the bus is away.
+    fn give_alone(&self, out: &mut Vec<Out>) {
+        let on = !self.up;
+        out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Alone { on })));
     }
 
     /// Tells all shards how far the most advanced clock is ahead.
@@ -580,7 +588,7 @@ impl Exchange {
                 self.counts.said_dropped += 1;
                 return;
             }
-            FarIn::Covered | FarIn::Census | FarIn::Ahead { .. } => {
+            FarIn::Covered | FarIn::Census | FarIn::Ahead { .. } | FarIn::Alone { .. } => {
                 self.counts.refused += 1;
                 return;
             }

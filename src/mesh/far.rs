@@ -319,9 +319,12 @@ impl FarEnd {
         let Some(to) = self.to.get(usize::from(shard.0)) else { return Err(what) };
         let most = match &what {
             FarIn::Row(_) => FAR_IN_MAX,
-            FarIn::Head { .. } | FarIn::Elsewhere { .. } | FarIn::Census | FarIn::Covered | FarIn::Ahead { .. } => {
-                FAR_IN_MAX - FAR_IN_ROWS
-            }
+            FarIn::Head { .. }
+            | FarIn::Elsewhere { .. }
+            | FarIn::Census
+            | FarIn::Covered
+            | FarIn::Ahead { .. }
+            | FarIn::Alone { .. } => FAR_IN_MAX - FAR_IN_ROWS,
             FarIn::Word(_) => FAR_IN_WORDS_MAX,
             FarIn::Said(_) => FAR_IN_SAID_MAX,
         };

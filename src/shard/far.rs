@@ -54,6 +54,9 @@ pub enum FarIn {
     /// *Deliver*: the most advanced clock of all gateways is so far ahead of this one's. Lost: it
     /// is said again with each [`FarIn::Covered`].
     Ahead { ms: u64 },
+    /// *Deliver*: the bus has gone, or is back. While it is away nobody knows who has left another
+    /// gateway. Lost: it is said again with each [`FarIn::Covered`].
+    Alone { on: bool },
 }
 
 /// What users tell and show each other beside messages, from one gateway to the others. Each is

@@ -190,7 +190,8 @@ fn of_two_that_begin_together_one_goes_on() {
 fn a_bus_that_goes_while_it_is_asked_is_asked_again() {
     let mut rig = Rig::new(3, 1);
     assert_eq!(said(rig.step(In::Tick)).len(), 1);
-    rig.step(In::Bus { up: false });
+    let out = rig.step(In::Bus { up: false });
+    assert!(matches!(given(&out)[..], [(_, FarIn::Alone { on: true }), ..]), "{out:?}");
     rig.pass(TWIN_ANSWER_MS);
     rig.step(In::Tick);
     assert_eq!(rig.exchange.admitted(), None);

@@ -103,8 +103,9 @@ impl Deliveries {
         let slots = sessions.roster.sessions_of(&sessions.table, user);
         if slots.is_empty() {
             // The gateway that has stored it tells that the user is away, unless it took the user
-            // for one that is here.
-            if !matches!(poster, Poster::Far) || sessions.has_just_left(io, user) {
+            // for one that is here: since a moment ago, or since the bus went away.
+            let is_ours = !matches!(poster, Poster::Far) || sessions.elsewhere.is_stale();
+            if is_ours || sessions.has_just_left(io, user) {
                 Self::offline(io, sessions, user, conv, seq, Some(frame));
             }
             return;
@@ -124,7 +125,7 @@ impl Deliveries {
     fn offline(io: &mut Io, sessions: &Sessions, user: UserId, conv: ConvId, seq: Option<Seq>, frame: Option<&Frame>) {
         // The other user's sessions may be on another shard, which sees to that.
         let is_ours = io.setup.tells_offline && shard_of(user, io.setup.shards) == io.setup.id;
-        if is_ours && sessions.elsewhere.has(user) {
+        if is_ours && sessions.elsewhere.has(user) && !sessions.elsewhere.is_stale() {
             return;
         }
         if let Some(seq) = seq.filter(|_| is_ours && !frame.is_some_and(Frame::is_hidden)) {

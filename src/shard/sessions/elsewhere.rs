@@ -14,6 +14,8 @@ use crate::ids::UserId;
 #[derive(Default)]
 pub(in crate::shard) struct Elsewhere {
     users: HashSet<UserId, RandomState>,
+    /// Nobody tells who has left.
+    stale: bool,
 }
 
 impl Elsewhere {
@@ -22,7 +24,17 @@ impl Elsewhere {
         if on { self.users.insert(user) } else { self.users.remove(&user) }
     }
 
-    /// Whether a user is on another gateway.
+    /// From now on nobody tells who has left another gateway, or it is told again.
+    pub(in crate::shard) const fn set_stale(&mut self, stale: bool) {
+        self.stale = stale;
+    }
+
+    /// Whether some of them may have left long ago.
+    pub(in crate::shard) const fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Whether a user is on another gateway, as far as it was told.
     pub(in crate::shard) fn has(&self, user: UserId) -> bool {
         self.users.contains(&user)
     }

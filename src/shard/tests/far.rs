@@ -39,7 +39,12 @@ fn hear(world: &mut World, far: FarIn) {
         FarIn::Row(row) => row.conv,
         FarIn::Said(said) => said.conv,
         FarIn::Head { conv, .. } => *conv,
-        FarIn::Word(_) | FarIn::Elsewhere { .. } | FarIn::Census | FarIn::Covered | FarIn::Ahead { .. } => {
+        FarIn::Word(_)
+        | FarIn::Elsewhere { .. }
+        | FarIn::Census
+        | FarIn::Covered
+        | FarIn::Ahead { .. }
+        | FarIn::Alone { .. } => {
             panic!("of no conversation")
         }
     };
@@ -573,6 +578,39 @@ fn who_is_away_is_told_by_the_gateway_that_has_stored_the_message() {
     world.line("b -> a: you are there [c3]");
     world.settle();
     assert_eq!(away(&mut world), 0);
+    // While the bus is away, nobody says who has left.
+    let alone = |world: &mut World, on| {
+        (0..usize::from(SHARDS)).for_each(|shard| world.step(shard, Event::Far(FarIn::Alone { on })));
+    };
+    alone(&mut world, true);
+    world.line("b -> a: are you [c4]");
+    world.settle();
+    assert_eq!(away(&mut world), 1);
+    let seen = elsewhere(&mut world, conv, "by the database", now_ms);
+    hear(&mut world, row(&seen));
+    assert_eq!(away(&mut world), 1, "the other gateway may take it for one that is here");
+    alone(&mut world, false);
+    world.line("b -> a: you are [c5]");
+    world.settle();
+    assert_eq!(away(&mut world), 0);
+}
+
+/// A gateway has stored it and was gone before it could tell; its author asks another one.
+#[test]
+fn who_is_away_is_told_of_a_message_whose_author_asks_here_what_became_of_it() {
+    let (mut world, conv) = one_of_several();
+    world.shards.iter_mut().for_each(|shard| shard.io.setup.tells_offline = true);
+    world.line("b -> a: one [c0]");
+    world.line("a: gone");
+    wait(&mut world, limits::DEPARTED_MS);
+    world.trace.clear();
+    let (key, body) = (PostKey::Client("c9".into()), r#""content":"nine""#.into());
+    let ts_ms = world.now.wall_ms;
+    world.db.insert(&store::NewMessage { conv, sender: user_of("b"), key, ts_ms, body });
+    world.line("b -> a: nine [c9]");
+    world.settle();
+    wait(&mut world, limits::FAR_PATIENCE_MS);
+    assert!(world.trace.contains(" dup") && world.trace.contains("1 is away"), "{}", world.trace);
 }
 
 /// A post whose outcome stayed unknown is found in the database: it may be this gateway's.
