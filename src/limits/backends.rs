@@ -28,7 +28,8 @@ pub const SUBJECT_CHARS_MAX: usize = 255;
 pub const API_ONLINE_MAX: usize = 1_000;
 /// Announcements to everybody that are on their way through one shard.
 pub const ANNOUNCEMENTS_MAX: usize = 4;
-/// Times that a shard which is busy is asked to take an announcement, once others have taken it.
+/// Times that shards which are busy are asked again to take an announcement that others have taken,
+/// for all announcements of a call together: they are made before its other messages are sent.
 pub const ANNOUNCE_TRIES_MAX: u32 = 20;
 /// Pause between two of these, in milliseconds: two seconds in all, in which a shard tells a
 /// million sessions what is on its way.

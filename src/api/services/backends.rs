@@ -126,16 +126,22 @@ fn notice(sending: Sending) -> Notice {
 }
 
 /// Says something to every session, also those on other gateways; it is stored nowhere, and nobody
-/// knows it again. So shards that are busy while others have taken it are asked again for a while,
-/// they alone.
+/// knows it again. So shards that are busy while others have taken it are asked again, they alone,
+/// as often as there are `tries`, which all announcements of a call share.
 ///
 /// # Errors
 /// [`Reject::Busy`] or [`Reject::Stopping`]: no shard has taken it; [`Reject::Retry`]: some may
 /// have.
-pub async fn announce(services: &Services, from: UserId, body: &Arc<str>, ts_ms: u64) -> Result<(), Reject> {
+pub async fn announce(
+    services: &Services,
+    from: UserId,
+    body: &Arc<str>,
+    ts_ms: u64,
+    tries: &mut u32,
+) -> Result<(), Reject> {
     let mut asked: Vec<ShardId> = (0..services.homes.shards()).map(ShardId).collect();
     let (mut is_said, mut refusal) = (false, None);
-    for attempt in 1..=limits::ANNOUNCE_TRIES_MAX {
+    loop {
         let notice = || Notice::Announce { user: from, body: Arc::clone(body), ts_ms };
         let under_way: Vec<_> = asked.drain(..).map(|shard| (shard, services.send(shard, notice()))).collect();
         for (shard, told) in under_way {
@@ -153,9 +159,10 @@ pub async fn announce(services: &Services, from: UserId, body: &Arc<str>, ts_ms:
                 _ => is_said = true,
             }
         }
-        if asked.is_empty() || !is_said || attempt == limits::ANNOUNCE_TRIES_MAX {
+        if asked.is_empty() || !is_said || *tries == 0 {
             break;
         }
+        *tries -= 1;
         tokio::time::sleep(Duration::from_millis(limits::ANNOUNCE_RETRY_MS)).await;
     }
     match refusal.or_else(|| (!asked.is_empty()).then_some(Reject::Busy)) {

@@ -420,19 +420,23 @@ async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Stor
         if members.is_empty() {
             return Ok(());
         }
-        let mut under_way = Vec::with_capacity(members.len());
-        for member in members {
-            let told = services.send(home, Notice::Leave { group, user: member.id }).map_err(|_| StoreFailure::Busy)?;
-            under_way.push((member.id, told));
-        }
+        let wanted = members.len();
+        let ask = |user| services.send(home, Notice::Leave { group, user }).ok().map(|told| (user, told));
+        let under_way: Vec<_> = members.into_iter().map_while(|member| ask(member.id)).collect();
+        let mut outcome = if under_way.len() < wanted { Err(StoreFailure::Busy) } else { Ok(()) };
+        // All are heard out, whatever one of them says: those that have left are told of here or never.
         for (user, told) in under_way {
             match Services::told(told).await {
                 Answer::Done => services.hooks.tell(HookEvent::Left { group, user }),
                 Answer::AsBefore => {}
-                _ => return Err(StoreFailure::Unsure),
+                _ => {
+                    outcome = Err(StoreFailure::Unsure);
+                    continue;
+                }
             }
             services.changed(HintedChange::Membership { group, user });
         }
+        outcome?;
     }
 }
 

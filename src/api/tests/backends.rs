@@ -21,10 +21,14 @@ fn key(rig: &Rig) -> String {
 
 /// What becomes of an announcement to all sessions: the code of its refusal.
 fn announce(rig: &Rig, key: &str) -> Option<String> {
+    announce_several(rig, key, 1)
+}
+
+/// The same of the first of several in one call.
+fn announce_several(rig: &Rig, key: &str, several: usize) -> Option<String> {
     let bearer = format!("Bearer {key}");
-    let wish = json!({ "messages": [
-        { "to": { "all": true }, "store": false, "message": { "media": 1, "content": "at four" } },
-    ] });
+    let one = json!({ "to": { "all": true }, "store": false, "message": { "media": 1, "content": "at four" } });
+    let wish = json!({ "messages": vec![one; several] });
     let headers = [JSON, ("Authorization", bearer.as_str())];
     let target = "/api/v1/server/messages";
     let answer = rig.ask(Ask { method: "POST", target, headers: &headers, body: &wish.to_string() });
@@ -65,5 +69,8 @@ fn an_announcement_is_said_again_only_where_it_was_refused() {
 
     *rig.homes.mood.lock() = Mood::FullAt(ShardId(0));
     assert_eq!(announce(&rig, &key).as_deref(), Some("unsure"), "the others have taken it");
-    assert_eq!(asked(&rig), [limits::ANNOUNCE_TRIES_MAX as usize, 1, 1, 1]);
+    assert_eq!(asked(&rig), [1 + limits::ANNOUNCE_TRIES_MAX as usize, 1, 1, 1]);
+    rig.homes.notices.lock().clear();
+    assert_eq!(announce_several(&rig, &key, 5).as_deref(), Some("unsure"));
+    assert_eq!(asked(&rig), [5 + limits::ANNOUNCE_TRIES_MAX as usize, 5, 5, 5], "the tries are those of the call");
 }

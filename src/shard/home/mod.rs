@@ -31,7 +31,7 @@ use crate::shard::home::recent::Given;
 use crate::shard::io::Io;
 use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted, Way};
 use crate::shard::{PlantedBug, Setup};
-use crate::store::{self, Appended, NewMessage, Recall, Refusal, Row, Write};
+use crate::store::{self, Appended, NewMessage, PostKey, Recall, Refusal, Row, Write};
 use crate::wire::packet::Stored;
 use crate::wire::{Packet, Reject, line, recall};
 
@@ -258,6 +258,7 @@ impl Home {
         let home_post = self.conversations.post_mut(number);
         let conv = home_post.post.conv;
         let (was_unknown, posted_ms) = (home_post.unknown > 0, home_post.ts_ms);
+        let is_unnamed = matches!(home_post.post.key, PostKey::Server { .. });
         let state = self.conversations.busy(conv);
         state.leave_store(was_unknown);
         state.touched_ms = io.now_ms();
@@ -279,6 +280,8 @@ impl Home {
             Ok(Appended::Duplicate { seq, id, ts_ms, .. }) => self.duplicate(number, Stored { id, seq }, ts_ms),
             // Perhaps by the first try, whose commit has no end yet.
             Ok(Appended::Refused(Refusal::Held)) if was_unknown => self.give_up(io, number, conv),
+            // A key of ours is no other post's, so there was no earlier try.
+            Ok(Appended::Refused(Refusal::Held)) if is_unnamed => self.finish_refused(io, number, Reject::Busy),
             Ok(Appended::Refused(refusal)) => self.finish_refused(io, number, refusal.into()),
             Err(store::Error::Unknown(_)) => self.unknown_outcome(io, number, conv),
             Err(_) if was_unknown => self.give_up(io, number, conv),

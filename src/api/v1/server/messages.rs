@@ -109,6 +109,7 @@ pub(in crate::api::v1) async fn send(
     let mut results: Vec<Option<Outcome>> = Vec::with_capacity(wish.messages.len());
     let mut sendings = Vec::new();
     let mut parser = Parser::default();
+    let mut tries = limits::ANNOUNCE_TRIES_MAX;
     for message in wish.messages {
         match readied(services, &mut parser, message, &known, now_ms).await {
             Ok(Readied::One(sending)) => {
@@ -116,7 +117,7 @@ pub(in crate::api::v1) async fn send(
                 results.push(None);
             }
             Ok(Readied::All(post, from)) => {
-                let said = backends::announce(services, from, &post.body, now_ms).await;
+                let said = backends::announce(services, from, &post.body, now_ms, &mut tries).await;
                 results.push(Some(said.map_or_else(Outcome::refused, |()| Outcome::sent(now_ms))));
             }
             Err(why) => results.push(Some(Outcome::not_sent(why))),
