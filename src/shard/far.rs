@@ -54,8 +54,8 @@ pub enum FarIn {
     /// *Deliver*: the most advanced clock of all gateways is so far ahead of this one's. Lost: it
     /// is said again with each [`FarIn::Covered`].
     Ahead { ms: u64 },
-    /// *Deliver*: the bus has gone, or is back. While it is away nobody knows who has left another
-    /// gateway. Lost: it is said again with each [`FarIn::Covered`].
+    /// *Deliver*: the bus has gone, or is back. While it is away no gateway hears which users have
+    /// left another one. Lost: it is said again with each [`FarIn::Covered`].
     Alone { on: bool },
 }
 

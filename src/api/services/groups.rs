@@ -424,7 +424,7 @@ async fn end_memberships(services: &Services, group: GroupId) -> Result<(), Stor
         let ask = |user| services.send(home, Notice::Leave { group, user }).ok().map(|told| (user, told));
         let under_way: Vec<_> = members.into_iter().map_while(|member| ask(member.id)).collect();
         let mut outcome = if under_way.len() < wanted { Err(StoreFailure::Busy) } else { Ok(()) };
-        // All are heard out, whatever one of them says: those that have left are told of here or never.
+        // All are heard out, whatever one of them says: whoever has left is told of here or never.
         for (user, told) in under_way {
             match Services::told(told).await {
                 Answer::Done => services.hooks.tell(HookEvent::Left { group, user }),

@@ -193,8 +193,8 @@ impl Home {
                 return;
             }
             let stored = Stored { id: row.id, seq: row.seq };
-            // One that may be ours is told as ours, and so is one whose author asks here what became
-            // of it: whoever has stored it may be gone. Rather twice than never.
+            // One that may be ours is told as ours, and so is one whose author asks here what
+            // became of it: the gateway that has stored it may be gone. Rather twice than never.
             let is_asked_for = state.late.iter().any(|late| late.stored.seq == row.seq);
             let far = io.setup.clustered && !state.gave_up && !is_asked_for;
             let packet = Arc::new(Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body));

@@ -14,7 +14,7 @@ use crate::ids::UserId;
 #[derive(Default)]
 pub(in crate::shard) struct Elsewhere {
     users: HashSet<UserId, RandomState>,
-    /// Nobody tells who has left.
+    /// It is not told any more which of them have left.
     stale: bool,
 }
 
@@ -24,7 +24,7 @@ impl Elsewhere {
         if on { self.users.insert(user) } else { self.users.remove(&user) }
     }
 
-    /// From now on nobody tells who has left another gateway, or it is told again.
+    /// From now on it is not told which users have left another gateway, or it is told again.
     pub(in crate::shard) const fn set_stale(&mut self, stale: bool) {
         self.stale = stale;
     }
