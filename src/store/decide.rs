@@ -2,7 +2,8 @@
 //!
 //! Owns: the rules of appending, once for every backend: the judge, the numbering (the order of a
 //! batch is the order of its numbers), duplicates, recalls, joining and leaving with their limits,
-//! the clamp of cursors. A backend loads [`Known`], calls [`decide`], and stores [`Decided`].
+//! the clamp of cursors. The judge is also asked about what is not stored. A backend loads
+//! [`Known`], calls [`decide`], and stores [`Decided`].
 //! Never: asks the database. Deciding the same batch again, knowing more claims, is always allowed,
 //! and changes nothing before the first message whose claim is news.
 
@@ -181,6 +182,13 @@ pub(super) fn judge_direct(known: &Known<'_>, lo: UserId, hi: UserId, sender: Us
     Ok(())
 }
 
+/// Whether a user may write to a group and read there: the membership's beginning (exclusive).
+/// `was`: the user was a member once. To all others a group by invitation does not exist.
+pub(super) fn judge_member(group: Option<Group>, since: Option<Seq>, was: bool) -> Result<Seq, Refusal> {
+    let Group { hidden } = group.ok_or(Refusal::NoSuchGroup)?;
+    since.ok_or(if hidden && !was { Refusal::NoSuchGroup } else { Refusal::NotMember })
+}
+
 /// The recipient of what `sender` says to the pair.
 pub(super) fn other_of(lo: UserId, hi: UserId, sender: UserId) -> UserId {
     if sender == lo { hi } else { lo }
@@ -332,10 +340,9 @@ impl<'a> Batch<'_, 'a> {
 
     /// Since when (exclusive) `user` is a member of `group`.
     fn member_since(&self, group: GroupId, user: UserId) -> Result<Seq, Refusal> {
-        let Group { hidden } = *self.known.groups.get(&group).ok_or(Refusal::NoSuchGroup)?;
         let place = (group, user);
         let was = self.known.past.contains(&place) || self.decided.past.contains_key(&place);
-        self.since(place).ok_or(if hidden && !was { Refusal::NoSuchGroup } else { Refusal::NotMember })
+        judge_member(self.known.groups.get(&group).copied(), self.since(place), was)
     }
 
     /// As [`Self::member_since`], whatever became of the group.

@@ -28,6 +28,7 @@ mod retention;
 mod social;
 mod sqlite;
 mod unread;
+mod unstored;
 pub mod worker;
 
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use probe::{Commits, Probed, probe};
 pub use recent::{Recent, RecentConv, Since};
 pub use retention::{Keep, Retention, Trimmed};
 pub use social::{Befriended, Friend, Social};
+pub use unstored::judge_unstored;
 
 use crate::ids::{ConvId, GroupId, LoginId, MsgId, Seq, UserId};
 

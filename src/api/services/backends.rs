@@ -19,7 +19,7 @@ use crate::limits;
 use crate::shard::{Answer, Notice, ONLINE_USERS_MAX, Way};
 use crate::store::worker::{Lane, LanePlace};
 use crate::store::{
-    Backend, Error, Friend, Group, Heads, LoginInfo, NewUser, Page, PageStart, Read, ReadAnswer, Rule, Standing, User,
+    Friend, Group, Heads, LoginInfo, NewUser, Page, PageStart, Read, ReadAnswer, Standing, User, judge_unstored,
 };
 use crate::wire::packet::Stored;
 use crate::wire::{Post, Reject, Target};
@@ -78,45 +78,32 @@ pub async fn send(services: &Services, sendings: Vec<Sending>) -> Vec<Result<Sen
     results
 }
 
-/// What is stored the store judges; what is not is judged here, by the same rules.
+/// What is stored is judged as it is stored; what is not is asked for here.
 async fn judge(services: &Services, sendings: &[Sending]) -> Vec<Result<(), Reject>> {
     let is_kept = |sending: &Sending| !services.volatile && sending.way != Way::Fleeting;
-    let asked: Vec<Option<(UserId, Target, bool)>> = sendings
+    let asked: Vec<Option<(ConvId, UserId, bool)>> = sendings
         .iter()
-        .map(|sending| (!is_kept(sending)).then_some((sending.from, sending.post.to, sending.as_server)))
+        .map(|sending| match sending.post.to {
+            _ if is_kept(sending) => None,
+            // Everybody may speak in the room.
+            Target::Group(GroupId::ROOM) => None,
+            Target::Group(group) => Some((ConvId::Group(group), sending.from, sending.as_server)),
+            Target::User(other) => Some((ConvId::direct(sending.from, other), sending.from, false)),
+        })
         .collect();
     if asked.iter().all(Option::is_none) {
         return vec![Ok(()); sendings.len()];
     }
     let judged = services.db.read(move |store| {
-        let one = |asked: Option<(UserId, Target, bool)>| match asked {
-            Some((from, to, as_server)) => may_send(store, from, to, as_server),
+        let one = |asked: Option<(ConvId, UserId, bool)>| match asked {
+            Some((conv, sender, as_server)) => judge_unstored(store, conv, sender, as_server),
             None => Ok(Ok(())),
         };
         asked.into_iter().map(one).collect::<Result<Vec<_>, _>>()
     });
-    judged.await.unwrap_or_else(|_| vec![Err(Reject::Busy); sendings.len()])
-}
-
-/// Whether `from` may write there, as the store would judge it.
-fn may_send(store: &mut dyn Backend, from: UserId, to: Target, as_server: bool) -> Result<Result<(), Reject>, Error> {
-    match to {
-        Target::User(other) => {
-            if store.people().user(other)?.is_none_or(|user| user.is_erased()) {
-                return Ok(Err(Reject::NoSuchUser));
-            }
-            // The first one behind the number before is the one, or is not blocked.
-            let blocked = store.social().blocked(other, UserId::new(from.get() - 1), 1)?;
-            let is_blocked = other != from && blocked.first().is_some_and(|blocked| blocked.id == from);
-            Ok(if is_blocked { Err(Reject::Blocked) } else { Ok(()) })
-        }
-        Target::Group(GroupId::ROOM) => Ok(Ok(())),
-        Target::Group(group) => Ok(match store.admissions().standing(group, from)? {
-            None => Err(Reject::NoSuchGroup),
-            Some(found) if as_server || found.role.is_some() => Ok(()),
-            Some(found) if found.group.rule == Rule::Invitation && !found.was_member => Err(Reject::NoSuchGroup),
-            Some(_) => Err(Reject::NotMember),
-        }),
+    match judged.await {
+        Ok(verdicts) => verdicts.into_iter().map(|verdict| verdict.map_err(Reject::from)).collect(),
+        Err(_) => vec![Err(Reject::Busy); sendings.len()],
     }
 }
 
