@@ -69,8 +69,14 @@ pub const MYSQL_WRITE_MS: u64 = 4_000;
 /// everything else in the batch waits with it.
 pub const MYSQL_LOCK_WAIT_S: u32 = 1;
 /// For so long after a lock was waited for in vain, conversations that others hold are passed over,
-/// and what is written to them is refused at once: everything else would wait with each try.
+/// and what is written to them is refused: everything else would wait with each try.
 pub const MYSQL_WARY_MS: u64 = 5_000;
+/// How often a batch looks again, in that time, at conversations that others hold, and the pause
+/// before each look: an ordinary commit of another gateway takes some milliseconds, and what is
+/// free by then is not refused.
+pub const MYSQL_HELD_LOOKS: u32 = 4;
+/// See [`MYSQL_HELD_LOOKS`]. All looks together last less than [`MYSQL_LOCK_WAIT_S`].
+pub const MYSQL_HELD_LOOK_MS: u64 = 5;
 /// Silence after which the server ends a connection, in seconds.
 pub const MYSQL_SILENT_S: u32 = 60;
 /// The same of a connection that writes.

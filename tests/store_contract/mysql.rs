@@ -280,6 +280,51 @@ fn a_conversation_that_is_held_keeps_no_other_from_its_messages() {
     assert_eq!(stored(&commit(&mut *db, &batch(1))[0]), 2, "nothing was stored, and there is no hole");
 }
 
+/// While one conversation is held for long, the ordinary commit of another gateway, which is over in a moment, refuses nothing.
+#[test]
+fn what_another_gateway_holds_for_a_moment_is_waited_for_while_one_is_held_for_long() {
+    let Some(server) = Server::shared() else { return };
+    let (mut db, url) = fresh(server);
+    let database = url.rsplit('/').next().expect("a name");
+    let (held, busy, free) = (pair(), ConvId::direct(uid(1), uid(3)), ConvId::direct(uid(1), uid(4)));
+    for conv in [held, busy, free] {
+        commit_one(&mut *db, post(conv, 1, "a"));
+    }
+    let mut rows = server.admin();
+    rows.query_drop(format!("USE {database}")).expect("works");
+    let rows: Vec<u64> = rows.query("SELECT conv FROM messages ORDER BY conv").expect("works");
+    let lock = |row: u64, how: &str| format!("SELECT * FROM convs WHERE conv = {row} FOR UPDATE {how}");
+    let locking = |row: u64| {
+        let mut other = server.admin();
+        for sql in [format!("USE {database}"), "START TRANSACTION".to_owned(), lock(row, "")] {
+            other.query_drop(&sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+        other
+    };
+    let mut long = locking(rows[0]);
+    let refused = Written::Refused(Refusal::Held);
+    assert_eq!(commit_one(&mut *db, post(held, 1, "held")), refused);
+    // The machine may stand still for longer than the moment, but not each time.
+    let is_waited_for = (0..50).any(|n| {
+        let mut moment = locking(rows[1]);
+        let batch = [post(held, 1, "held"), post(busy, 1, &format!("busy {n}")), post(free, 1, &format!("free {n}"))];
+        let written = thread::scope(|scope| {
+            let writing = scope.spawn(|| commit(&mut *db, &batch));
+            let mut watcher = server.admin();
+            watcher.query_drop(format!("USE {database}")).expect("works");
+            // What is free is locked first; then the other gateway commits.
+            while watcher.query_drop(lock(rows[2], "NOWAIT")).is_ok() && !writing.is_finished() {}
+            moment.query_drop("COMMIT").expect("works");
+            writing.join().expect("no panic")
+        });
+        assert_eq!(written[0], refused, "this one is still held");
+        matches!(written[1], Written::Stored { .. })
+    });
+    assert!(is_waited_for);
+    long.query_drop("ROLLBACK").expect("works");
+    assert_eq!(stored(&commit_one(&mut *db, post(held, 1, "held"))), 2);
+}
+
 #[test]
 fn a_deadlock_is_told_and_stores_nothing() {
     let Some(server) = Server::shared() else { return };

@@ -12,6 +12,8 @@
 //! twice.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -27,7 +29,7 @@ use super::statement::{
 };
 use super::{IdBlock, Mysql};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
-use crate::limits::{MYSQL_CONVS_CACHED_MAX, MYSQL_OPEN_S};
+use crate::limits::{MYSQL_CONVS_CACHED_MAX, MYSQL_HELD_LOOK_MS, MYSQL_HELD_LOOKS, MYSQL_OPEN_S};
 use crate::store::changes::Note;
 use crate::store::decide::{
     Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct, left,
@@ -197,7 +199,8 @@ fn attempt(db: &mut Mysql, writes: &[Write], how: How) -> Result<Vec<Written>, F
     let appends = appends(writes).count() as u64;
     db.session()?;
     let (mut convs, mut ids) = (std::mem::take(&mut db.convs), std::mem::replace(&mut db.ids, IdBlock::EMPTY));
-    let mut rows = Rows { known: &mut convs, fresh: Vec::new() };
+    let mut in_vain = std::mem::take(&mut db.in_vain);
+    let mut rows = Rows { known: &mut convs, in_vain: &mut in_vain, fresh: Vec::new() };
     let outcome = match ids.ensure(db.link.current()?, appends) {
         Ok(()) => db.transact(|session| apply(session, &mut rows, ids.next, writes, how)),
         Err(fault) => {
@@ -214,7 +217,7 @@ fn attempt(db: &mut Mysql, writes: &[Write], how: How) -> Result<Vec<Written>, F
     // Also when it failed: an unknown outcome may have used them.
     ids.next = ids.next.saturating_add(appends);
     // Should the connection be another one next time, both are forgotten then.
-    (db.convs, db.ids) = (convs, ids);
+    (db.convs, db.ids, db.in_vain) = (convs, ids, in_vain);
     outcome
 }
 
@@ -222,6 +225,8 @@ fn attempt(db: &mut Mysql, writes: &[Write], how: How) -> Result<Vec<Written>, F
 /// up or made.
 struct Rows<'a> {
     known: &'a mut HashMap<ConvId, u64, FixedState>,
+    /// See [`Mysql`].
+    in_vain: &'a mut HashSet<u64, FixedState>,
     fresh: Vec<(ConvId, u64)>,
 }
 
@@ -308,9 +313,61 @@ fn lock_convs(
     let row_of = |conv: &ConvId| rows.known.get(conv).or_else(|| fresh.get(conv)).copied();
     convs.retain(|conv| row_of(conv).is_some());
     let ids = sorted(convs.iter().filter_map(row_of));
-    let list: Vec<Value> = ids.iter().map(|row| int(*row)).collect();
     let mut locked = Locked::default();
-    let lock = if pass_over { &LOCK_FREE_CONVS } else { &LOCK_CONVS };
+    if pass_over {
+        lock_free_rows(session, ids, rows.in_vain, known, &mut locked)?;
+        known.held.extend(convs.iter().filter(|conv| !locked.contains_key(*conv)));
+        // Two sorts have no answer that says no: the batch is tried in parts, until they stand
+        // alone.
+        let has_no_refusal = |write: &Write| matches!(write, Write::Head(_) | Write::Cursor { .. });
+        if writes.iter().any(|write| has_no_refusal(write) && known.held.contains(&write.conv())) {
+            return Err(Error::Contended("another transaction holds a conversation".to_owned()).into());
+        }
+    } else {
+        lock_rows(session, &LOCK_CONVS, &ids, known, &mut locked)?;
+    }
+    let as_known = |conv: &ConvId| known.held.contains(conv) || locked.get(conv).copied() == row_of(conv);
+    if convs.iter().all(as_known) {
+        return Ok(locked);
+    }
+    // Another database stands where ours was. Everything that was remembered goes.
+    rows.known.clear();
+    Err(Fault::Lost("the rows of conversations are not what they were".to_owned()))
+}
+
+/// Locks what no other transaction holds. What another gateway holds for one commit is free again
+/// soon: some more looks are for that, and not for what they were in vain for already.
+fn lock_free_rows(
+    session: &mut Session,
+    mut ids: Vec<u64>,
+    in_vain: &mut HashSet<u64, FixedState>,
+    known: &mut Known<'_>,
+    locked: &mut Locked,
+) -> Result<(), Fault> {
+    for look in 0..=MYSQL_HELD_LOOKS {
+        lock_rows(session, &LOCK_FREE_CONVS, &ids, known, locked)?;
+        let free: HashSet<u64, FixedState> = locked.values().copied().collect();
+        ids.retain(|row| !free.contains(row));
+        in_vain.retain(|row| !free.contains(row));
+        if ids.iter().all(|row| in_vain.contains(row)) {
+            return Ok(());
+        }
+        if look < MYSQL_HELD_LOOKS {
+            thread::sleep(Duration::from_millis(MYSQL_HELD_LOOK_MS));
+        }
+    }
+    in_vain.extend(ids);
+    Ok(())
+}
+
+fn lock_rows(
+    session: &mut Session,
+    lock: &Shape,
+    ids: &[u64],
+    known: &mut Known<'_>,
+    locked: &mut Locked,
+) -> Result<(), Fault> {
+    let list: Vec<Value> = ids.iter().map(|row| int(*row)).collect();
     session.find_all(lock, &list, |row| {
         let conv = get_conv(row, 1)?;
         let (closed, hidden) = (get_uint(row, 5)? != 0, get_uint(row, 6)? != 0);
@@ -322,22 +379,7 @@ fn lock_convs(
         locked.insert(conv, get_uint(row, 0)?);
         Ok(())
     })?;
-    if pass_over {
-        known.held.extend(convs.iter().filter(|conv| !locked.contains_key(*conv)));
-        // Two sorts have no answer that says no: the batch is tried in parts, until they stand
-        // alone.
-        let has_no_refusal = |write: &Write| matches!(write, Write::Head(_) | Write::Cursor { .. });
-        if writes.iter().any(|write| has_no_refusal(write) && known.held.contains(&write.conv())) {
-            return Err(Error::Contended("another transaction holds a conversation".to_owned()).into());
-        }
-    }
-    let as_known = |conv: &ConvId| known.held.contains(conv) || locked.get(conv).copied() == row_of(conv);
-    if convs.iter().all(as_known) {
-        return Ok(locked);
-    }
-    // Another database stands where ours was. Everything that was remembered goes.
-    rows.known.clear();
-    Err(Fault::Lost("the rows of conversations are not what they were".to_owned()))
+    Ok(())
 }
 
 fn find_convs(session: &mut Session, convs: &[ConvId]) -> Result<Vec<(ConvId, u64)>, Fault> {

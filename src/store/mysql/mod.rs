@@ -33,7 +33,7 @@ mod trim;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use self::fault::Fault;
 use self::link::{Link, Role};
@@ -98,6 +98,9 @@ struct Mysql {
     /// Until then, in monotonic milliseconds, conversations that others hold are passed over: one
     /// was held for too long. `None`: the server cannot do that.
     wary_until_ms: Option<u64>,
+    /// Rows of conversations that were looked at [`crate::limits::MYSQL_HELD_LOOKS`] times more in
+    /// vain since then: they are not looked at so often again.
+    in_vain: HashSet<u64, FixedState>,
 }
 
 /// Reserved ids: `next` up to `last`; empty when `next > last`.
@@ -160,6 +163,7 @@ impl Mysql {
             user_queries: 0,
             trim,
             wary_until_ms: Some(0),
+            in_vain: HashSet::default(),
         }
     }
 
@@ -175,6 +179,7 @@ impl Mysql {
 
     fn be_wary(&mut self) {
         self.wary_until_ms = Some(self.link.now_ms() + MYSQL_WARY_MS);
+        self.in_vain.clear();
     }
 
     fn never_pass_over(&mut self) {
