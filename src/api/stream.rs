@@ -123,11 +123,13 @@ impl Stream {
         // written to.
         let Some(secure) = &mut self.tls else { return drop(socket.send(text)) };
         let (session, out) = secure.out();
-        for last_word in [text, &[]] {
+        // What was kept leaves first, perhaps alone.
+        for last_word in [&[][..], text, &[]] {
             let sealed = session.seal(last_word, out);
             let sent = socket.send(sealed.bytes()).unwrap_or(0);
-            sealed.sent(sent);
-            session.close();
+            if sealed.sent(sent) > 0 {
+                session.close();
+            }
         }
     }
 }
@@ -186,16 +188,17 @@ impl Secure {
         }
     }
 
-    /// Seals and sends once. Answers how much of `bytes` is done with; `None`: the socket is full.
-    fn write(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<Option<usize>> {
+    /// Seals and sends once. Answers how much of `bytes` is done with: it is not to be sealed again.
+    fn write(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         let (session, out) = self.out();
         let sealed = session.seal(bytes, out);
         if sealed.refused().is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         match socket.try_write(sealed.bytes()) {
-            Ok(sent) => Ok(Some(sealed.sent(sent))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Ok(sent) => Ok(sealed.sent(sent)),
+            // What was sealed may be kept, and leave later.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(sealed.sent(0)),
             Err(error) => Err(error),
         }
     }
@@ -244,9 +247,9 @@ impl AsyncWrite for Stream {
         ready!(secure.poll_flush(socket, cx))?;
         loop {
             ready!(socket.poll_write_ready(cx))?;
-            match secure.write(socket, bytes)? {
-                Some(taken) if taken > 0 || bytes.is_empty() => return Poll::Ready(Ok(taken)),
-                Some(_) | None => {}
+            let taken = secure.write(socket, bytes)?;
+            if taken > 0 || bytes.is_empty() {
+                return Poll::Ready(Ok(taken));
             }
         }
     }

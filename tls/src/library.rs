@@ -4,7 +4,7 @@
 //! Never: keeps plaintext. What it has sealed cannot be taken back, so all of a send that the socket
 //! does not take is kept as ciphertext. Never gives rustls other bytes than those that it has not
 //! discarded yet, because it remembers places in them.
-//! Bounds: one send, and one partial record.
+//! Bounds: one send, which is all gone before the next is sealed, and one partial record.
 
 use std::mem;
 use std::ops::Range;
@@ -169,8 +169,10 @@ impl Library {
         (discard, next)
     }
 
-    /// As [`crate::records::Records::seal`].
+    /// As [`crate::records::Records::seal`]. While something is kept no plaintext is taken besides:
+    /// a peer that reads nothing would have all that is said to it kept here, without a bound.
     pub(crate) fn seal(&mut self, plain: &[u8], out: &mut Outgoing) -> Result<(), SealError> {
+        let plain = if self.unsent.is_empty() { plain } else { &[] };
         let result = if plain.is_empty() { Ok(Vec::new()) } else { self.encrypt(plain) };
         out.begin().append(&mut self.unsent);
         out.end_control();

@@ -20,7 +20,9 @@ enum Kind {
     Library(Box<Library>),
 }
 
-/// Sealed plaintext, of which nothing was sent yet. Dropped, it is as if nothing had been sealed.
+/// Sealed plaintext, of which nothing was sent yet. [`Sealed::sent`] says what became of it, also when
+/// the socket took nothing: with rustls' records plaintext that was sealed is done with even then.
+/// Dropped, nothing was sent, and the connection is to end.
 #[derive(Debug)]
 #[must_use]
 pub struct Sealed<'a> {
@@ -51,7 +53,7 @@ impl Session {
     }
 
     /// Seals what is due (the rest of a cut record, a key update, an alert), and `plain` behind it,
-    /// for one send. Empty `plain` sends only what is due.
+    /// for one send; perhaps not all of `plain` yet. Empty `plain` sends only what is due.
     pub fn seal<'a>(&'a mut self, plain: &[u8], out: &'a mut Outgoing) -> Sealed<'a> {
         let result = match &mut self.0 {
             Kind::Own(records) => records.seal(plain, out),

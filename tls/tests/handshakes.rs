@@ -309,3 +309,30 @@ fn a_handshake_that_is_not_done_is_no_session() {
     assert!(handshake.kept_bytes() > 4_000);
     assert!(handshake.finish().is_err());
 }
+
+/// A peer that reads nothing is not said more and more: what does not leave stays with the caller.
+#[test]
+fn a_socket_that_takes_nothing_has_one_send_kept() {
+    let place = Place::new();
+    for own_records in [true, false] {
+        let mut client = place.client(SUITES[0]);
+        let mut session = shake(&place.acceptor(own_records), &mut client, usize::MAX).expect("both want it").session;
+        let (words, mut out) = (vec![b'x'; 1000], support::outgoing());
+        // The handshake's own rest leaves first.
+        let due = session.seal(&[], &mut out);
+        let mut heard = due.bytes().to_vec();
+        due.sent(heard.len());
+        let done: usize = (0..100).map(|_| session.seal(&words, &mut out).sent(0)).sum();
+        assert!(done <= words.len(), "{done} bytes are taken, {} kept", session.kept_bytes());
+        assert!(session.kept_bytes() < 2 * words.len() + 1000, "{} bytes", session.kept_bytes());
+        // It goes on with what was not done.
+        let mut said = done;
+        while said < 5000 || session.wants_write() {
+            let sealed = session.seal(&words[..(5000 - said).min(words.len())], &mut out);
+            heard.extend_from_slice(sealed.bytes());
+            let len = sealed.bytes().len();
+            said += sealed.sent(len);
+        }
+        assert_eq!(tell(&mut client, &heard).expect("a server's words"), vec![b'x'; 5000], "{own_records}");
+    }
+}

@@ -167,11 +167,16 @@ pub(crate) fn outgoing() -> Outgoing {
 
 /// Seals `plain` and sends it to the client as a whole.
 pub(crate) fn send(session: &mut Session, client: &mut ClientConnection, plain: &[u8]) -> Vec<u8> {
-    let mut out = outgoing();
-    let sealed = session.seal(plain, &mut out);
-    assert_eq!(sealed.refused(), None);
-    let bytes = sealed.bytes().to_vec();
-    assert_eq!(sealed.sent(bytes.len()), plain.len());
+    let (mut out, mut bytes, mut done) = (outgoing(), Vec::new(), 0);
+    // What was kept leaves first, perhaps alone.
+    while done < plain.len() || session.wants_write() {
+        let sealed = session.seal(&plain[done..], &mut out);
+        assert_eq!(sealed.refused(), None);
+        bytes.extend_from_slice(sealed.bytes());
+        let len = sealed.bytes().len();
+        assert!(len > 0, "there is something to be sent");
+        done += sealed.sent(len);
+    }
     tell(client, &bytes).expect("it is what a server says")
 }
 
