@@ -115,7 +115,7 @@ impl Certificates {
         if pairs.is_empty() || pairs.len() > CERTIFICATES_MAX {
             return Err(CertificateError::Count(pairs.len()));
         }
-        let served = pairs.iter().map(read_pair).collect::<Result<Vec<_>, _>>()?;
+        let served = pairs.iter().map(|pair| read_pair(pair, stamps(pair))).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { served: ArcSwap::from_pointee(served), reading: Mutex::new(()) })
     }
 
@@ -124,14 +124,17 @@ impl Certificates {
         // It guards no data that a panic could have left half changed.
         let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let mut outcome = Reloaded::default();
-        let again = |old: &Served| match read_pair(&old.pair) {
-            Ok(served) => {
-                outcome.taken.push(old.pair.certificate.clone());
-                served
-            }
-            Err(error) => {
-                outcome.refused.push(error);
-                Served { stamps: stamps(&old.pair), refused: true, ..old.clone() }
+        let again = |old: &Served| {
+            let stamps = stamps(&old.pair);
+            match read_pair(&old.pair, stamps) {
+                Ok(served) => {
+                    outcome.taken.push(old.pair.certificate.clone());
+                    served
+                }
+                Err(error) => {
+                    outcome.refused.push(error);
+                    Served { stamps, refused: true, ..old.clone() }
+                }
             }
         };
         let served: Vec<Served> = self.served.load().iter().map(again).collect();
@@ -184,9 +187,8 @@ impl Served {
     }
 }
 
-fn read_pair(pair: &Pair) -> Result<Served, CertificateError> {
-    // Taken before the files are read: what changes meanwhile is seen as a change.
-    let stamps = stamps(pair);
+/// `stamps` are those of before the files are read: what changes meanwhile is seen as a change.
+fn read_pair(pair: &Pair, stamps: [Stamp; 2]) -> Result<Served, CertificateError> {
     let malformed =
         |path: &Path, why: &dyn ToString| CertificateError::Malformed { path: path.to_owned(), why: why.to_string() };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read_file(&pair.certificate)?)

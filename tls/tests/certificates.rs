@@ -105,6 +105,32 @@ fn a_pair_that_does_not_fit_is_refused_and_the_old_one_stays() {
     assert_eq!((certificates.reload().refused.len(), certificates.refused()), (0, 0));
 }
 
+/// A renewal that ends while a reload reads: what was read is half old, and nothing changes any more.
+#[cfg(unix)]
+#[test]
+fn a_renewal_that_ends_during_a_reload_is_seen() {
+    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let (pair, _) = write_pair(folder.path(), "one", &["localhost"]);
+    let certificates = Arc::new(Certificates::load(std::slice::from_ref(&pair)).expect("it fits"));
+    let (renewed, new) = write_pair(folder.path(), "renewed", &["localhost"]);
+    // The reload reads its key from a pipe, so it stands still exactly there.
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("coreutils").success());
+    fs::rename(&pipe, &pair.key).expect("the folder is ours");
+    std::thread::scope(|scope| {
+        let reloading = scope.spawn(|| certificates.reload());
+        let mut half = fs::OpenOptions::new().write(true).open(&pair.key).expect("it is read");
+        fs::copy(&renewed.certificate, &pair.certificate).expect("the folder is ours");
+        fs::rename(&renewed.key, &pair.key).expect("the folder is ours");
+        std::io::Write::write_all(&mut half, b"half a key").expect("it is read");
+        drop(half);
+        assert_eq!(reloading.join().expect("no panic").refused.len(), 1);
+    });
+    assert!(certificates.changed(), "there is something to be read");
+    assert_eq!(certificates.reload().refused.len(), 0);
+    assert!(gets(&certificates, "localhost", &new));
+}
+
 #[test]
 fn what_cannot_be_served_is_not_loaded() {
     let folder = tempfile::tempdir().expect("there is a temporary folder");
