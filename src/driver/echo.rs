@@ -193,7 +193,8 @@ impl Driver {
         let State::Echo(echo) = &mut conn.state else { return 0 };
         echo.queue = queue;
         match took {
-            Took::All if waited == 0 => {}
+            // There was nothing, not even a record that had been cut behind all of the queue.
+            Took::All if waited == 0 && echo.queue.is_empty() => {}
             Took::All => {
                 let before = echo.holding();
                 echo.queue = Vec::new();

@@ -116,7 +116,7 @@ impl Driver {
     /// Writes what a handshake has to say.
     fn flush_newcomer(&mut self, id: ConnId) -> usize {
         if self.flush_handshake(id) == Took::Broken {
-            self.doom(id);
+            self.lose_handshake(id);
         }
         0
     }

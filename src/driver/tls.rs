@@ -8,20 +8,24 @@
 //! Bounds: handshakes are heads (`heads`), by number, address and deadline; cut records are part of
 //! [`crate::config::Config::inbound_budget`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 
 use imgate_tls::limits::{RECORD_OVERHEAD_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
 use imgate_tls::{Acceptor, End, Failure, Finished, Handshake, KeyLife, Outgoing, Session, Step};
 
 use super::Driver;
-use super::conn::State;
+use super::conn::{Conn, State};
 use super::table::Table;
 use super::transport::{Got, Took, Transport};
 use crate::fair::{Holding, Holdings};
 use crate::http::Response;
 use crate::ids::ConnId;
 use crate::limits::{
-    HANDSHAKES_PATIENT_MAX, READ_SCRATCH_BYTES, TURN_HANDSHAKE_STEPS_MAX, TURN_PART_US, WRITE_SCRATCH_BYTES,
+    HANDSHAKES_PATIENT_MAX, HEADS_PENDING_MAX, READ_SCRATCH_BYTES, TURN_HANDSHAKE_STEPS_MAX, TURN_PART_US,
+    WRITE_SCRATCH_BYTES,
 };
 use crate::metrics::tally::{GateRefusal, HandshakeEnd};
 
@@ -83,6 +87,15 @@ impl Tls {
     /// The connection is gone, or another thread's.
     pub(super) fn forget(&mut self, id: ConnId) {
         self.cut.note(id, 0, 0);
+    }
+
+    /// A handshake has bytes to be read. Those that have ended meanwhile are let go of when the line
+    /// is twice as long as there can be handshakes.
+    fn line_up(&mut self, id: ConnId, table: &Table) {
+        self.line.push_back(id);
+        if self.line.len() > 2 * HEADS_PENDING_MAX {
+            self.line.retain(|id| table.get(*id).is_some_and(Conn::waits_for_step));
+        }
     }
 
     /// Begins the handshake of a connection.
@@ -180,6 +193,13 @@ impl Took {
             Self::Part(n) => Some(n),
             Self::Broken => None,
         }
+    }
+}
+
+impl Conn {
+    /// Whether it is a handshake that has bytes to be read.
+    fn waits_for_step(&self) -> bool {
+        matches!(&self.state, State::Handshake(newcomer) if newcomer.waits && !self.doomed)
     }
 }
 
@@ -306,22 +326,28 @@ impl Driver {
             Got::Bytes { n, drained, .. } => {
                 newcomer.handshake.receive(fresh.get(..n).unwrap_or_default());
                 newcomer.more = !drained || ending;
-                if !std::mem::replace(&mut newcomer.waits, true) {
-                    tls.line.push_back(id);
-                }
+                let waited = std::mem::replace(&mut newcomer.waits, true);
                 let after = conn.holding();
                 self.inbound.change(id, before, after);
                 self.tally.bytes_in += n as u64;
+                if !waited {
+                    tls.line_up(id, &self.table);
+                }
                 n
             }
             Got::Nothing => 0,
             Got::End | Got::Broken => {
-                self.tally.handshake(HandshakeEnd::Unfinished);
-                self.tally.gate_refuse(GateRefusal::Gone);
-                self.doom(id);
+                self.lose_handshake(id);
                 0
             }
         }
+    }
+
+    /// The peer of a handshake is gone.
+    pub(super) fn lose_handshake(&mut self, id: ConnId) {
+        self.tally.handshake(HandshakeEnd::Unfinished);
+        self.tally.gate_refuse(GateRefusal::Gone);
+        self.doom(id);
     }
 
     /// Makes the steps of this turn. While very many wait, the newest go first: the oldest are
@@ -329,9 +355,7 @@ impl Driver {
     pub(super) fn step_handshakes(&mut self) {
         let began_ns = self.clock.nanos();
         for _ in 0..TURN_HANDSHAKE_STEPS_MAX {
-            let Some(tls) = &mut self.tls else { return };
-            let crowded = tls.line.len() > HANDSHAKES_PATIENT_MAX;
-            let Some(id) = (if crowded { tls.line.pop_back() } else { tls.line.pop_front() }) else { return };
+            let Some(id) = self.next_in_line() else { return };
             self.step_handshake(id);
             // A signature by a long RSA key takes as long as ten others.
             if self.clock.nanos().saturating_sub(began_ns) >= TURN_PART_US * 1000 {
@@ -340,8 +364,20 @@ impl Driver {
         }
     }
 
+    fn next_in_line(&mut self) -> Option<ConnId> {
+        let tls = self.tls.as_mut()?;
+        loop {
+            let crowded = tls.line.len() > HANDSHAKES_PATIENT_MAX;
+            let id = if crowded { tls.line.pop_back() } else { tls.line.pop_front() }?;
+            // Those that have ended meanwhile are no step.
+            if self.table.get(id).is_some_and(Conn::waits_for_step) {
+                return Some(id);
+            }
+        }
+    }
+
     fn step_handshake(&mut self, id: ConnId) {
-        let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { return };
+        let Some(conn) = self.table.get_mut(id) else { return };
         let before = conn.holding();
         let State::Handshake(newcomer) = &mut conn.state else { return };
         newcomer.waits = false;
@@ -350,8 +386,7 @@ impl Driver {
         let after = conn.holding();
         self.inbound.change(id, before, after);
         if awaited && self.flush_handshake(id) == Took::Broken {
-            self.tally.handshake(HandshakeEnd::Unfinished);
-            return self.doom(id);
+            return self.lose_handshake(id);
         }
         match step {
             Step::Wait if more => self.list(id),
@@ -366,7 +401,7 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return };
         if let (State::Handshake(newcomer), Some(tls)) = (&mut conn.state, &mut self.tls) {
             (newcomer.waits, newcomer.more) = (true, true);
-            tls.line.push_back(id);
+            tls.line_up(id, &self.table);
         }
     }
 
@@ -398,6 +433,7 @@ impl Driver {
         self.inbound.change(id, before, Holding::default());
         let Ok(Finished { session, unread, tls13, resumed }) = newcomer.handshake.finish() else {
             self.tally.handshake(HandshakeEnd::Failed);
+            self.tally.gate_refuse(GateRefusal::Handshake);
             return self.doom(id);
         };
         self.tally.handshake(match (tls13, resumed) {
