@@ -50,6 +50,9 @@ pub const OBJECT_PAUSE_MS: u64 = 1_000;
 pub const OBJECT_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of an answer that is no piece of a file: a list of [`OBJECT_LIST_MAX`] names, or an error.
 pub const OBJECT_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// Lists of one look for removals that were left undone: what other gateways are about to remove,
+/// and what is none of theirs, stands there as well.
+pub const OBJECT_LEFT_LISTS_MAX: usize = 100;
 /// Names in one list.
 pub const OBJECT_LIST_MAX: usize = 100;
 /// How long a signature is good, in milliseconds: longer than any request takes to begin, and

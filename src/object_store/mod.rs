@@ -280,10 +280,26 @@ impl ObjectStore {
     /// # Errors
     /// See [`ObjectError`].
     pub async fn list(&self, prefix: &str, most: usize) -> Result<Vec<ListedObject>, ObjectError> {
+        self.list_after(prefix, None, most).await
+    }
+
+    /// As [`Self::list`], of those behind the name `after`.
+    ///
+    /// # Errors
+    /// See [`ObjectError`].
+    pub async fn list_after(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<ListedObject>, ObjectError> {
         let most = most.min(limits::OBJECT_LIST_MAX);
         let mut list = self.bucket.list_objects_v2(Some(&self.credentials));
         list.with_prefix(self.target.key(prefix));
         list.with_max_keys(most);
+        if let Some(after) = after {
+            list.with_start_after(self.target.key(after));
+        }
         let url = list.sign(SIGNED);
         let bytes_max = limits::OBJECT_ANSWER_BYTES_MAX;
         let asked =

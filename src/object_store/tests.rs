@@ -234,7 +234,8 @@ impl SharedStore {
 
 fn list(objects: &BTreeMap<String, Vec<u8>>, query: &BTreeMap<String, String>) -> String {
     let (prefix, most) = (&query["prefix"], query["max-keys"].parse().expect("a number"));
-    let found = objects.iter().filter(|(key, _)| key.starts_with(prefix)).take(most);
+    let after = query.get("start-after").map_or("", |after| after.as_str());
+    let found = objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after).take(most);
     let rows = found.map(|(key, bytes)| format!("<Contents><Key>{key}</Key><Size>{}</Size></Contents>", bytes.len()));
     let rows: String = rows.collect();
     format!("<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{rows}</ListBucketResult>")

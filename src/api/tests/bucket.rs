@@ -143,6 +143,20 @@ fn a_removal_waits_for_a_store_that_is_away() {
     rig.until(|| server.names().is_empty());
 }
 
+/// Marks of others, and objects that are none, do not hide what was left undone.
+#[test]
+fn a_removal_that_was_left_undone_is_found_behind_many_others() {
+    let server = TestStore::start();
+    for n in 0..limits::OBJECT_LIST_MAX * 2 {
+        server.insert(&format!("leaving/.{n:04}"), b"");
+    }
+    let gone = mark(&format!("{}.png", "f".repeat(64)), clock::wall_ms() - limits::FILES_LEFT_MS - 1000);
+    server.insert(&gone, b"");
+    let rig = rig(&server);
+    rig.until(|| !server.names().contains(&gone));
+    assert_eq!(server.names().len(), limits::OBJECT_LIST_MAX * 2, "what is none stays");
+}
+
 #[test]
 fn an_upload_waits_until_a_removal_of_the_same_content_has_ended() {
     let server = TestStore::start();

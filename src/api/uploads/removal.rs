@@ -200,14 +200,21 @@ impl BlobBucket {
         if !is_due && !self.is_left.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let listed = self.store.list(MARKS, limits::OBJECT_LIST_MAX).await?;
         let before_ms = clock::wall_ms().saturating_sub(limits::FILES_LEFT_MS);
-        let marks = listed.iter().filter_map(|object| RemovalMark::parse(&object.name));
-        for left in marks.filter(|mark| mark.boot == self.boot || mark.at_ms < before_ms) {
-            // Under a mark of its own: the old one may be finished by somebody else just now.
-            let own = self.mark(left.file).await?;
-            self.finish(db, vec![own], counters).await?;
-            self.store.remove(&left.name()).await?;
+        let mut after: Option<String> = None;
+        for _ in 0..limits::OBJECT_LEFT_LISTS_MAX {
+            let listed = self.store.list_after(MARKS, after.as_deref(), limits::OBJECT_LIST_MAX).await?;
+            let marks = listed.iter().filter_map(|object| RemovalMark::parse(&object.name));
+            for left in marks.filter(|mark| mark.boot == self.boot || mark.at_ms < before_ms) {
+                // Under a mark of its own: the old one may be finished by somebody else just now.
+                let own = self.mark(left.file).await?;
+                self.finish(db, vec![own], counters).await?;
+                self.store.remove(&left.name()).await?;
+            }
+            if listed.len() < limits::OBJECT_LIST_MAX {
+                break;
+            }
+            after = listed.into_iter().next_back().map(|object| object.name);
         }
         self.is_left.store(false, Ordering::Relaxed);
         self.next_look_ms.store(now_ms + limits::OBJECT_LEFT_LOOK_MS, Ordering::Relaxed);
