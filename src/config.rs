@@ -275,12 +275,6 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
-
-    /// Whether it names a database server, which several gateways may share.
-    #[must_use]
-    pub fn is_server(&self) -> bool {
-        ["mysql:", "mariadb:"].iter().any(|scheme| self.0.starts_with(scheme))
-    }
 }
 
 impl fmt::Debug for Secret {
@@ -370,7 +364,6 @@ impl Config {
     #[must_use]
     pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
-        let is_mysql = self.store.expose().starts_with("mysql:");
         if self.durability == Durability::Volatile {
             const NOTHING_KEPT: &str = "with durability = \"volatile\" no message is kept anyway";
             let given = [("keep_age", self.keep.age_ms), ("keep_count", self.keep.count)];
@@ -382,8 +375,12 @@ impl Config {
                 ));
             }
         }
-        if is_mysql && self.sqlite_synchronous != Synchronous::Full {
-            found.push(("sqlite_synchronous", "the store is no SQLite"));
+        let is_file = !self.store.is_server() && !self.store.expose().starts_with("memory");
+        if !is_file && self.sqlite_synchronous != Synchronous::Full {
+            found.push(("sqlite_synchronous", "the store is no file of SQLite"));
+        }
+        if self.listen_tls.is_empty() && !self.tls_pairs.is_empty() {
+            found.push(("tls_cert", "without listen_tls nothing speaks TLS"));
         }
         found
     }

@@ -315,8 +315,9 @@ fn settings_without_effect_say_so() {
     assert!(told(&[("keep_age", &["30d"]), ("keep_count", &["1000"])]).is_empty());
     let volatile = ("durability", &["volatile"][..]);
     assert_eq!(told(&[volatile, ("keep_age", &["30d"]), ("keep_count", &["1000"])]), ["keep_age", "keep_count"]);
-    assert_eq!(
-        told(&[("store", &["mysql://root@localhost/imgate"]), ("sqlite_synchronous", &["normal"])]),
-        ["sqlite_synchronous"]
-    );
+    for store in ["mysql://root@localhost/imgate", "mariadb://root@localhost/imgate", "memory:"] {
+        let told = told(&[("store", &[store]), ("sqlite_synchronous", &["normal"])]);
+        assert_eq!(told, ["sqlite_synchronous"], "{store}");
+    }
+    assert_eq!(told(&[("tls_cert", &["a.pem"]), ("tls_key", &["a.key"])]), ["tls_cert"]);
 }

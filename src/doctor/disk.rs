@@ -60,17 +60,29 @@ fn sync(data: &Path) -> Finding {
     }
     let times = match timed(data) {
         Ok(times) => times,
-        Err(error) => {
-            return Finding::bad(
-                Severity::Stops,
-                WHAT,
-                error.to_string(),
-                "this account cannot write there, and the gateway must",
-            )
-            .mend(format!("sudo chown -R imgate: {}", data.display()));
-        }
+        Err(error) => return unwritable(WHAT, data, &error),
     };
     judged(WHAT, times)
+}
+
+/// Why nothing could be written, and what mends that.
+pub(super) fn unwritable(what: &'static str, data: &Path, error: &io::Error) -> Finding {
+    let bad = |why| Finding::bad(Severity::Stops, what, error.to_string(), why);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => bad("this account cannot write there, and the gateway must")
+            .mend(format!("sudo chown -R imgate: {}", data.display())),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            bad("the disk, or the quota of this account, is full: every message is refused (`busy`)")
+                .mend(format!("df -h {0}; df -i {0}   # and make room there", data.display()))
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            bad("it is mounted to be read only; the kernel does so after a disk error")
+                .mend(format!("dmesg | tail -50; sudo mount -o remount,rw $(findmnt -nT {} -o TARGET)", data.display()))
+        }
+        _ => {
+            bad("the file system does not write, and the gateway must").mend("dmesg | tail -50   # what the disk says")
+        }
+    }
 }
 
 /// From the times of some syncs to a finding.

@@ -7,6 +7,9 @@ const QUICK_CLOCKS: [&str; 6] =
     ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "xen", "riscv_clocksource"];
 /// Above it the kernel swaps out idle sessions to keep files in memory.
 const SWAPPINESS_MAX: u64 = 10;
+/// Said where a bound may be that was not looked at.
+const OLD_GROUPS: &str =
+    "the control groups are of version 1: a bound that the container has is not read; compare it with its settings";
 
 pub(super) fn findings(machine: &Machine, need: &Need) -> Vec<Finding> {
     vec![memory(machine, need), processors(machine, need), swap(machine), huge_pages(machine), clock_source(machine)]
@@ -31,7 +34,12 @@ fn memory(machine: &Machine, need: &Need) -> Finding {
     let of = if group.is_some_and(|limit| limit < total) { "of the control group" } else { "of the machine" };
     let found = format!("{} {of}", bytes(there_is));
     if there_is >= wanted {
-        return Finding::ok(WHAT, format!("{found}; needed about {}", bytes(wanted)));
+        let found = format!("{found}; needed about {}", bytes(wanted));
+        return if machine.is_in_old_groups("memory") {
+            Finding::note(WHAT, found, OLD_GROUPS)
+        } else {
+            Finding::ok(WHAT, found)
+        };
     }
     let why = format!(
         "{} of the gateway and {} of the kernel's sockets, when nobody says anything",
@@ -55,6 +63,9 @@ fn processors(machine: &Machine, need: &Need) -> Finding {
     let limit = machine.of_groups("cpu.max").iter().filter_map(quota).fold(f64::INFINITY, f64::min);
     let shards = need.shards as f64;
     if limit >= shards {
+        if machine.is_in_old_groups("cpu") {
+            return Finding::note(WHAT, format!("{} shards", need.shards), OLD_GROUPS);
+        }
         return Finding::ok(WHAT, format!("{} shards, no quota below it", need.shards));
     }
     let why = "a shard whose quota is used up stands still until the next period: every user of it waits up to 100 ms";
@@ -68,7 +79,9 @@ fn processors(machine: &Machine, need: &Need) -> Finding {
 
 fn swap(machine: &Machine) -> Finding {
     const WHAT: &str = "swap";
-    let total = machine.memory("SwapTotal").unwrap_or_default();
+    let Some(total) = machine.memory("SwapTotal") else {
+        return Finding::note(WHAT, "unknown", "it cannot be read here");
+    };
     let swappiness = machine.number("vm.swappiness").unwrap_or(60);
     if total == 0 {
         return Finding::ok(WHAT, "none");

@@ -152,19 +152,31 @@ fn ports(machine: &Machine, need: &Need) -> Finding {
         return unread(KEY);
     };
     let found = format!("{from} {to}");
-    let within: Vec<String> =
-        need.ports.iter().filter(|port| (from..=to).contains(&u64::from(**port))).map(u16::to_string).collect();
+    let reserved = machine.text("proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+    let is_taken = |port: &&u16| (from..=to).contains(&u64::from(**port)) && !has_port(&reserved, **port);
+    let within: Vec<String> = need.ports.iter().filter(is_taken).map(u16::to_string).collect();
     if within.is_empty() {
         return Finding::ok(KEY, found);
     }
     let within = within.join(",");
+    // The setting is a whole list: what is reserved already stays so.
+    let all = if reserved.is_empty() { within.clone() } else { format!("{reserved},{within}") };
     Finding::bad(
         Severity::Warning,
         KEY,
         found,
         format!("an outgoing connection may take port {within} before the gateway does"),
     )
-    .mend(format!("sudo sysctl -w net.ipv4.ip_local_reserved_ports={within}"))
+    .mend(format!("sudo sysctl -w net.ipv4.ip_local_reserved_ports={all}"))
+}
+
+/// Whether a list such as `8080,9000-9010` has the port.
+fn has_port(list: &str, port: u16) -> bool {
+    list.split(',').any(|range| {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.trim().parse::<u16>().ok();
+        number(from).zip(number(to)).is_some_and(|(from, to)| (from..=to).contains(&port))
+    })
 }
 
 fn conntrack(machine: &Machine, need: &Need) -> Finding {

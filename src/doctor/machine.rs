@@ -58,6 +58,13 @@ impl Machine {
         Some(kib * 1024)
     }
 
+    /// Whether version 1 of the control groups bounds `what` (`memory`, `cpu`) of this process.
+    pub(super) fn is_in_old_groups(&self, what: &str) -> bool {
+        let groups = self.text("proc/self/cgroup").unwrap_or_default();
+        let controllers = groups.lines().filter_map(|line| line.split(':').nth(1));
+        controllers.flat_map(|list| list.split(',')).any(|controller| controller == what)
+    }
+
     /// What a file of the control group (version 2) says, in the process's own and those around it.
     pub(super) fn of_groups(&self, file: &str) -> Vec<String> {
         let groups = self.text("proc/self/cgroup").unwrap_or_default();

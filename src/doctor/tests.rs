@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, Machine, Need, Report, Severity, host, kernel};
+use super::{Finding, Machine, Need, Report, Severity, disk, host, kernel};
 
 /// A machine that has everything for a million connections.
 const LARGE: [(&str, &str); 19] = [
@@ -208,6 +208,45 @@ fn what_cannot_be_read_is_a_note_and_no_verdict() {
     assert_eq!(unknown.map(|finding| finding.severity).collect::<Vec<_>>(), [Severity::Note; 2]);
     let untracked = found(&[("proc/sys/net/netfilter/nf_conntrack_max", "")], 2_000_000, &need(1_000));
     assert!(untracked.iter().any(|finding| finding.found == "connections are not tracked"));
+}
+
+#[test]
+fn bounds_of_old_control_groups_are_not_taken_for_none() {
+    let old = "11:memory:/docker/7f\n4:cpu,cpuacct:/docker/7f\n1:name=systemd:/docker/7f";
+    let findings = found(&[("proc/self/cgroup", old)], 2_000_000, &need(1_000));
+    for what in ["memory", "processors"] {
+        let finding = findings.iter().find(|finding| finding.what == what).expect("it is looked at");
+        assert_eq!(finding.severity, Severity::Note, "{finding:?}");
+    }
+    let unread = found(&[("proc/meminfo", "")], 2_000_000, &need(1_000));
+    let swap = unread.iter().find(|finding| finding.what == "swap").expect("it is looked at");
+    assert_eq!((swap.severity, swap.found.as_str()), (Severity::Note, "unknown"));
+}
+
+#[test]
+fn ports_that_are_reserved_are_the_gateways() {
+    const RANGE: (&str, &str) = ("proc/sys/net/ipv4/ip_local_port_range", "1024\t65535");
+    const RESERVED: &str = "proc/sys/net/ipv4/ip_local_reserved_ports";
+    let mend = |reserved: &str| {
+        let bad = bad(&[RANGE, (RESERVED, reserved)]);
+        bad.into_iter().map(|(_, _, mend)| mend.expect("there is a command")).collect::<Vec<_>>()
+    };
+    let command = |list: &str| vec![format!("sudo sysctl -w net.ipv4.ip_local_reserved_ports={list}")];
+    assert_eq!(mend(" "), command("8081,8082"));
+    assert_eq!(mend("3306,8082"), command("3306,8082,8081"), "what is reserved stays so");
+    assert!(mend("8081,8082").is_empty() && mend("8000-8100").is_empty());
+}
+
+#[test]
+fn each_reason_why_nothing_can_be_written_has_a_remedy_of_its_own() {
+    let mend = |errno: i32| {
+        let error = std::io::Error::from_raw_os_error(errno);
+        disk::unwritable("sync", Path::new("/var/lib/imgate"), &error).mend.expect("there is a command")
+    };
+    // EACCES, ENOSPC, EDQUOT, EROFS, EIO of Linux.
+    for (errno, command) in [(13, "chown"), (28, "df -h"), (122, "df -h"), (30, "remount,rw"), (5, "dmesg")] {
+        assert!(mend(errno).contains(command), "{errno}: {}", mend(errno));
+    }
 }
 
 #[test]
