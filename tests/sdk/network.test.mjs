@@ -32,7 +32,8 @@ async function begin(storage = new MemoryStorage(), before = () => {}) {
   class Socket {
     sent = [];
     closed = false;
-    constructor() {
+    constructor(url) {
+      this.url = new URL(url);
       sockets.push(this);
     }
     send(text) {
@@ -123,4 +124,81 @@ test("what a storage kept goes out before what was sent while it was read", asyn
   const { sockets } = await begin(storage, (client) => client.send(DIRECT, 2, { media: 1, content: "second" }));
   sockets[0].onopen();
   assert.deepEqual(sockets[0].sent.filter(({ cmd }) => cmd === DIRECT).map(({ content }) => content), ["first", "second"]);
+});
+
+test("a client's next connection takes the place of its last one, and of no other's", async () => {
+  const { client, clock, sockets } = await begin();
+  sockets[0].onopen();
+  client.networkLost();
+  clock.advance(LIMITS.backoffFirst);
+  const [first, second] = sockets.map(({ url }) => url.searchParams.get("device_id"));
+  assert.match(first, /^[0-9a-f]{32}$/);
+  assert.equal(second, first);
+  const other = await begin();
+  assert.notEqual(other.sockets[0].url.searchParams.get("device_id"), first);
+  const named = new ImgateClient({ url: "ws://server.test/chat", userId: 1, deviceId: "kitchen", WebSocket: sockets[0].constructor, clock });
+  await named.connect();
+  assert.equal(sockets.at(-1).url.searchParams.get("device_id"), "kitchen");
+});
+
+/** What is refused with `busy`, and with which numbers it says of what. */
+const busy = (of = {}) => ({ cmd: 2, ...of, code: 20, msg: "busy, try again", retry: true });
+const asked = ({ sent }, cmd) => sent.filter((frame) => frame.cmd === cmd);
+
+test("a page of the list of conversations that is refused for now is asked again", async () => {
+  const { client, clock, sockets: [socket] } = await begin();
+  const lists = [];
+  client.on("conversations", ({ rows, more, first }) => lists.push([rows.length, more, first]));
+  socket.onopen();
+  const row = { kind: DIRECT, dstid: 2, head: 1, ts: 7, recv: 1, read: 1, unread: 0, floor: 1 };
+  socket.says({ cmd: 5, convs: [row], more: true, epoch: 1 });
+  socket.says({ cmd: 4, kind: DIRECT, dstid: 2, rows: [], more: false, floor: 1, head: 1, epoch: 1 });
+  client.conversations(row);
+  const frame = { cmd: 5, before: 7, kind: DIRECT, dstid: 2 };
+  assert.deepEqual(asked(socket, 5), [frame]);
+  // With jitter in the middle of its range.
+  for (const pause of [750, 1500]) {
+    socket.says(busy());
+    clock.advance(pause * LIMITS.backoffFirst / 1000 - 1);
+    const before = asked(socket, 5).length;
+    clock.advance(1);
+    assert.equal(asked(socket, 5).length, before + 1);
+  }
+  assert.deepEqual(asked(socket, 5), [frame, frame, frame]);
+  socket.says({ cmd: 5, convs: [], more: false, epoch: 1 });
+  assert.deepEqual(lists, [[1, true, true], [0, false, false]]);
+  // Each has given its place among the unanswered back.
+  for (let at = 0; at <= LIMITS.window; at += 1) {
+    client.conversations();
+    socket.says(busy());
+  }
+  clock.advance(LIMITS.backoffFirst);
+  assert.equal(asked(socket, 5).length, 3 + LIMITS.window + 1 + LIMITS.window);
+});
+
+test("nothing is asked again on a connection that has ended", async () => {
+  const { client, clock, sockets } = await begin();
+  sockets[0].onopen();
+  client.conversations();
+  client.watch([2]);
+  sockets[0].says(busy());
+  sockets[0].says(busy());
+  client.networkLost();
+  client.hurry();
+  sockets[1].onopen();
+  clock.advance(LIMITS.backoffFirst);
+  assert.equal(asked(sockets[1], 5).length, 0);
+  assert.equal(asked(sockets[1], 7).length, 1);
+});
+
+test("whom one watches is said again if it was refused for now", async () => {
+  const { client, clock, sockets: [socket] } = await begin();
+  socket.onopen();
+  client.watch([2, 3]);
+  socket.says(busy());
+  clock.advance(LIMITS.backoffFirst);
+  assert.deepEqual(asked(socket, 7), [{ cmd: 7, users: [2, 3] }, { cmd: 7, users: [2, 3] }]);
+  socket.says({ cmd: 7, rows: [{ userid: 2, online: true }] });
+  clock.advance(LIMITS.backoffLast);
+  assert.equal(asked(socket, 7).length, 2);
 });

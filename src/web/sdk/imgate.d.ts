@@ -187,6 +187,8 @@ export interface Options {
   receipts?: boolean;
   /** "web" if nothing else is said. */
   device?: "phone" | "pad" | "desktop" | "web";
+  /** A name for this very client, whose next connection takes the place of its last one; a new random one if not given. */
+  deviceId?: string;
   /** Another class than the runtime's own. */
   WebSocket?: new (url: string, protocols: string[]) => Socket;
   /** For tests. */

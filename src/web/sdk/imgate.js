@@ -380,7 +380,10 @@ export class ImgateClient {
   #dialTimer = null;
   #unanswered = 0;
   #queue = [];
-  #listsOut = 0;
+  /** Pages of the list of conversations that were asked for and are unanswered, oldest first: {after, tries}. */
+  #lists = [];
+  /** Timers of what is asked again later; they end with the connection. */
+  #pauses = new Set();
   #conversations = new Map();
   #outbox = new Map();
   /** Messages of it that the server wants to be sent again. */
@@ -390,6 +393,8 @@ export class ImgateClient {
   #receiptsTimer = null;
   #typingSaid = new Map();
   #watched = [];
+  /** How often in a row the list of those was refused. */
+  #watchTries = 0;
   #optional = true;
 
   /**
@@ -402,6 +407,8 @@ export class ImgateClient {
    * @param {number} [options.firstPage=30]             rows with which a conversation begins, 1 to 200; 0: see below
    * @param {boolean} [options.receipts=true]           say what was received, in direct conversations
    * @param {string} [options.device="web"]             phone, pad, desktop or web
+   * @param {string} [options.deviceId]                 a name for this very client: its next connection takes the place of its last
+   *                                                    one, whose end the server may not have noticed; a new random one if not given
    * With `firstPage: 0` no conversation is asked for by itself: each begins at the `head` that the list of conversations names, or at the
    * first message that comes, and what was before is yours to ask for with `history`. For clients that show a list from the `last` of
    * its rows, and messages only of what is open. After a reconnect, conversations that were not opened are caught up as the list names
@@ -422,6 +429,8 @@ export class ImgateClient {
         clear: (timer) => clearTimeout(timer),
       },
       ...options,
+      // Not kept in a storage: two tabs with one name would push each other out.
+      deviceId: options.deviceId ?? newCid(),
     };
     this.#options.WebSocket ??= globalThis.WebSocket;
   }
@@ -547,10 +556,11 @@ export class ImgateClient {
   }
 
   #dial() {
-    const { url, token, device, WebSocket: Socket } = this.#options;
+    const { url, token, device, deviceId, WebSocket: Socket } = this.#options;
     const text = typeof token === "function" ? token() : token;
     const address = new URL(typeof url === "function" ? url() : url);
     address.searchParams.set("device", device);
+    address.searchParams.set("device_id", deviceId);
     this.#emit("status", { state: "connecting" });
     const socket = new Socket(address.href, text ? [PROTOCOL, `token.${text}`] : [PROTOCOL]);
     this.#socket = socket;
@@ -596,7 +606,10 @@ export class ImgateClient {
     if (socket) socket.onopen = socket.onmessage = socket.onclose = null;
     this.#unanswered = 0;
     this.#again = 0;
-    this.#listsOut = 0;
+    this.#lists = [];
+    for (const timer of this.#pauses) this.#options.clock.clear(timer);
+    this.#pauses.clear();
+    this.#watchTries = 0;
     this.#asking = false;
     this.#queue = [];
     this.#clear("#heartbeatTimer");
@@ -719,7 +732,9 @@ export class ImgateClient {
       case 4: return this.#page(frame);
       case 5: return this.#listed(frame);
       case 6: return this.#emit("typing", { kind: frame.kind, dstid: frame.dstid, userid: frame.userid });
-      case 7: return this.#emit("presence", { rows: frame.rows ?? [] });
+      case 7:
+        this.#watchTries = 0;
+        return this.#emit("presence", { rows: frame.rows ?? [] });
       case 9: return this.#emit("changed", { what: frame.what, id: frame.id });
       case DIRECT:
       case GROUP: return this.#pushed(frame);
@@ -869,6 +884,7 @@ export class ImgateClient {
     if (cid !== undefined) return;
     if (kind === undefined) {
       if (code === UNKNOWN_COMMAND) this.#optional = false;
+      else if (retry) this.#listAgain();
       return;
     }
     const conversation = this.#conversations.get(`${kind}:${dstid}`);
@@ -887,6 +903,27 @@ export class ImgateClient {
       for (const wish of conversation.wishes.splice(0)) wish.reject(new Refusal(code, msg));
     }
     this.#answered();
+  }
+
+  /** A list was refused for now, of conversations or of whom to watch: such a refusal names neither. */
+  #listAgain() {
+    const list = this.#lists.pop();
+    if (list) {
+      this.#pause(list.tries, () => this.#askList(list.after, list.tries + 1));
+      this.#answered();
+    } else if (this.#watched.length > 0) {
+      this.#pause(this.#watchTries, () => this.watch(this.#watched));
+      this.#watchTries += 1;
+    }
+  }
+
+  /** Does it after a pause, unless the connection ends before. */
+  #pause(tries, action) {
+    const timer = this.#options.clock.set(() => {
+      this.#pauses.delete(timer);
+      action();
+    }, this.#delay(tries));
+    this.#pauses.add(timer);
   }
 
   // ---- receiving ------------------------------------------------------------------------------------------------
@@ -1066,9 +1103,9 @@ export class ImgateClient {
   }
 
   #listed({ convs = [], more, epoch }) {
-    const first = this.#listsOut === 0;
+    const first = this.#lists.length === 0;
     if (!first) {
-      this.#listsOut -= 1;
+      this.#lists.shift();
       this.#answered();
     }
     for (const row of convs) {
@@ -1134,8 +1171,12 @@ export class ImgateClient {
 
   /** Asks for the page of conversations after the given row (or for the first); it comes as `conversations`. */
   conversations(after) {
+    this.#askList(after, 0);
+  }
+
+  #askList(after, tries) {
     this.#enqueue(() => {
-      this.#listsOut += 1;
+      this.#lists.push({ after, tries });
       this.#write(after ? { cmd: 5, before: after.ts, kind: after.kind, dstid: after.dstid } : { cmd: 5 });
       return true;
     });
