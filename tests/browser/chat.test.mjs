@@ -618,6 +618,39 @@ describe("what is unread", () => {
   });
 });
 
+describe("one's own", () => {
+  test("file that goes out elsewhere reads nothing of what was said meanwhile", async (t) => {
+    if (!features.uploads) return t.skip("this server stores no files");
+    const [ann, bob] = await friends(t);
+    await meet(ann, bob);
+    await ann.reaches("hello", "read");
+    let release;
+    const held = new Promise((resolve) => { release = resolve; });
+    await bob.page.route(/\/api\/v1\/files\?/, async (route) => {
+      await held;
+      await route.continue();
+    });
+    await bob.page.setInputFiles("#files", { name: "plan.txt", mimeType: "text/plain", buffer: Buffer.from("a plan") });
+    await bob.page.locator('.line[data-state="uploading"]').waitFor();
+    await bob.page.keyboard.press("Escape");
+    await bob.page.locator(".nobody").waitFor();
+    await ann.say("wait!");
+    const badge = bob.row("Ann Archer").locator(".badge");
+    await badge.filter({ hasText: "1" }).waitFor();
+    release();
+    await ann.page.locator(".file-card", { hasText: "plan.txt" }).waitFor();
+    // Behind the ack of the file.
+    await ann.say("thanks");
+    await bob.page.waitForFunction(() => document.title === "(2) imgate");
+    await badge.filter({ hasText: "2" }).waitFor();
+    await bob.open("Ann Archer");
+    await bob.page.locator(".unread-mark").waitFor();
+    await ann.reaches("wait!", "read");
+    await badge.waitFor({ state: "detached" });
+    done(ann, bob);
+  });
+});
+
 describe("the page", () => {
   test("keys: Enter sends, Shift+Enter breaks, Escape leaves, arrows choose", async (t) => {
     const [ann, bob] = await friends(t);

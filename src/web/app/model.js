@@ -475,9 +475,10 @@ export class Model {
     if (seq === undefined || seq > conversation.head) {
       // What the list has counted is not counted again.
       conversation.head = seq ?? conversation.head;
-      if (own) this.#readUpTo(conversation, seq ?? 0);
-      else if (message.recall !== undefined) this.#takenBack(conversation, message.recall);
-      else if (conversation.counts(message)) conversation.unread += 1;
+      // One's own reads nothing: a file may go out, or another device write, while what was said before is unread.
+      if (message.recall !== undefined) {
+        if (!own) this.#takenBack(conversation, message.recall);
+      } else if (!own && conversation.counts(message)) conversation.unread += 1;
     }
     // A group of which nothing is known, or perhaps a member who has just joined.
     if (conversation.kind === GROUP && !own && !conversation.authors.has(message.userid)) {
