@@ -175,6 +175,31 @@ describe("groups", () => {
     await ann.sees("thanks");
     done(ann, bob);
   });
+
+  test("who was let in again while offline misses nothing either", async (t) => {
+    const [ann, bob] = await friends(t);
+    await ann.makeGroup("Kitchen");
+    await bob.joinGroup("Kitchen", "Kitchen");
+    await ann.say("welcome");
+    await bob.sees("welcome");
+    const number = Number((await bob.page.evaluate(() => location.hash)).split("/").at(-1));
+    const member = `/groups/${number}/members/${await idOf(bob)}`;
+    assert.equal((await ann.api("DELETE", member)).status, 200);
+    await bob.page.locator(".composer .note", { hasText: "not a member" }).waitFor();
+    await bob.context.setOffline(true);
+    await bob.page.locator("#chat-state .is-away").waitFor();
+    assert.ok((await ann.api("PUT", member)).status < 300);
+    for (const words of ["one", "two", "three"]) await ann.say(words);
+    await ann.reaches("three", "stored");
+    await bob.context.setOffline(false);
+    await bob.page.evaluate(() => dispatchEvent(new Event("online")));
+    await bob.page.locator(".composer .note").waitFor({ state: "hidden" });
+    await ann.say("back again");
+    await bob.sees("back again");
+    await bob.sees("one");
+    assert.deepEqual((await bob.texts()).slice(-4), ["one", "two", "three", "back again"]);
+    done(ann, bob);
+  });
 });
 
 describe("connections", () => {

@@ -272,7 +272,9 @@ export class Model {
         this.changed(conversation.key);
       }
       if (conversation && conversation.left !== null) {
-        conversation.left = null;
+        // What is held ends where the user was removed, and what was said since is elsewhere than behind it.
+        conversation.clear();
+        Object.assign(conversation, { left: null, more: true, gone: false });
         this.#storage.remove(`left.${id}`);
       }
     }
