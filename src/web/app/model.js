@@ -11,6 +11,12 @@ import { now } from "./time.js";
 
 /** Rows of one page of history. */
 const PAGE = 40;
+/** Messages of a conversation that nobody looks at: with more than the first number the earliest go, down to the second. */
+const HELD_MOST = 400;
+const HELD_THEN = 200;
+/** What could not be loaded is asked for again after the first of these, then after twice as long each time, up to the second. */
+const AGAIN_MS = 1000;
+const AGAIN_MOST_MS = 60_000;
 /** "typing…" is believed for so long. */
 const TYPING_MS = 4000;
 /** Groups are loaded again so long after somebody has written there for the first time. */
@@ -101,6 +107,15 @@ export class Conversation {
     this.messages = [];
     this.before = 0;
     this.era += 1;
+  }
+
+  /** Lets the earliest messages go; they can be loaded again. */
+  cut(left) {
+    const gone = this.messages.splice(0, Math.max(0, this.messages.length - left));
+    if (gone.length === 0) return;
+    for (const { preview } of gone) if (preview) URL.revokeObjectURL(preview);
+    this.before -= gone.length;
+    Object.assign(this, { more: true, gone: false });
   }
 
   /** Puts rows at their places, ascending; what is there already stays. `me` is the user, whose lines do not wait any more. */
@@ -492,6 +507,7 @@ export class Model {
       if (this.loaded) this.loadFriends();
       this.#watch();
     }
+    if (conversation.key !== this.open && conversation.messages.length > HELD_MOST) conversation.cut(HELD_THEN);
     this.changed("list", conversation.key);
   }
 
