@@ -21,6 +21,20 @@ const idOf = (person) => person.page.evaluate(() => Number(Object.keys(JSON.pars
 const picture = (width, height, name = "p.png") => ({ name, mimeType: "image/png", buffer: png(width, height) });
 const done = (...people) => people.forEach((person) => person.noComplaints());
 
+/** What waits until it is opened. */
+function held() {
+  let open;
+  const opened = new Promise((resolve) => { open = resolve; });
+  return { opened, open };
+}
+
+/** Chooses from the menu of a line. */
+async function offered(person, line, entry) {
+  await line.hover();
+  await line.locator(".bubble-more").click();
+  await person.page.locator("[role=menuitem]", { hasText: entry }).click();
+}
+
 describe("hands and keys", () => {
   test("after adding a friend one can write at once, and who was added is told", async (t) => {
     const [ann, bob] = await Promise.all([arrive(t, "Ann Archer"), arrive(t, "Bob Brook")]);
@@ -132,6 +146,87 @@ describe("files", () => {
     // Nothing lies over its buttons.
     await failure.locator("button").nth(1).click();
     await failure.waitFor({ state: "detached" });
+    done(ann, bob);
+  });
+
+  test("what is discarded before its content is sent is not sent", async (t) => {
+    const [ann, bob] = await friends(t);
+    const gate = held();
+    let sent = 0;
+    await ann.page.route("**/api/v1/files/claim", async (route) => {
+      await gate.opened;
+      await route.continue().catch(() => {});
+    });
+    ann.page.on("request", (request) => { sent += Number(/\/api\/v1\/files\?name=first/.test(request.url())); });
+    const asked = ann.page.waitForRequest("**/api/v1/files/claim");
+    await ann.page.setInputFiles("#files", picture(30, 30, "first.png"));
+    await asked;
+    await offered(ann, ann.page.locator('.line[data-state="uploading"]'), "Discard");
+    gate.open();
+    // Files go one after the other.
+    await ann.page.setInputFiles("#files", picture(31, 31, "second.png"));
+    await bob.page.waitForFunction(() => document.querySelectorAll(".picture").length === 1);
+    assert.equal(sent, 0);
+    assert.equal(await bob.page.locator(".picture img").getAttribute("alt"), "second.png");
+    done(ann, bob);
+  });
+
+  test("what has gone out while the menu was open is not discarded", async (t) => {
+    const [ann, bob] = await friends(t);
+    const gate = held();
+    await ann.page.route(/\/api\/v1\/files\?/, async (route) => {
+      const response = await route.fetch();
+      await gate.opened;
+      await route.fulfill({ response });
+    });
+    await ann.page.setInputFiles("#files", picture(32, 32));
+    const line = ann.page.locator(".line", { has: ann.page.locator(".picture") });
+    await line.hover();
+    await line.locator(".bubble-more").click();
+    const discard = ann.page.locator("[role=menuitem]", { hasText: "Discard" });
+    await discard.waitFor();
+    // Stored, but it cannot go further.
+    await ann.context.setOffline(true);
+    await ann.page.locator(".banner", { hasText: "Offline" }).waitFor();
+    gate.open();
+    await ann.page.locator('.line[data-state="sending"] .picture').waitFor();
+    await discard.click();
+    // It is on its way: it stays, also after the next time that the page is drawn.
+    await ann.page.evaluate(() => new Promise((resolve) => { requestAnimationFrame(() => requestAnimationFrame(resolve)); }));
+    assert.equal(await ann.page.locator('.line[data-state="sending"] .picture').count(), 1);
+    await ann.context.setOffline(false);
+    await bob.page.locator(".picture").waitFor();
+    await ann.page.locator('.line[data-state="read"] .picture').waitFor();
+    done(ann, bob);
+  });
+
+  test("a recording ends with the page it was made on, and is sent by nobody", async (t) => {
+    const [ann, bob] = await friends(t);
+    await ann.page.evaluate(() => {
+      window.tracks = [];
+      const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wanted) => {
+        const stream = await get(wanted);
+        window.tracks.push(...stream.getTracks());
+        return stream;
+      };
+    });
+    const record = async () => {
+      await ann.page.click("#voice");
+      await ann.page.waitForFunction(() => document.querySelector(".recording-time")?.textContent === "0:01");
+    };
+    const ended = (count) => ann.page.waitForFunction((n) => window.tracks.length === n && window.tracks.every(({ readyState }) => readyState === "ended"), count);
+    await record();
+    await ann.page.click("#settings");
+    await ann.page.selectOption("#field-language", "zh");
+    await ended(1);
+    await ann.page.locator("dialog[open]").waitFor({ state: "detached" });
+    await record();
+    await ann.page.click("#settings");
+    await ann.page.click("#logout");
+    await ann.page.waitForSelector(".welcome");
+    await ended(2);
+    assert.equal(await bob.page.locator(".voice").count(), 0);
     done(ann, bob);
   });
 
@@ -310,6 +405,22 @@ describe("connections", () => {
     await other.getByRole("button", { name: "Log out on all devices" }).click();
     await other.waitForSelector(".welcome-card");
     await page.locator(".notice", { hasText: "Please log in again." }).waitFor();
+    done(ann);
+  });
+
+  test("all devices are logged out, or one is told that they are not", async (t) => {
+    const ann = await arrive(t, "Ann Archer");
+    const { page } = ann;
+    await page.route("**/api/v1/logout", (route) => route.abort());
+    await page.click("#settings");
+    await page.getByRole("button", { name: "Log out on all devices" }).click();
+    await page.locator(".toast", { hasText: "No connection" }).waitFor();
+    await page.locator(".mine-name", { hasText: "Ann Archer" }).waitFor();
+    assert.equal((await ann.api("GET", "/me")).status, 200);
+    // Here one is out in any case.
+    await page.click("#settings");
+    await page.click("#logout");
+    await page.locator(".notice", { hasText: "logged out here only" }).waitFor();
     done(ann);
   });
 

@@ -40,8 +40,9 @@ export class Api {
     return this.session ? { Authorization: `Bearer ${this.session.token}`, "X-Imgate-User": String(this.session.id) } : {};
   }
 
-  async #call(method, path, body) {
+  async #call(method, path, body, signal) {
     let response;
+    const late = AbortSignal.timeout(20_000);
     const begun = performance.now();
     try {
       response = await fetch(`/api/v1${path}`, {
@@ -49,10 +50,11 @@ export class Api {
         headers: { ...this.#headers(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
         body: body === undefined ? undefined : JSON.stringify(body),
         credentials: "same-origin",
-        signal: AbortSignal.timeout(20_000),
+        // Browsers that cannot join two look at the other one afterwards.
+        signal: signal && AbortSignal.any ? AbortSignal.any([signal, late]) : late,
       });
     } catch {
-      throw new ApiError("network");
+      throw new ApiError(signal?.aborted ? "aborted" : "network");
     }
     heardDate(response.headers.get("Date"), performance.now() - begun);
     const answer = await response.text().then(parse).catch(() => null);
@@ -120,20 +122,24 @@ export class Api {
    * Stores a file and gives back what the server says of it. What the server has already is not sent.
    * @param {Blob} blob
    * @param {(part: number) => void} progress 0 to 1
+   * @param {AbortSignal} [signal] ends it, whatever it is at
    */
   async upload(blob, name, progress, signal) {
     // Plain http has no `crypto.subtle`; then the file is simply sent.
     if (globalThis.crypto?.subtle && blob.size <= 256 * 2 ** 20) {
       const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer()));
+      signal?.throwIfAborted();
       const sha256 = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
       try {
-        const known = await this.#call("POST", "/files/claim", { sha256, size: blob.size, name });
+        const known = await this.#call("POST", "/files/claim", { sha256, size: blob.size, name }, signal);
         progress(1);
         return known;
       } catch (error) {
         if (error.status !== 404) throw error;
       }
     }
+    // Too late for a listener.
+    signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       request.open("POST", `/api/v1/files?name=${encodeURIComponent(name)}`);

@@ -420,7 +420,7 @@ export class ChatView {
       said !== "" && [t("copy"), "file", () => copy(said)],
       !pending && file && [t("download"), "down", open],
       !pending && model.mayRecall(message) && [t("recall"), "trash", () => model.recall(conversation, message), true],
-      pending && message.state !== "sending" && [t("discard"), "trash", () => model.discard(conversation, message), true],
+      pending && model.mayDiscard(message) && [t("discard"), "trash", () => model.discard(conversation, message), true],
     ]);
   }
 }

@@ -197,6 +197,12 @@ export class Composer {
     this.recorder = recorder;
     const time = h("span", { class: "recording-time", role: "timer" }, duration(0));
     const tick = setInterval(() => { time.textContent = duration(recorder.seconds()); }, 250);
+    const said = h("span", { class: "recording" }, h("span", { class: "recording-dot" }), t("recording"), time);
+    recorder.onOver = () => {
+      clearInterval(tick);
+      fill(said, t("recorded"), time);
+      time.textContent = duration(recorder.seconds());
+    };
     const back = () => {
       clearInterval(tick);
       this.recorder = null;
@@ -211,7 +217,7 @@ export class Composer {
       this.toEnd();
     };
     fill(this.bar, iconButton("trash", t("discard"), () => recorder.discard(), { id: "voice-discard" }),
-      h("span", { class: "recording" }, h("span", { class: "recording-dot" }), t("recording"), time),
+      said,
       h("button", { type: "button", class: "icon-button is-send", id: "voice-send", title: t("stopAndSend"), aria: { label: t("stopAndSend") }, on: { click: () => recorder.stop() } }, icon("send")));
     this.bar.querySelector("#voice-send").focus();
   }

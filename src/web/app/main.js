@@ -8,7 +8,7 @@ import { fill, h } from "./dom.js";
 import { local } from "./kept.js";
 import { rememberIn, t } from "./language.js";
 import { Model, keyOf } from "./model.js";
-import { attempt } from "./parts.js";
+import { attempt, toast } from "./parts.js";
 import * as sessions from "./sessions.js";
 import { Sidebar } from "./sidebar.js";
 import { applyTheme } from "./theme.js";
@@ -26,6 +26,7 @@ class Page {
     this.model = new Model(session);
     this.stops = [];
     this.expiring = null;
+    this.left = false;
     /** Whether the list of conversations is the entry of the browser's history before this one. */
     this.below = false;
     this.draw();
@@ -55,6 +56,8 @@ class Page {
 
   /** Everything anew: at the start, and when the language was changed. */
   draw() {
+    // What is being recorded there loses its buttons.
+    this.chat?.show(null);
     this.sidebar = new Sidebar(this.model, this);
     this.chat = new ChatView(this.model, this);
     const skip = h("a", { class: "skip", href: "#chat", on: { click: (event) => {
@@ -156,6 +159,13 @@ class Page {
   }
 
   leave(notice = "") {
+    if (this.left) {
+      // The token may have ended before the answer that says why.
+      if (notice) welcome(notice);
+      return;
+    }
+    this.left = true;
+    this.chat.show(null);
     this.model.stop();
     clearTimeout(this.expiring);
     for (const stop of this.stops) stop();
@@ -167,8 +177,11 @@ class Page {
   }
 
   async logout(everywhere) {
-    await new Api(this.model.session).logout(everywhere).catch(() => {});
-    this.leave();
+    const error = await new Api(this.model.session).logout(everywhere).then(() => null, (failure) => failure);
+    if (!error || this.left || error.code === "not_logged_in") this.leave();
+    // Whoever ends all logins wants them to have ended.
+    else if (everywhere) toast(error.message, true);
+    else this.leave(t("notLoggedOut"));
   }
 }
 

@@ -623,13 +623,21 @@ export class Model {
     return [...this.conversations.values()].some(({ pending }) => pending.some(({ state }) => state === "uploading"));
   }
 
+  /** Whether it is still here alone: what the SDK has goes out. */
+  mayDiscard({ state }) {
+    return state === "uploading" || state === "failed";
+  }
+
   resend(conversation, pending) {
+    if (pending.state !== "failed") return;
     this.discard(conversation, pending);
     if (pending.again) pending.again();
     else this.send(conversation, pending.body);
   }
 
   discard(conversation, pending) {
+    // It may have gone out while a menu was open.
+    if (!this.mayDiscard(pending)) return;
     conversation.pending = conversation.pending.filter((one) => one !== pending);
     pending.abort?.abort();
     if (pending.preview) URL.revokeObjectURL(pending.preview);

@@ -1,4 +1,4 @@
-/** Records a voice message with the browser's own means. */
+/** Records a voice message with the browser's own means. Nothing is given away before somebody says so, also where a recording ends by itself. */
 
 /** The longest recording, in seconds. */
 const MAX_SECONDS = 300;
@@ -10,10 +10,15 @@ export class Recorder {
   #stream = null;
   #begun = 0;
   #limit = null;
-  #wanted = true;
+  /** What was recorded, and for how many seconds; null while it goes on. */
+  #done = null;
+  /** Whether it is to be sent; null before anybody has said so. */
+  #wanted = null;
   #kind = KINDS.find(([kind]) => globalThis.MediaRecorder?.isTypeSupported(kind));
-  /** Called once with the recording and its seconds, or with null. */
+  /** Called once with the recording and its seconds, or with null, after `stop` or `discard`. */
   onEnd = () => {};
+  /** Called when nothing more is recorded. */
+  onOver = () => {};
 
   /** Microphones are for secure pages only (https, or localhost). */
   static possible() {
@@ -30,17 +35,18 @@ export class Recorder {
     this.#recorder.onstop = () => {
       clearTimeout(this.#limit);
       for (const track of this.#stream.getTracks()) track.stop();
-      const blob = new Blob(parts, { type: this.#kind[0].split(";")[0] });
-      this.onEnd(this.#wanted && blob.size > 0 ? blob : null, this.seconds());
+      this.#done = { blob: new Blob(parts, { type: this.#kind[0].split(";")[0] }), seconds: this.seconds() };
+      this.onOver();
+      this.#give();
     };
     this.#recorder.start();
     this.#begun = performance.now();
-    this.#limit = setTimeout(() => this.stop(), MAX_SECONDS * 1000);
+    this.#limit = setTimeout(() => this.#recorder.state === "recording" && this.#recorder.stop(), MAX_SECONDS * 1000);
     return true;
   }
 
   seconds() {
-    return (performance.now() - this.#begun) / 1000;
+    return this.#done?.seconds ?? (performance.now() - this.#begun) / 1000;
   }
 
   extension() {
@@ -48,11 +54,24 @@ export class Recorder {
   }
 
   stop() {
-    if (this.#recorder?.state === "recording") this.#recorder.stop();
+    this.#end(true);
   }
 
   discard() {
-    this.#wanted = false;
-    this.stop();
+    this.#end(false);
+  }
+
+  #end(wanted) {
+    if (this.#wanted !== false) this.#wanted = wanted;
+    if (this.#recorder?.state === "recording") this.#recorder.stop();
+    else this.#give();
+  }
+
+  #give() {
+    if (!this.#done || this.#wanted === null) return;
+    const { blob, seconds } = this.#done;
+    const { onEnd } = this;
+    this.onEnd = () => {};
+    onEnd(this.#wanted && blob.size > 0 ? blob : null, seconds);
   }
 }
