@@ -424,6 +424,27 @@ describe("connections", () => {
     done(ann);
   });
 
+  test("what could not be loaded is loaded again", async (t) => {
+    const [ann, bob] = await friends(t);
+    for (const part of ["config", "me", "friends", "blocks", "groups"]) {
+      let tries = 0;
+      const url = `**/api/v1/${part}`;
+      await bob.page.route(url, async (route) => {
+        tries += 1;
+        if (tries === 1) await route.fulfill({ status: 503, headers: { "Retry-After": "1" }, json: { error: { code: "busy" } } });
+        else await route.continue();
+      });
+      await bob.page.reload();
+      await bob.page.locator("#attach").waitFor();
+      await bob.page.locator(".mine-name", { hasText: "Bob Brook" }).waitFor();
+      while (tries < 2) await bob.page.waitForResponse(url);
+      await bob.page.unroute(url);
+    }
+    await bob.page.click("#tab-friends");
+    await bob.row("Ann Archer").waitFor();
+    done(ann, bob);
+  });
+
   test("a token that is not valid any more leads to the login, with a word why; what was not sent yet is still there", async (t) => {
     const [ann, bob] = [await arrive(t, "Ann Archer"), await arrive(t, "Bob Brook")];
     await ann.befriend(bob.mobile);

@@ -6,11 +6,13 @@ import { heardDate } from "./time.js";
 
 /** A failure with a code of the server, or `network`. Its message is for people, in their language. */
 export class ApiError extends Error {
-  constructor(code, status = 0, text = "") {
-    super(knows(`e_${code}`) ? t(`e_${code}`) : text || t("e_unknown", { code }));
+  constructor(code, status = 0, retryMs = 0) {
+    super(knows(`e_${code}`) ? t(`e_${code}`) : t("e_unknown", { code }));
     this.name = "ApiError";
     this.code = code;
     this.status = status;
+    /** The pause that the server asks for, in milliseconds. */
+    this.retryMs = retryMs;
   }
 }
 
@@ -21,9 +23,13 @@ const parse = (text) => JSON.parse(text, (key, value) => (NAMES.has(key) && type
 
 const BY_STATUS = { 401: "wrong_login", 413: "too_large", 415: "unsupported", 429: "busy", 503: "busy" };
 
-function failure(status, body) {
+/** The longest pause that is believed. */
+const RETRY_MOST_S = 3600;
+
+function failure(status, body, retryAfter) {
   const code = body?.error?.code ?? BY_STATUS[status] ?? String(status);
-  return new ApiError(code, status);
+  const seconds = /^\d{1,9}$/.test(retryAfter ?? "") ? Number(retryAfter) : 0;
+  return new ApiError(code, status, Math.min(seconds, RETRY_MOST_S) * 1000);
 }
 
 export class Api {
@@ -58,18 +64,18 @@ export class Api {
     }
     heardDate(response.headers.get("Date"), performance.now() - begun);
     const answer = await response.text().then(parse).catch(() => null);
-    if (!response.ok) throw this.#failed(response.status, answer);
+    if (!response.ok) throw this.#failed(response.status, answer, response.headers.get("Retry-After"));
     return answer ?? {};
   }
 
-  #failed(status, answer) {
-    const error = failure(status, answer);
+  #failed(status, answer, retryAfter) {
+    const error = failure(status, answer, retryAfter);
     if (this.session && error.code === "not_logged_in") this.expired();
     return error;
   }
 
-  /** All rows of a list that is paged by `after`, up to `most`. */
-  async #all(path, most = 2000) {
+  /** All rows of a list that is paged by `after`, up to `most`: as many as a user may have friends. */
+  async #all(path, most = 5000) {
     const rows = [];
     for (;;) {
       const join = path.includes("?") ? "&" : "?";

@@ -1,7 +1,7 @@
 /** What one user knows: people, groups, conversations and their messages. Views listen to it and never talk to the server themselves. */
 
 import { DIRECT, GROUP, ImgateClient, Refusal, newCid } from "../sdk/imgate.js";
-import { Api } from "./api.js";
+import { Api, ApiError } from "./api.js";
 import { OWN } from "./bubbles.js";
 import { beforeNextPicture } from "./frame.js";
 import { local, storage } from "./kept.js";
@@ -168,6 +168,11 @@ export class Model {
   #askedUsers = new Set();
   #watchedKey = "";
   #loading = null;
+  #again = null;
+  #tries = 0;
+  #stopped = false;
+  /** What of the lists has been loaded once. */
+  #have = { friends: false, groups: false };
   #wasOnline = false;
   #expected = new Set();
 
@@ -237,25 +242,57 @@ export class Model {
     await this.refresh();
   }
 
-  /** Loads what is not told over the WebSocket: at the start, and after every time without a connection. */
+  /**
+   * Loads what is not told over the WebSocket: at the start, after every time without a connection, and after a pause when something
+   * of it could not be loaded. Fails if nothing could.
+   */
   refresh() {
-    this.#loading ??= this.#load().finally(() => { this.#loading = null; });
+    if (this.#loading) return this.#loading;
+    clearTimeout(this.#again);
+    this.#again = null;
+    this.#loading = this.#load().finally(() => { this.#loading = null; });
     return this.#loading;
   }
 
   async #load() {
-    const [me, config] = await Promise.all([this.api.me(), this.config ?? this.api.config().catch(() => null)]);
+    const loading = this.api.me();
+    const [me, config] = await Promise.all([loading.catch((error) => this.#failed(error)), this.config ?? this.api.config().catch((error) => this.#failed(error))]);
+    this.config ??= config;
+    if (!me) return loading;
     this.me = me;
     this.users.set(me.id, me);
-    this.config = config;
     await Promise.all([this.loadFriends(), this.loadGroups()]);
-    this.loaded = true;
+    if (this.#again === null) this.#tries = 0;
     this.changed("list", "people");
+    return undefined;
+  }
+
+  /** Something could not be loaded: unless asking again is useless, all of it is loaded again after a pause. Gives back null. */
+  #failed(error) {
+    const useless = error instanceof ApiError && error.code !== "network" && error.status !== 429 && error.status < 500;
+    if (useless || this.#stopped || this.#again !== null) return null;
+    const pause = Math.min(AGAIN_MOST_MS, AGAIN_MS * 2 ** this.#tries) * (0.5 + Math.random() / 2);
+    this.#tries = Math.min(this.#tries + 1, 16);
+    // Whoever was told when to come back comes a little later, and not all at once.
+    const asked = error.retryMs > 0 ? error.retryMs + Math.random() * AGAIN_MS : 0;
+    this.#again = setTimeout(() => {
+      this.#again = null;
+      this.refresh().catch(() => {});
+    }, Math.max(pause, asked));
+    return null;
+  }
+
+  /** A list came: only when all have, it is known what is missing in one. */
+  #has(list) {
+    this.#have[list] = true;
+    this.loaded ||= this.#have.friends && this.#have.groups;
   }
 
   stop() {
+    this.#stopped = true;
     this.client.close();
     clearTimeout(this.#groupsTimer);
+    clearTimeout(this.#again);
     this.#listeners.clear();
   }
 
@@ -264,17 +301,18 @@ export class Model {
   loadGroups = oneByOne(() => this.#loadGroups());
 
   async #loadFriends() {
-    const [friends, blocks] = await Promise.all([this.api.friends().catch(() => null), this.api.blocks().catch(() => [])]);
-    if (!friends) return;
-    this.friends = new Map(friends.map((user) => [user.id, user]));
-    this.blocks = new Set(blocks.map((user) => user.id));
-    for (const user of [...friends, ...blocks]) this.users.set(user.id, user);
+    const [friends, blocks] = await Promise.all([this.api.friends(), this.api.blocks()].map((list) => list.catch((error) => this.#failed(error))));
+    // Of what could not be loaded the last that is known counts.
+    if (friends) this.friends = new Map(friends.map((user) => [user.id, user]));
+    if (blocks) this.blocks = new Set(blocks.map((user) => user.id));
+    for (const user of [...(friends ?? []), ...(blocks ?? [])]) this.users.set(user.id, user);
+    if (friends) this.#has("friends");
     this.#watch();
     this.changed("list", "people");
   }
 
   async #loadGroups() {
-    const groups = await this.api.groups().catch(() => null);
+    const groups = await this.api.groups().catch((error) => this.#failed(error));
     if (!groups) return;
     const before = this.groups;
     this.groups = new Map(groups.map((group) => [group.id, group]));
@@ -298,6 +336,7 @@ export class Model {
       if (conversation.newest()) this.#leftBehind(conversation, before.get(conversation.dstid)?.name ?? "");
       else if (conversation.key !== this.open) this.forget(conversation);
     }
+    this.#has("groups");
     this.changed("list", "people");
   }
 
@@ -332,9 +371,9 @@ export class Model {
   }
 
   async #friendsChanged() {
-    const before = this.friends;
+    const before = this.#have.friends ? this.friends : null;
     await this.loadFriends();
-    if (!this.loaded) return;
+    if (!before) return;
     for (const id of this.friends.keys()) {
       if (!before.has(id) && !this.#expected.delete(id)) toast(t("friendAdded", { who: this.nameOf(id) }));
     }
