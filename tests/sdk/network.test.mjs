@@ -1,7 +1,7 @@
 // The SDK where networks and clocks misbehave: what recorded conversations cannot say.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DIRECT, ImgateClient, LIMITS, MemoryStorage } from "../../src/web/sdk/imgate.js";
+import { DIRECT, GROUP, ImgateClient, LIMITS, MemoryStorage } from "../../src/web/sdk/imgate.js";
 
 class Clock {
   time = 1_000_000;
@@ -26,7 +26,7 @@ class Clock {
   }
 }
 
-async function begin(storage = new MemoryStorage(), before = () => {}) {
+async function begin(storage = new MemoryStorage(), before = () => {}, options = {}) {
   const clock = new Clock();
   const sockets = [];
   class Socket {
@@ -46,7 +46,7 @@ async function begin(storage = new MemoryStorage(), before = () => {}) {
       this.onmessage({ data: JSON.stringify(frame) });
     }
   }
-  const client = new ImgateClient({ url: "ws://server.test/chat", token: "secret", userId: 1, storage, WebSocket: Socket, clock, random: () => 0.5 });
+  const client = new ImgateClient({ url: "ws://server.test/chat", token: "secret", userId: 1, storage, WebSocket: Socket, clock, random: () => 0.5, ...options });
   const states = [];
   client.on("status", ({ state }) => states.push(state));
   const connecting = client.connect();
@@ -201,4 +201,65 @@ test("whom one watches is said again if it was refused for now", async () => {
   socket.says({ cmd: 7, rows: [{ userid: 2, online: true }] });
   clock.advance(LIMITS.backoffLast);
   assert.equal(asked(socket, 7).length, 2);
+});
+
+/** A message of user 2 in group 7. */
+const said = (seq) => ({ id: seq, seq, ts: seq, userid: 2, cmd: GROUP, dstid: 7, media: 1, content: `${seq}` });
+const page = (...seqs) => ({ cmd: 4, kind: GROUP, dstid: 7, rows: seqs.map(said), more: false, floor: 1, head: seqs.at(-1), epoch: 1 });
+const notMember = { cmd: 2, kind: GROUP, dstid: 7, code: 10, msg: "not a member of this group", retry: false };
+
+/** A client of which the messages of group 7 are up to 3, shown and read; what it shows. */
+async function reader() {
+  const stage = await begin();
+  const shown = [];
+  stage.client.on("message", ({ message }) => shown.push(message.seq));
+  stage.sockets[0].onopen();
+  stage.sockets[0].says({ cmd: 5, convs: [{ kind: GROUP, dstid: 7, head: 3, ts: 3, recv: 0, read: 0, unread: 3, floor: 1 }], more: false, epoch: 1 });
+  stage.sockets[0].says(page(1, 2, 3));
+  stage.client.read(GROUP, 7, 3);
+  return { ...stage, shown };
+}
+
+test("the refusal of a read mark does not pass for that of a sync", async () => {
+  const { client, sockets, shown } = await reader();
+  client.networkLost();
+  client.hurry();
+  const [, socket] = sockets;
+  socket.onopen();
+  const about = () => socket.sent.filter(({ cmd }) => cmd === 3 || cmd === 4);
+  const sync = { cmd: 4, kind: GROUP, dstid: 7, after: 3, limit: LIMITS.page };
+  assert.deepEqual(about(), [sync], "the mark waits");
+  client.typing(GROUP, 7);
+  assert.equal(typed(socket), 0, "and so does typing, which is refused like it");
+  // Removed from the group meanwhile: up to there it may be read, and no more may be said.
+  socket.says(page(4, 5));
+  assert.deepEqual(about(), [sync, { cmd: 3, kind: GROUP, dstid: 7, read: 3 }]);
+  socket.says(notMember);
+  assert.deepEqual(shown, [1, 2, 3, 4, 5]);
+});
+
+test("with a list to begin with a mark waits for it, and is said although it names nothing", async () => {
+  const { client, sockets } = await reader();
+  client.close();
+  const stage = await begin(undefined, () => {}, { firstPage: 0 });
+  const [socket] = stage.sockets;
+  socket.onopen();
+  stage.client.read(GROUP, 7, 3);
+  assert.equal(asked(socket, 3).length, 0);
+  socket.says({ cmd: 5, convs: [], more: false, epoch: 1 });
+  assert.deepEqual(asked(socket, 3), [{ cmd: 3, kind: GROUP, dstid: 7, read: 3 }]);
+  assert.equal(sockets.length, 1);
+});
+
+test("what could not be read is asked for again when something is pushed", async () => {
+  const { client, sockets: [socket], shown } = await reader();
+  const refusals = [];
+  client.on("refused", ({ code }) => refusals.push(code));
+  socket.says(said(5));
+  socket.says(notMember);
+  assert.deepEqual(refusals, [10]);
+  socket.says(said(6));
+  assert.equal(asked(socket, 4).length, 3);
+  socket.says(page(4, 5, 6));
+  assert.deepEqual(shown, [1, 2, 3, 4, 5, 6]);
 });

@@ -382,6 +382,8 @@ export class ImgateClient {
   #queue = [];
   /** Pages of the list of conversations that were asked for and are unanswered, oldest first: {after, tries}. */
   #lists = [];
+  /** This connection has been told the list of conversations. */
+  #hasList = false;
   /** Timers of what is asked again later; they end with the connection. */
   #pauses = new Set();
   #conversations = new Map();
@@ -593,7 +595,7 @@ export class ImgateClient {
     }
     // What was sent before the storage had answered is newer than what the storage kept.
     for (const item of this.#inOrder()) this.#post(item);
-    this.#sayRead();
+    for (const conversation of this.#conversations.values()) this.#sayRead(conversation);
     this.#sayReceived();
     if (this.#watched.length > 0) this.watch(this.#watched);
   }
@@ -607,6 +609,7 @@ export class ImgateClient {
     this.#unanswered = 0;
     this.#again = 0;
     this.#lists = [];
+    this.#hasList = false;
     for (const timer of this.#pauses) this.#options.clock.clear(timer);
     this.#pauses.clear();
     this.#watchTries = 0;
@@ -903,6 +906,7 @@ export class ImgateClient {
       for (const wish of conversation.wishes.splice(0)) wish.reject(new Refusal(code, msg));
     }
     this.#answered();
+    this.#say(conversation);
   }
 
   /** A list was refused for now, of conversations or of whom to watch: such a refusal names neither. */
@@ -951,6 +955,8 @@ export class ImgateClient {
     if (conversation.last === null && (seq === 1 || this.#listBegins) && !conversation.asked) conversation.last = seq - 1;
     if (conversation.last !== null && seq <= conversation.last) return;
     conversation.goal = Math.max(conversation.goal, seq);
+    // What is pushed may be read.
+    conversation.refused = false;
     if (conversation.last !== null && seq === conversation.last + 1) this.#show(conversation, message, live);
     else if (conversation.held.size < LIMITS.held) conversation.held.set(seq, message);
     this.#drain(conversation);
@@ -1054,6 +1060,7 @@ export class ImgateClient {
       this.#fill(conversation);
     }
     this.#answered();
+    this.#say(conversation);
   }
 
   #begin(conversation, { rows, head }) {
@@ -1103,6 +1110,8 @@ export class ImgateClient {
   }
 
   #listed({ convs = [], more, epoch }) {
+    const news = !this.#hasList;
+    this.#hasList = true;
     const first = this.#lists.length === 0;
     if (!first) {
       this.#lists.shift();
@@ -1123,6 +1132,7 @@ export class ImgateClient {
       conversation.readSaid = Math.max(conversation.readSaid, row.read);
       this.#fill(conversation);
     }
+    if (news && this.#listBegins) for (const conversation of this.#conversations.values()) this.#sayRead(conversation);
   }
 
   #receipt({ userid, kind, dstid, recv = 0, read = 0 }) {
@@ -1186,17 +1196,30 @@ export class ImgateClient {
   read(kind, dstid, seq) {
     const conversation = this.#conversation(kind, dstid);
     conversation.read = Math.max(conversation.read, seq);
-    this.#sayRead();
+    this.#sayRead(conversation);
   }
 
-  #sayRead() {
-    if (!this.#online) return;
-    for (const conversation of this.#conversations.values()) {
-      if (conversation.read <= conversation.readSaid) continue;
-      conversation.readSaid = conversation.read;
-      conversation.recvSaid = Math.max(conversation.recvSaid, conversation.read);
-      this.#write({ cmd: 3, kind: conversation.kind, dstid: conversation.dstid, read: conversation.read });
-    }
+  /**
+   * Whether a word about it may be said now: the refusal of one looks like that of what is asked of its conversation, whose page would
+   * then not be known for what it is.
+   */
+  #maySay({ kind, asked, queued }) {
+    // What the list names may be asked for with the list.
+    const mayBeAsked = kind === GROUP && this.#listBegins && !this.#hasList;
+    return this.#online && !asked && !queued && !mayBeAsked;
+  }
+
+  /** Says what was read now, and what was received in a moment. */
+  #say(conversation) {
+    this.#sayRead(conversation);
+    if (conversation.kind === DIRECT && conversation.recv > conversation.recvSaid) this.#sayReceivedSoon();
+  }
+
+  #sayRead(conversation) {
+    if (conversation.read <= conversation.readSaid || !this.#maySay(conversation)) return;
+    conversation.readSaid = conversation.read;
+    conversation.recvSaid = Math.max(conversation.recvSaid, conversation.read);
+    this.#write({ cmd: 3, kind: conversation.kind, dstid: conversation.dstid, read: conversation.read });
   }
 
   #sayReceivedSoon() {
@@ -1210,7 +1233,7 @@ export class ImgateClient {
   #sayReceived() {
     if (!this.#online || !this.#options.receipts) return;
     for (const conversation of this.#conversations.values()) {
-      if (conversation.kind !== DIRECT || conversation.recv <= conversation.recvSaid) continue;
+      if (conversation.kind !== DIRECT || conversation.recv <= conversation.recvSaid || !this.#maySay(conversation)) continue;
       conversation.recvSaid = conversation.recv;
       this.#write({ cmd: 3, kind: DIRECT, dstid: conversation.dstid, recv: conversation.recv });
     }
@@ -1220,6 +1243,8 @@ export class ImgateClient {
   typing(kind, dstid) {
     const now = this.#options.clock.now();
     const key = `${kind}:${dstid}`;
+    const conversation = this.#conversations.get(key);
+    if (conversation && !this.#maySay(conversation)) return;
     // A clock that was set back must not silence it.
     if (!this.#online || !this.#optional || Math.abs(now - (this.#typingSaid.get(key) ?? -Infinity)) < LIMITS.typing) return;
     this.#typingSaid.set(key, now);
