@@ -105,6 +105,15 @@ describe("hands and keys", () => {
     assert.deepEqual(await bob.page.locator("[role=menuitem]").allTextContents(), ["Download"]);
     assert.equal(await bob.page.locator(".lightbox").count(), 0);
     await bob.page.keyboard.press("Escape");
+    // A finger that trembles rests as well.
+    const moves = (by) => bob.page.locator(".picture").evaluate((element, far) => {
+      const place = { bubbles: true, pointerType: "touch", clientX: 60, clientY: 60 };
+      element.dispatchEvent(new PointerEvent("pointerdown", place));
+      element.dispatchEvent(new PointerEvent("pointermove", { ...place, clientX: 60 + far }));
+    }, by);
+    await moves(6);
+    await bob.page.locator(".menu").waitFor();
+    await bob.page.keyboard.press("Escape");
     await bob.page.locator(".picture").tap();
     await bob.page.locator(".lightbox").waitFor();
     done(ann, bob);

@@ -15,6 +15,8 @@ const TOGETHER_MS = 5 * 60_000;
 const NEAR = 80;
 /** A finger that stays for so long wants the menu. */
 const HELD_MS = 500;
+/** So far it may move meanwhile: no finger is quite still. */
+const STILL = 10;
 /** A page of history that takes longer is said to be on its way. */
 const SLOW_MS = 150;
 /** Fewer than these do not fill a window. */
@@ -434,11 +436,13 @@ const body = (message) => message.body ?? message;
 function held(list, selector, action) {
   let timer = null;
   let done = false;
+  let from = null;
   const stop = () => clearTimeout(timer);
   const within = ({ target, pointerType }) => (pointerType === "touch" ? target.closest(selector) : null);
   list.addEventListener("pointerdown", (event) => {
     stop();
     done = false;
+    from = event;
     const element = within(event);
     if (element) {
       timer = setTimeout(() => {
@@ -447,7 +451,10 @@ function held(list, selector, action) {
       }, HELD_MS);
     }
   });
-  for (const event of ["pointerup", "pointercancel", "pointermove", "pointerout"]) list.addEventListener(event, stop);
+  for (const event of ["pointerup", "pointercancel", "pointerout"]) list.addEventListener(event, stop);
+  list.addEventListener("pointermove", ({ clientX, clientY }) => {
+    if (from && Math.hypot(clientX - from.clientX, clientY - from.clientY) > STILL) stop();
+  });
   // The finger that is lifted from a picture does not open it as well.
   list.addEventListener("click", (event) => {
     if (!done) return;

@@ -459,6 +459,8 @@ export class Model {
         conversation.read = Math.max(conversation.read, row.read);
         conversation.unread = conversation.read >= row.head ? 0 : row.unread;
         conversation.refused = false;
+        // Nobody has received what there is not: the mark is of a history that the server has lost.
+        if (conversation.peer.recv > conversation.head) this.#forgetPeer(conversation);
       }
       if (more && rows.length > 0) client.conversations(rows.at(-1));
       this.#watch();
@@ -485,7 +487,8 @@ export class Model {
     client.on("receipt", ({ userid, kind, dstid, recv, read }) => this.#receipt(this.conversation(kind, dstid), userid, recv, read));
     client.on("reset", ({ kind, dstid }) => {
       const conversation = this.conversation(kind, dstid);
-      Object.assign(conversation, { last: null, head: 0, read: 0, unread: 0, more: true, gone: false, peer: { recv: 0, read: 0 } });
+      Object.assign(conversation, { last: null, head: 0, read: 0, unread: 0, more: true, gone: false });
+      this.#forgetPeer(conversation);
       conversation.clear();
       conversation.recalls.clear();
       this.changed("list", conversation.key);
@@ -575,6 +578,11 @@ export class Model {
       this.#storage.put(`peer.${userid}`, { id: userid, ...peer });
     }
     this.changed("list", conversation.key);
+  }
+
+  #forgetPeer(conversation) {
+    conversation.peer = { recv: 0, read: 0 };
+    if (conversation.kind === DIRECT) this.#storage.remove(`peer.${conversation.dstid}`);
   }
 
   #readUpTo(conversation, read) {
