@@ -1,13 +1,14 @@
 //! The books of one receiver: what has come once, twice, late or not at all.
 //!
 //! Owns: [`Window`] (by content: a sender's own counter), [`Stream`] (by `seq`, every frame judged
-//! as it comes) and [`Eye`] (by `seq`, as a client that repairs itself sees it).
+//! as it comes) and [`Eye`] (by `seq`, as a client that repairs itself sees it), and of one author
+//! the [`OwnOrder`].
 //! Bounds: a window is 48 bytes; a stream remembers at most [`HOLES_MAX`] missing numbers one by
-//! one and counts the rest as lost.
+//! one and counts the rest as lost; an order remembers [`OWN_ORDER_MAX`] messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::limits::HOLES_MAX;
+use crate::limits::{HOLES_MAX, OWN_ORDER_MAX};
 
 /// How one arrival relates to those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -48,6 +49,25 @@ impl Window {
         self.seen |= bit;
         self.arrived += 1;
         Verdict::Late
+    }
+}
+
+/// What an author has said in one conversation, each once and none refused: it stands there in the
+/// order in which it was said, in whatever order the acks come.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct OwnOrder(BTreeMap<u64, u64>);
+
+impl OwnOrder {
+    /// Enters the `seq` of the author's `n`-th. False: it stands before an earlier one, or behind a
+    /// later one.
+    pub(crate) fn enter(&mut self, n: u64, seq: u64) -> bool {
+        let before = self.0.range(..n).next_back().is_none_or(|(_, before)| *before < seq);
+        let after = self.0.range(n + 1..).next().is_none_or(|(_, after)| *after > seq);
+        self.0.insert(n, seq);
+        if self.0.len() > OWN_ORDER_MAX {
+            self.0.pop_first();
+        }
+        before && after
     }
 }
 
@@ -191,6 +211,16 @@ impl Eye {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_author_is_understood_in_the_order_of_speaking() {
+        let mut order = OwnOrder::default();
+        assert!([(1, 3), (4, 9), (2, 4), (3, 8)].into_iter().all(|(n, seq)| order.enter(n, seq)));
+        assert!(!order.enter(5, 7), "said last, and stands before the fourth");
+        let mut order = OwnOrder::default();
+        assert!(order.enter(2, 1) && !order.enter(1, 2), "its ack came last");
+        assert!((3..10_000).all(|n| order.enter(n, n)) && order.0.len() == OWN_ORDER_MAX);
+    }
     use Verdict::{Doubled, Fresh, Late};
 
     #[test]

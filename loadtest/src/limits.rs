@@ -30,6 +30,9 @@ pub(crate) const SOURCES_MAX: u8 = 250;
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 60 * 1024;
 /// Messages in flight of one user of a pair: what its [`crate::ledger::Window`] can tell apart.
 pub(crate) const WINDOW_MAX: usize = 128;
+/// Acked messages of one author whose order is remembered: no ack is so late that it belongs before
+/// all of them.
+pub(crate) const OWN_ORDER_MAX: usize = 2 * WINDOW_MAX;
 /// Pairs of (member, publisher) that a fan-out tells apart, 48 bytes each.
 pub(crate) const MEMBER_PUBLISHERS_MAX: usize = 2_000_000;
 /// Messages that an open loop keeps for a user who cannot send now; beyond it they are counted as

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::ledger::{Eye, Sight, Stream, Verdict, Window};
+use crate::ledger::{Eye, OwnOrder, Sight, Stream, Verdict, Window};
 use crate::limits::{BACKLOG_MAX, SYNC_ROWS, WINDOW_MAX};
 use crate::scan::Fields;
 use crate::stamp::{Run, Stamp};
@@ -64,6 +64,8 @@ pub(super) struct Side {
     syncs_refused: u32,
     acked: u32,
     acked_seqs: Option<(u64, u64)>,
+    /// Of one's own messages that needed no second try.
+    order: OwnOrder,
 }
 
 impl Side {
@@ -82,6 +84,7 @@ impl Side {
             syncs_refused: 0,
             acked: 0,
             acked_seqs: None,
+            order: OwnOrder::default(),
         }
     }
 
@@ -147,11 +150,13 @@ impl Side {
         self.unanswered.iter().map(|message| message.n).collect()
     }
 
+    /// The message that is answered, and whether its place in the order may be another one than
+    /// that of its counter.
     fn settle(&mut self, cid: Option<&str>, run: Run) -> Option<(Stamp, bool)> {
         let stamp = Stamp::from_cid(cid?, run).filter(|stamp| stamp.sender == self.sender)?;
         let place = self.unanswered.iter().position(|message| message.n == stamp.n)?;
-        let Unanswered { intended_ns, again, .. } = self.unanswered.remove(place)?;
-        Some((Stamp { intended_ns, ..stamp }, again))
+        let Unanswered { intended_ns, again, refusals, .. } = self.unanswered.remove(place)?;
+        Some((Stamp { intended_ns, ..stamp }, again || refusals > 0))
     }
 
     /// An ack has come. `None`: of nothing that waits.
@@ -176,13 +181,16 @@ impl Side {
         tally.acked_seq(fields.seq);
         if let Some(seq) = fields.seq {
             self.acked_seqs = span(self.acked_seqs, Some((seq, seq)));
+            let swapped = !again && !self.order.enter(stamp.n.into(), seq);
+            let own = if swapped { Verdict::Late } else { Verdict::Fresh };
             if terms.eye {
                 self.eye.see(seq);
+                tally.judge(own);
             } else {
                 let verdict = self.stream.ack(seq);
                 // What was refused with an unknown outcome and sent again may have been stored the
                 // first time.
-                tally.judge(if again && verdict == Verdict::Late { Verdict::Fresh } else { verdict });
+                tally.judge(own.max(if again && verdict == Verdict::Late { Verdict::Fresh } else { verdict }));
             }
         }
         Some(Acked { stamp, seq: fields.seq.unwrap_or_default(), id: fields.id.unwrap_or_default() })
@@ -369,6 +377,36 @@ mod tests {
         assert_eq!((side.sync_refused(), side.sync_refused()), (0, 1));
         assert!(!side.synced(false));
         assert_eq!(side.sync_refused(), 0);
+    }
+
+    #[test]
+    fn ones_own_messages_that_changed_places_are_out_of_order() {
+        for (eye, [first, second]) in [(false, [1, 2]), (true, [1, 2]), (false, [2, 1]), (true, [2, 1])] {
+            let (terms, mut side, mut tally, mut text) = (terms(eye), Side::new(7, 8, 0), Tally::new(), String::new());
+            for _ in 0..3 {
+                assert!(side.due(1) && side.next(&terms, &mut text));
+                side.sent(false);
+            }
+            let ack = |side: &mut Side, tally: &mut Tally, n, seq| {
+                let cid = Stamp { sender: 0, n, intended_ns: 0 }.cid(terms.run);
+                let ack = Fields { cid: Some(&cid), seq: Some(seq), id: Some(seq), ..Fields::default() };
+                side.acked(&terms, &ack, 2, tally).expect("it waited");
+            };
+            for n in [first, second] {
+                ack(&mut side, &mut tally, n, 3 - u64::from(n));
+            }
+            assert_eq!(tally.out_of_order, 1, "in the order {first}, {second}, to the eye: {eye}");
+            // What was sent again may stand where it was stored the first time.
+            let mut side = Side::new(7, 8, 0);
+            for _ in 0..2 {
+                assert!(side.due(1) && side.next(&terms, &mut text));
+                side.sent(false);
+            }
+            assert!(side.again(1, &terms, &mut text));
+            ack(&mut side, &mut tally, 1, 2);
+            ack(&mut side, &mut tally, 2, 1);
+            assert_eq!(tally.out_of_order, if eye { 1 } else { 2 });
+        }
     }
 
     #[test]

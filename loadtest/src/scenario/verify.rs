@@ -107,6 +107,10 @@ pub(crate) struct Flags {
     /// it: 10s. Later is a finding.
     #[arg(long, value_name = "TIME")]
     lag_max: Option<String>,
+    /// The server may forget old messages (`keep_age` and its like): what it says is not kept any more
+    /// is counted. Without it that is a loss.
+    #[arg(long)]
+    retention: bool,
     /// The random choices; the report names it.
     #[arg(long)]
     seed: Option<u64>,
@@ -166,6 +170,7 @@ impl Flags {
             payload: self.payload as usize,
             devices: self.devices,
             lag_ms_max: self.lag_max.as_ref().map(lag_ms_max).transpose()?,
+            retention: self.retention,
         })
     }
 }
@@ -422,6 +427,7 @@ fn report(flags: &Flags, seed: u64, found: &Findings, keeper: &Keeper, interrupt
         report.count(key, world.sum(count));
     }
     report.count("rows_audited", found.audited.rows);
+    report.count("rows_trimmed", found.audited.trimmed);
     report.count("views_audited", found.audited.views);
     let (faults, stories) = world.book.findings();
     for (fault, key) in Fault::ALL {
@@ -429,6 +435,13 @@ fn report(flags: &Flags, seed: u64, found: &Findings, keeper: &Keeper, interrupt
     }
     // A check of nothing proves nothing.
     report.must_not_be_zero("acked", acked);
+    if !flags.at.is_empty() || !flags.every.is_empty() {
+        let (run, failed) = (&keeper.commands, &keeper.failed_commands);
+        report.must_not_be_zero(
+            "torments",
+            u64::from(run.load(Ordering::Relaxed).saturating_sub(failed.load(Ordering::Relaxed))),
+        );
+    }
     tell(&mut report, keeper, &stories);
     report
 }

@@ -33,6 +33,8 @@ const UNREAD_MAX: u32 = 5;
 pub(crate) struct Audited {
     /// Rows of all histories, each conversation once.
     pub(crate) rows: u64,
+    /// Rows that are not kept any more.
+    pub(crate) trimmed: u64,
     /// Devices' views that were compared with the history.
     pub(crate) views: u64,
 }
@@ -42,6 +44,13 @@ struct History {
     rows: Vec<Row>,
     floor: u64,
     head: u64,
+}
+
+impl History {
+    /// Rows of the run that are not kept any more, by the server's word.
+    const fn trimmed(&self, conv: &Conv) -> u64 {
+        self.floor.saturating_sub(conv.base + 1)
+    }
 }
 
 /// Compares everything. `bases`: the gateways, asked in turn. `told` hears how far it is.
@@ -73,6 +82,7 @@ pub(crate) fn audit(world: &World, bases: &[Url], outcomes: &[Outcome], told: im
                 continue;
             }
             sum.rows += history.rows.len() as u64;
+            sum.trimmed += history.trimmed(conv);
             for outcome in by_conv.get(&(place as u32)).into_iter().flatten() {
                 sum.views += 1;
                 compare_outcome(world, conv, &history, chains, outcome);
@@ -149,12 +159,18 @@ fn compare_books(world: &World, conv: &Conv, history: &History) {
     let places: HashMap<Mail, &Row> =
         history.rows.iter().filter_map(|row| Some((Mail::from_cid(&row.cid, run)?, row))).collect();
     let end = history.rows.last().map_or(conv.base, |row| row.seq);
-    let kept = |seq: u64| seq >= history.floor;
+    let retention = world.habits.retention;
+    let kept = |seq: u64| seq >= history.floor || !retention;
     let mut told = 0;
     let mut blame = |fault, story: &dyn Fn() -> String| {
         told += 1;
         world.book.blame(fault, || if told > STORIES_MAX { format!("{}: and others", conv.name) } else { story() });
     };
+    if history.trimmed(conv) > 0 && !retention {
+        blame(Fault::Lost, &|| {
+            format!("{}: all before seq {} is gone, where nothing may go (--retention)", conv.name, history.floor)
+        });
+    }
     // In their order, so that the story is that of the first one.
     let mut acks: Vec<&Seen> = record.acks.values().filter(|ack| kept(ack.seq)).collect();
     acks.sort_unstable_by_key(|ack| ack.seq);
@@ -211,7 +227,7 @@ mod tests {
 
     const RUN: u64 = 9;
 
-    fn world() -> World {
+    fn world(retention: bool) -> World {
         let user = |id| User { id, token: String::new(), convs: vec![0], places: HashMap::new(), strange: Vec::new() };
         let habits = Habits {
             send_gap_ns: 1,
@@ -222,6 +238,7 @@ mod tests {
             payload: 50,
             devices: 1,
             lag_ms_max: None,
+            retention,
         };
         let clock = Clock::start();
         let book = Book::new(vec![Conv::new(Name::Group(7), vec![0, 1], 0)], clock);
@@ -251,7 +268,11 @@ mod tests {
     /// Audits a history against what was seen and acked, and a device that ended like the first
     /// history.
     fn faults(numbers: &[(u32, u64)], shown: &[Seen], acked: &[Seen], had: &[(u32, u64)]) -> Vec<Fault> {
-        let world = world();
+        faults_of(&history(numbers), false, shown, acked, had)
+    }
+
+    fn faults_of(history: &History, retention: bool, shown: &[Seen], acked: &[Seen], had: &[(u32, u64)]) -> Vec<Fault> {
+        let world = world(retention);
         for seen in shown {
             world.book.observe(0, *seen);
         }
@@ -261,10 +282,10 @@ mod tests {
         let chain = had.iter().fold(0, |chain, &(n, seq)| fold(chain, seq, mail(n).print()));
         let settled = (had.last().map_or(0, |(_, seq)| *seq), chain);
         let outcome = Outcome { who: Who { user: 1, device: 0 }, conv: 0, settled, reread: None, trimmed: false };
-        let (conv, history) = (&world.book.convs[0], history(numbers));
-        let whole = go_through(&world, 0, &history, 1);
-        compare_books(&world, conv, &history);
-        compare_outcome(&world, conv, &history, whole, &outcome);
+        let conv = &world.book.convs[0];
+        let whole = go_through(&world, 0, history, 1);
+        compare_books(&world, conv, history);
+        compare_outcome(&world, conv, history, whole, &outcome);
         world.book.findings().0.into_keys().collect()
     }
 
@@ -280,5 +301,16 @@ mod tests {
         assert_eq!(faults(&all, &[], &[], &all[..2]), [Fault::Incomplete]);
         assert_eq!(faults(&all, &[], &[], &[(2, 1), (1, 2), (3, 3)]), [Fault::Incomplete]);
         assert_eq!(faults(&all, &[seen(1, 2, How::Push)], &[], &all), [Fault::Doubled, Fault::OutOfOrder]);
+    }
+
+    #[test]
+    fn what_is_gone_is_lost_unless_something_may_go() {
+        let all = [(1, 1), (2, 2), (3, 3)];
+        let acked = [seen(1, 1, How::Ack), seen(2, 2, How::Ack)];
+        let gone = History { floor: 3, ..history(&all[2..]) };
+        assert_eq!(gone.trimmed(&Conv::new(Name::Group(7), Vec::new(), 0)), 2);
+        assert_eq!(faults_of(&gone, false, &[], &acked, &all), [Fault::Lost]);
+        assert_eq!(faults_of(&gone, false, &[], &[], &all), [Fault::Lost], "not even acked");
+        assert_eq!(faults_of(&gone, true, &[], &acked, &all), []);
     }
 }

