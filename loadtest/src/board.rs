@@ -56,6 +56,8 @@ impl Count {
 pub(crate) struct Lane {
     /// Connections open now.
     pub(crate) open: Count,
+    /// Of these, those whose goodbye is not answered yet.
+    pub(crate) closing: Count,
     /// Connections that could not be opened, for good.
     pub(crate) failed: Count,
     /// Of these, those that the server refused for good.
@@ -99,16 +101,17 @@ pub(crate) struct Lane {
 }
 
 /// How many counters a lane has.
-const COUNTERS: usize = 21;
+const COUNTERS: usize = 22;
 
 impl Lane {
     /// All of them, in the order in which workers tell them.
     pub(crate) const fn counters(&self) -> [&Count; COUNTERS] {
-        let Self { open, failed, denied, dropped, timeouts, slotted, retried, reopened, .. } = self;
+        let Self { open, closing, failed, denied, dropped, timeouts, slotted, retried, reopened, .. } = self;
         let Self { scheduled, sent, acked, refused, delivered, arrived, pending, answered, .. } = self;
         let Self { bytes_received, bytes_sent, packed, packed_bytes, inflated_bytes, .. } = self;
         [
             open,
+            closing,
             failed,
             denied,
             dropped,

@@ -379,6 +379,7 @@ impl Net {
     pub(crate) fn close(&mut self, member: u32) {
         if self.is_open(member) && self.queue(member, Opcode::Close, &1000_u16.to_be_bytes()) {
             self.conns[member as usize].stage = ConnStage::Closing;
+            self.lane().closing.add(1);
         }
     }
 
@@ -388,6 +389,9 @@ impl Net {
         let stopping = self.board().phase() == Phase::Stopping;
         let Some(stage) = self.release(member) else { return false };
         let was_open = matches!(stage, ConnStage::Open | ConnStage::Closing);
+        if matches!(stage, ConnStage::Closing) {
+            self.lane().closing.sub(1);
+        }
         if was_open {
             self.lane().open.sub(1);
         } else {

@@ -509,6 +509,16 @@ fn verify_runs_commands_at_their_times() {
     assert!(lines(&once) == 1 && lines(&again) >= 3, "{} {}", lines(&once), lines(&again));
 }
 
+#[test]
+fn verify_proves_nothing_where_every_command_fails() {
+    let server = start(Fault::None, true);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+    command.args(VERIFY.split_ascii_whitespace()).arg(server.address.to_string()).arg("--json");
+    let (code, report) = verdict(&command.args(["--every", "300ms", "false"]).output().expect("autoclient runs"));
+    assert_eq!((code, report["acked"].as_u64() > Some(0)), (6, true), "{report}");
+    assert_eq!(report["failed_commands"], report["commands"], "{report}");
+}
+
 const SLOW: &str = "slow --group 5 --members 12 --stalled 4 --publishers 3 --rate 40 --seconds 1 --drain 3 --lag-ms inf --metrics off \
                     --target";
 
@@ -602,6 +612,8 @@ fn churn_tells_what_an_upgrade_costs() {
 fn churn_finds_a_server_that_does_not_answer() {
     let (code, report) = measured(Fault::Ignore(40), &format!("{CHURN} --drain 1"));
     assert_eq!((code, report["not_back"].as_u64()), (1, Some(20)), "{report}");
+    let (code, report) = measured(Fault::Cling, &format!("{CHURN} --drain 1"));
+    assert_eq!((code, report["not_back"].as_u64()), (1, Some(20)), "a goodbye that is not answered: {report}");
 }
 
 const STORM: &str = "storm --clients 40 --settle 0 --away 0 --drain 10";

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use hdrhistogram::Histogram;
 
-use crate::board::Phase;
+use crate::board::{Board, Phase};
 use crate::conduct::{deal, perform};
 use crate::engine::Actor;
 use crate::goals::{Generator, Goals};
@@ -83,8 +83,10 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let ((steady, open), actors) = perform(&plan, probe.as_ref(), actors, |conductor| {
         conductor.open(*connections, options.opening_seconds(*connections))?;
         let steady = conductor.run(flags.seconds);
-        conductor.drain(flags.drain, |board| board.sum(|l| &l.open) == *connections as u64);
-        Ok((steady, conductor.board().sum(|l| &l.open)))
+        // One that has said goodbye and is not answered is not back.
+        let back = |board: &Board| board.sum(|l| &l.open).saturating_sub(board.sum(|l| &l.closing));
+        conductor.drain(flags.drain, |board| back(board) == *connections as u64);
+        Ok((steady, back(conductor.board())))
     })?;
     let mut upgrade_ns = histogram();
     for actor in &actors {

@@ -81,6 +81,8 @@ pub(crate) enum Fault {
     Open,
     /// The store is asked for every user who connects.
     Query,
+    /// A goodbye is never answered.
+    Cling,
     /// Upgrades from this one on are never answered.
     Ignore(u64),
     /// Users from this one on do not get in: it says that it is overloaded.
@@ -328,6 +330,10 @@ fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<
     // On an error the connection has broken or was closed.
     while let Ok(message) = socket.read() {
         let Message::Text(text) = message else {
+            if message.is_close() && lock(state).conduct?.fault == Fault::Cling {
+                while own.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+                return None;
+            }
             // A flood of locks would keep all others out.
             pongs += u64::from(message.is_pong());
             if pongs == FLOOD_PONGS {
