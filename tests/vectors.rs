@@ -56,7 +56,7 @@ impl Client {
                     let frame: Value = serde_json::from_str(&text).expect("a frame is JSON");
                     self.outputs.push(json!({ "client": frame }));
                 }
-                Output::Drop => {}
+                Output::Drop | Output::Place { .. } => {}
                 Output::Tell(event) => self.outputs.extend(told(event)),
             }
         }

@@ -1,11 +1,14 @@
-//! Chats with one user from a terminal: a line is a message, the end of the input is the end.
+//! Chats with one user from a terminal: a line is a message; after the end of the input it ends when
+//! everything is sent.
 //!
 //! `cargo run -p imgate-client --example chat -- 127.0.0.1:8081 1 TOKEN 2`
 
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use imgate_client::{Client, Conv, Event, Options};
 
@@ -26,16 +29,23 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let typist = Arc::clone(&client);
+    let (typist, typed) = (Arc::clone(&client), Arc::new(AtomicBool::new(false)));
+    let done = Arc::clone(&typed);
     thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if typist.post(Conv::Direct(other), &line).is_err() {
                 eprintln!("not sent, too much is waiting: {line}");
             }
         }
-        std::process::exit(0);
+        done.store(true, Ordering::Release);
     });
-    while let Some(event) = client.next() {
+    while let Ok(event) = client.next_within(Duration::from_millis(100)) {
+        let Some(event) = event else {
+            if typed.load(Ordering::Acquire) && client.unsent() == 0 {
+                break;
+            }
+            continue;
+        };
         match event {
             Event::Message { conv, message } if conv == Conv::Direct(other) => {
                 println!("{}: {}", message.userid, message.content());

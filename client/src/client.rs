@@ -2,9 +2,9 @@
 //!
 //! Owns: the thread, its socket and its clock.
 //! Bounds: [`limits::EVENTS_MAX`] events and [`limits::CALLS_MAX`] calls wait; an application that
-//! takes no events is not read for, and the gateway sends it the rest later.
+//! takes no events is not read for, its calls wait, and the gateway sends it the rest later.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 use serde_json::{Map, Value};
 
-use crate::event::{Conv, Event};
+use crate::event::{Conv, Event, Message};
 use crate::jitter::Jitter;
 use crate::limits;
 use crate::link::{Broken, Got, Link, Upgrade};
@@ -40,7 +40,7 @@ pub struct Options {
     pub first_page: u32,
     /// As [`Settings::receipts`].
     pub receipts: bool,
-    /// Where an earlier client was ([`Session::places`]): it goes on there.
+    /// Where an earlier client was ([`Client::places`]): it goes on there.
     pub places: Vec<(Conv, u64, Option<u64>)>,
 }
 
@@ -63,6 +63,13 @@ enum Call {
     Close,
 }
 
+/// What the thread has for the application.
+enum Told {
+    Event(Event),
+    /// As [`Output::Place`].
+    Place(Conv, u64, Option<u64>),
+}
+
 /// What the application and the thread share.
 struct Shared {
     waker: Waker,
@@ -76,7 +83,9 @@ struct Shared {
 pub struct Client {
     calls: SyncSender<Call>,
     /// Behind a lock so that one thread may post while another waits for events.
-    events: Mutex<Receiver<Event>>,
+    events: Mutex<Receiver<Told>>,
+    /// Where the application is, by what it has taken.
+    places: Mutex<HashMap<Conv, (u64, Option<u64>)>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     /// The first half of every `cid`.
@@ -99,9 +108,10 @@ impl Client {
         let jitter = Jitter::Seeded(boot);
         let Options { server, tls, user, token, device_id, first_page, receipts, places } = options;
         let mut session = Session::new(Settings { user, first_page, receipts, jitter });
-        for (conv, last, epoch) in places {
-            session.resume(conv, last, epoch).map_err(io::Error::other)?;
+        for (conv, last, epoch) in &places {
+            session.resume(*conv, *last, *epoch).map_err(io::Error::other)?;
         }
+        let places = Mutex::new(places.into_iter().map(|(conv, last, epoch)| (conv, (last, epoch))).collect());
         let device = device_id.map(|id| format!("&device_id={}", encoded(&id))).unwrap_or_default();
         let upgrade = Upgrade { host: server, path: format!("/chat?id={user}{device}"), bearer: Some(token) };
         let worker = Worker {
@@ -112,6 +122,7 @@ impl Client {
             line: Line::Off,
             generation: 0,
             readable: false,
+            uncalled: false,
             closing: false,
             calls: taken,
             events: told,
@@ -121,7 +132,7 @@ impl Client {
         };
         let thread = thread::Builder::new().name("imgate-client".to_owned()).spawn(move || worker.run())?;
         let events = Mutex::new(events);
-        Ok(Self { calls, events, shared, thread: Some(thread), boot, posted: AtomicU64::new(0) })
+        Ok(Self { calls, events, places, shared, thread: Some(thread), boot, posted: AtomicU64::new(0) })
     }
 
     fn call(&self, call: Call) -> Result<(), Full> {
@@ -166,7 +177,8 @@ impl Client {
     }
 
     /// Sends a message again that an earlier client of this user has sent under that name, and of
-    /// which it is not known whether it was stored.
+    /// which it is not known whether it was stored. One that waits already is not sent once more,
+    /// and answered once.
     ///
     /// # Errors
     /// As [`Client::post`].
@@ -192,7 +204,7 @@ impl Client {
         self.call(Call::Read { conv, seq })
     }
 
-    /// Asks for the last `limit` (at most 200) messages before `before`, or for the newest:
+    /// Asks for the last `limit` (1 to 200) messages before `before`, or for the newest:
     /// [`Event::History`]. [`Event::Refused`] with code 20: too many pages wait.
     ///
     /// # Errors
@@ -203,7 +215,9 @@ impl Client {
 
     /// The next event; waits for it. `None`: the client has ended and everything was told.
     pub fn next(&self) -> Option<Event> {
-        let event = self.events.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = std::iter::from_fn(|| events.recv().ok()).find_map(|told| self.note(told));
+        drop(events);
         self.taken();
         event
     }
@@ -213,13 +227,61 @@ impl Client {
     /// # Errors
     /// [`Ended`]: the client has ended and everything was told.
     pub fn next_within(&self, patience: Duration) -> Result<Option<Event>, Ended> {
-        let event = match self.events.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(patience) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return Err(Ended),
+        let until = Instant::now().checked_add(patience);
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = loop {
+            let left = until.map_or(patience, |until| until.saturating_duration_since(Instant::now()));
+            match events.recv_timeout(left) {
+                Ok(told) => match self.note(told) {
+                    Some(event) => break Some(event),
+                    None => {}
+                },
+                Err(RecvTimeoutError::Timeout) => break None,
+                Err(RecvTimeoutError::Disconnected) => return Err(Ended),
+            }
         };
+        drop(events);
         self.taken();
         Ok(event)
+    }
+
+    /// Enters where the application is now, and gives it the event.
+    fn note(&self, told: Told) -> Option<Event> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = match told {
+            Told::Event(event) => event,
+            Told::Place(conv, last, epoch) => {
+                places.insert(conv, (last, epoch));
+                return None;
+            }
+        };
+        match &event {
+            Event::Message { conv, message: Message { seq: Some(last), .. } } | Event::Gap { conv, to: last, .. } => {
+                // Of a conversation beyond `CONVERSATIONS_MAX` no place is kept.
+                if let Some(place) = places.get_mut(conv) {
+                    place.0 = *last;
+                }
+            }
+            Event::Reset { conv } => _ = places.remove(conv),
+            _ => {}
+        }
+        Some(event)
+    }
+
+    /// Where the application is in each conversation, and of which history, by the events that it
+    /// has taken: for [`Options::places`] of the next client. To be kept when what was taken last
+    /// is safe.
+    #[must_use]
+    pub fn places(&self) -> Vec<(Conv, u64, Option<u64>)> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.iter().map(|(conv, (last, epoch))| (*conv, *last, *epoch)).collect()
+    }
+
+    /// Messages without their ack or their refusal. An event of one that is counted no more may
+    /// still have to be taken.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.shared.unsent.load(Ordering::Relaxed)
     }
 
     /// The thread goes on if it has waited for room.
@@ -292,12 +354,15 @@ struct Worker {
     generation: usize,
     /// There may be more to read.
     readable: bool,
+    /// There may be calls that were not taken, because of `untold`.
+    uncalled: bool,
     /// The application wants no more.
     closing: bool,
     calls: Receiver<Call>,
-    events: SyncSender<Event>,
-    /// Events for which there was no room.
-    untold: VecDeque<Event>,
+    events: SyncSender<Told>,
+    /// What there was no room for: no more than one message of the gateway brings, because nothing
+    /// further is read and no call is taken meanwhile.
+    untold: VecDeque<Told>,
     shared: Arc<Shared>,
     began: Instant,
 }
@@ -324,6 +389,9 @@ impl Worker {
             }
             self.take_calls();
             self.read();
+            if !self.untold.is_empty() {
+                self.session.deaf(self.now_ms());
+            }
             self.session.tick(self.now_ms());
             self.give_up();
         }
@@ -331,7 +399,8 @@ impl Worker {
 
     /// Until something is due, or more is to be read.
     fn patience(&self) -> Option<Duration> {
-        if self.readable && self.untold.is_empty() && matches!(self.line, Line::Open(_) | Line::Closing { .. }) {
+        let reads_on = self.readable && matches!(self.line, Line::Open(_) | Line::Closing { .. });
+        if self.untold.is_empty() && (reads_on || self.uncalled) {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();
@@ -359,23 +428,29 @@ impl Worker {
                 Output::Drop => self.line = Line::Off,
                 Output::Tell(event) => {
                     if matches!(event, Event::Sent { .. } | Event::Refused { cid: Some(_), .. }) {
-                        let fewer = |unsent: usize| unsent.checked_sub(1);
-                        let _ = self.shared.unsent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+                        self.has_fewer();
                     }
-                    self.untold.push_back(event);
+                    self.untold.push_back(Told::Event(event));
                 }
+                Output::Place { conv, last, epoch } => self.untold.push_back(Told::Place(conv, last, epoch)),
             }
         }
         self.tell();
     }
 
+    /// A place in the outbox is free.
+    fn has_fewer(&self) {
+        let fewer = |unsent: usize| unsent.checked_sub(1);
+        let _ = self.shared.unsent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
+    }
+
     /// Gives the application what it takes.
     fn tell(&mut self) {
-        while let Some(event) = self.untold.pop_front() {
-            match self.events.try_send(event) {
+        while let Some(told) = self.untold.pop_front() {
+            match self.events.try_send(told) {
                 Ok(()) => {}
-                Err(TrySendError::Full(event)) => {
-                    self.untold.push_front(event);
+                Err(TrySendError::Full(told)) => {
+                    self.untold.push_front(told);
                     // What is taken between the two is not missed: the flag is set before the
                     // second try.
                     if self.shared.full.swap(true, Ordering::AcqRel) {
@@ -458,8 +533,15 @@ impl Worker {
     }
 
     fn take_calls(&mut self) {
+        self.tell();
+        self.uncalled = false;
         // A bounded number, although the application may call on.
         for _ in 0..limits::CALLS_MAX {
+            // A call may have an event for an answer, for which there is no room.
+            if !self.untold.is_empty() {
+                self.uncalled = true;
+                return;
+            }
             let call = match self.calls.try_recv() {
                 Ok(call) => call,
                 Err(TryRecvError::Empty) => return,
@@ -467,6 +549,8 @@ impl Worker {
             };
             let now_ms = self.now_ms();
             match call {
+                // Its place is that of the one that waits.
+                Call::Send { cid, .. } if self.session.waits(&cid) => self.has_fewer(),
                 Call::Send { conv, body, cid } => {
                     let sent = self.session.send(now_ms, conv, body, &cid);
                     debug_assert!(sent.is_ok(), "the outbox has as many places as the client gives away");
@@ -478,7 +562,7 @@ impl Worker {
                 Call::Read { conv, seq } => self.session.read(now_ms, conv, seq),
                 Call::History { conv, before, limit } => {
                     if self.session.history(now_ms, conv, before, limit).is_err() {
-                        self.untold.push_back(Event::Refused { cid: None, conv, code: BUSY });
+                        self.untold.push_back(Told::Event(Event::Refused { cid: None, conv, code: BUSY }));
                     }
                 }
                 Call::Close => return self.close(),

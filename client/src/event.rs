@@ -102,7 +102,8 @@ pub enum Event {
         /// Its place; `None` where the gateway stores nothing.
         seq: Option<u64>,
     },
-    /// The gateway has refused something for good.
+    /// The gateway has refused something for good, or would refuse it without saying what it means:
+    /// such a message is not sent.
     Refused {
         /// The message in question; `None`: a conversation cannot be read.
         cid: Option<String>,

@@ -27,8 +27,8 @@
 //! - **Syncs** whatever is missing: after each connect, and when a number is left out. Events of a
 //!   conversation come in the order of its numbers.
 //! - **Acks** what it has received, if [`Options::receipts`] is set, and says what was read.
-//! - **Resumes** where an earlier process was: keep the numbers of the messages that were shown (or
-//!   [`Session::places`]) and give them as [`Options::places`].
+//! - **Resumes** where an earlier process was: keep [`Client::places`] beside what was shown (of a bare
+//!   session [`Session::places`]) and give them as [`Options::places`].
 //! - Asks the gateway now and then whether it is still there, and keeps at most [`limits::WINDOW`]
 //!   commands unanswered.
 //!

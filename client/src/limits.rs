@@ -12,7 +12,7 @@ pub const CONVERSATIONS_MAX: usize = 10_000;
 pub const HELD_MAX: usize = 256;
 /// Pages of history of one conversation that wait for their turn.
 pub const HISTORY_WAITING_MAX: usize = 8;
-/// Rows of a sync; the gateway gives no more.
+/// Rows of a page; the gateway gives no more.
 pub const SYNC_ROWS: u32 = 200;
 /// Events that wait for the application. When they are not taken, the socket is not read.
 pub const EVENTS_MAX: usize = 1024;
@@ -20,8 +20,16 @@ pub const EVENTS_MAX: usize = 1024;
 pub const CALLS_MAX: usize = 1024;
 /// A message of the gateway: a page of 256 KiB of bodies fits many times.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A message to the gateway, which ends the connection of whoever sends a longer one.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// How deep a message to the gateway is nested at most; it cannot read a deeper one.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// The name of a message, in bytes.
+pub const CID_BYTES_MAX: usize = 64;
+/// The highest number of a user, of a group or of a message in its conversation.
+pub const ID_MAX: u64 = (1 << 53) - 1;
 /// Bytes that wait to be written to one connection: a whole window of the largest messages.
-pub const OUT_BYTES_MAX: usize = WINDOW * 64 * 1024;
+pub const OUT_BYTES_MAX: usize = WINDOW * FRAME_BYTES_MAX;
 /// Bytes read from a socket at once: small, because one process may have many connections.
 pub const READ_BYTES: usize = 8 * 1024;
 /// Messages read from one connection before the application's calls have their turn.

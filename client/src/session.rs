@@ -7,6 +7,8 @@
 //! Bounds: [`limits`]. What comes out is to be taken after each input.
 
 mod incoming;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -41,6 +43,17 @@ pub enum Output {
     Drop,
     /// Tell the application.
     Tell(Event),
+    /// Once it has taken what was told before, the application is there: for [`Session::resume`],
+    /// from here on raised by each [`Event::Message`] and [`Event::Gap`] and void after an
+    /// [`Event::Reset`].
+    Place {
+        /// Where.
+        conv: Conv,
+        /// Everything up to here was shown.
+        last: u64,
+        /// Of which history.
+        epoch: Option<u64>,
+    },
 }
 
 /// As many things wait as may.
@@ -145,6 +158,8 @@ pub struct Session {
     receipts_ms: Option<u64>,
     unanswered: usize,
     queue: VecDeque<Job>,
+    /// This connection has been told the list of conversations.
+    listed: bool,
     conversations: Vec<Conversation>,
     places: HashMap<Conv, usize>,
     outbox: HashMap<String, Item>,
@@ -170,6 +185,7 @@ impl Session {
             receipts_ms: None,
             unanswered: 0,
             queue: VecDeque::new(),
+            listed: false,
             conversations: Vec::new(),
             places: HashMap::new(),
             outbox: HashMap::new(),
@@ -201,6 +217,12 @@ impl Session {
         self.outbox.len()
     }
 
+    /// Whether a message of that name is without its ack.
+    #[must_use]
+    pub fn waits(&self, cid: &str) -> bool {
+        self.outbox.contains_key(cid)
+    }
+
     /// Whether it is connected, as far as it knows.
     #[must_use]
     pub const fn is_online(&self) -> bool {
@@ -220,6 +242,14 @@ impl Session {
 
     fn tell(&mut self, event: Event) {
         self.outputs.push_back(Output::Tell(event));
+    }
+
+    /// Says where a conversation is, where no event does.
+    fn place(&mut self, at: usize) {
+        let Conversation { conv, last, epoch, .. } = self.conversations[at];
+        if let Some(last) = last {
+            self.outputs.push_back(Output::Place { conv, last, epoch });
+        }
     }
 
     fn find(&self, conv: Conv) -> Option<usize> {
@@ -262,13 +292,16 @@ impl Session {
         for (_, cid) in waiting {
             self.post(&cid);
         }
-        self.say_read();
+        for at in 0..self.conversations.len() {
+            self.say_read(at);
+        }
         self.say_received();
     }
 
     fn lost(&mut self) {
         self.online = false;
         (self.unanswered, self.asking, self.heartbeat_ms) = (0, false, None);
+        self.listed = false;
         self.queue.clear();
         for one in &mut self.conversations {
             if let Some(wish @ Ask::History { .. }) = one.asked.take() {
@@ -344,6 +377,23 @@ impl Session {
         }
     }
 
+    /// Nothing is read, because the application does not take what it was told: it is to be called
+    /// before each [`Session::tick`] of such a time. An answer that lies in the socket is not
+    /// missing, and a connection more would only be a further one that is not read.
+    pub fn deaf(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        if std::mem::take(&mut self.asking) {
+            // Heartbeats go on: the gateway ends what it hears nothing of.
+            self.heartbeat_ms = Some(now_ms + limits::HEARTBEAT_MS);
+        }
+        for item in self.outbox.values_mut().filter(|item| item.waiting) {
+            item.due_ms = item.due_ms.max(Some(now_ms + limits::ACK_MS));
+        }
+        if self.reconnect_ms.is_some_and(|due_ms| due_ms <= now_ms) {
+            self.reconnect_ms = Some(now_ms + limits::PAUSE_MS);
+        }
+    }
+
     fn fire(&mut self, due_ms: u64) {
         let due = Some(due_ms);
         if self.reconnect_ms == due {
@@ -373,6 +423,7 @@ impl Session {
                 self.ask(at, true);
             }
             self.fill(at);
+            self.say(at);
         }
     }
 
@@ -395,7 +446,8 @@ impl Session {
     // ---- what the application does ----
 
     /// Sends a message, now or as soon as it can. `cid`: a name that no other message of this user
-    /// will ever have, at most 64 bytes.
+    /// will ever have, at most 64 bytes; one that waits already is not sent once more. What the
+    /// gateway could not even read (`limits`) is refused here.
     ///
     /// # Errors
     /// [`Full`]: [`limits::OUTBOX_MAX`].
@@ -420,14 +472,22 @@ impl Session {
         cid: &str,
     ) -> Result<(), Full> {
         self.now_ms = now_ms;
+        if self.outbox.contains_key(cid) {
+            return Ok(());
+        }
         if self.outbox.len() >= limits::OUTBOX_MAX {
             return Err(Full);
+        }
+        // The gateway's refusal of these names no message, and a frame that is too long ends it all.
+        if let Some(code) = unsayable(cid, &post_frame(conv, &body, recall, cid)) {
+            self.tell(Event::Refused { cid: Some(cid.to_owned()), conv, code });
+            return Ok(());
         }
         self.posted += 1;
         let (order, tries, due_ms) = (self.posted, 0, None);
         let (waiting, queued, again) = (false, false, false);
         let item = Item { conv, body, recall, order, tries, waiting, queued, again, due_ms };
-        self.outbox.entry(cid.to_owned()).or_insert(item);
+        self.outbox.insert(cid.to_owned(), item);
         self.post(cid);
         Ok(())
     }
@@ -437,44 +497,68 @@ impl Session {
         self.now_ms = now_ms;
         if let Some(at) = self.conversation(conv) {
             self.conversations[at].read = self.conversations[at].read.max(seq);
-            self.say_read();
+            self.say_read(at);
         }
     }
 
-    /// Asks for the last `limit` messages before `before`, or for the newest.
+    /// Asks for the last `limit` (1 to 200) messages before `before`, or for the newest.
     ///
     /// # Errors
     /// [`Full`]: [`limits::HISTORY_WAITING_MAX`] of this conversation, or
     /// [`limits::CONVERSATIONS_MAX`].
     pub fn history(&mut self, now_ms: u64, conv: Conv, before: Option<u64>, limit: u32) -> Result<(), Full> {
         self.now_ms = now_ms;
+        if !(1..=limits::ID_MAX).contains(&conv.dstid()) {
+            // The gateway's refusal would not name the conversation.
+            self.tell(Event::Refused { cid: None, conv, code: BAD_FIELD });
+            return Ok(());
+        }
         let at = self.conversation(conv).ok_or(Full)?;
         if self.conversations[at].wishes.len() >= limits::HISTORY_WAITING_MAX {
             return Err(Full);
         }
+        let (before, limit) = (before.map(|seq| seq.min(limits::ID_MAX)), limit.clamp(1, limits::SYNC_ROWS));
         self.conversations[at].wishes.push_back(Ask::History { before, limit });
+        self.conversations[at].refused = false;
         self.fill(at);
         Ok(())
     }
 
-    fn say_read(&mut self) {
-        for at in 0..self.conversations.len() {
-            let one = &mut self.conversations[at];
-            if !self.online || one.read <= one.read_said {
-                continue;
-            }
-            one.read_said = one.read;
-            one.recv_said = one.recv_said.max(one.read);
-            let frame = json!({ "cmd": 3, "kind": one.conv.kind(), "dstid": one.conv.dstid(), "read": one.read });
-            self.write(&frame);
+    /// Whether a word about it may be said: the refusal of one looks like that of what is asked of
+    /// its conversation, whose page would then not be known for what it is.
+    fn may_say(&self, at: usize) -> bool {
+        let one = &self.conversations[at];
+        // The list may be the reason to ask: the user is not in that group any more.
+        let to_be_asked = self.list_begins() && !self.listed && matches!(one.conv, Conv::Group(_));
+        self.online && one.asked.is_none() && !one.queued && one.due_ms.is_none() && !to_be_asked
+    }
+
+    /// Says what was read now, and what was received in a moment.
+    fn say(&mut self, at: usize) {
+        self.say_read(at);
+        let one = &self.conversations[at];
+        if matches!(one.conv, Conv::Direct(_)) && one.recv > one.recv_said {
+            self.gather_receipts();
         }
+    }
+
+    fn say_read(&mut self, at: usize) {
+        let may_say = self.may_say(at);
+        let one = &mut self.conversations[at];
+        if !may_say || one.read <= one.read_said {
+            return;
+        }
+        one.read_said = one.read;
+        one.recv_said = one.recv_said.max(one.read);
+        let frame = json!({ "cmd": 3, "kind": one.conv.kind(), "dstid": one.conv.dstid(), "read": one.read });
+        self.write(&frame);
     }
 
     fn say_received(&mut self) {
         for at in 0..self.conversations.len() {
+            let may_say = self.settings.receipts && self.may_say(at);
             let one = &mut self.conversations[at];
-            let said = !matches!(one.conv, Conv::Direct(_)) || one.recv <= one.recv_said;
-            if !self.online || !self.settings.receipts || said {
+            if !may_say || !matches!(one.conv, Conv::Direct(_)) || one.recv <= one.recv_said {
                 continue;
             }
             one.recv_said = one.recv;
@@ -506,15 +590,7 @@ impl Session {
         item.waiting = true;
         item.due_ms = Some(now_ms + (limits::ACK_MS << item.tries.min(8)).min(limits::PAUSE_MS_MAX));
         item.tries += 1;
-        let mut frame = match item.recall {
-            Some(seq) => json!({ "cmd": 8, "kind": item.conv.kind(), "seq": seq }),
-            None => Value::Object(item.body.clone()),
-        };
-        if item.recall.is_none() {
-            frame["cmd"] = item.conv.kind().into();
-        }
-        frame["dstid"] = item.conv.dstid().into();
-        frame["cid"] = cid.into();
+        let frame = post_frame(item.conv, &item.body, item.recall, cid);
         self.write(&frame);
         first
     }
@@ -566,6 +642,43 @@ pub const fn comes_back(code: u16) -> bool {
 #[must_use]
 pub fn retry_ms(reason: &str) -> Option<u64> {
     reason.split_once("retry_ms=")?.1.split_whitespace().next()?.parse().ok()
+}
+
+/// The refusal codes for what cannot be read, and for a field that cannot be.
+const MALFORMED: u64 = 1;
+const BAD_FIELD: u64 = 3;
+
+/// A message, or a recall.
+fn post_frame(conv: Conv, body: &Map<String, Value>, recall: Option<u64>, cid: &str) -> Value {
+    let mut frame = match recall {
+        Some(seq) => json!({ "cmd": 8, "kind": conv.kind(), "seq": seq }),
+        None => Value::Object(body.clone()),
+    };
+    if recall.is_none() {
+        frame["cmd"] = conv.kind().into();
+    }
+    frame["dstid"] = conv.dstid().into();
+    frame["cid"] = cid.into();
+    frame
+}
+
+/// The code with which the gateway would refuse a message without naming it. `None`: it would not.
+fn unsayable(cid: &str, frame: &Value) -> Option<u64> {
+    if !(1..=limits::CID_BYTES_MAX).contains(&cid.len()) {
+        return Some(BAD_FIELD);
+    }
+    let readable = is_within(frame, limits::JSON_DEPTH_MAX) && frame.to_string().len() <= limits::FRAME_BYTES_MAX;
+    (!readable).then_some(MALFORMED)
+}
+
+/// Whether a value is nested no deeper than that.
+fn is_within(value: &Value, levels: usize) -> bool {
+    let inner = |value: &Value| is_within(value, levels - 1);
+    match value {
+        Value::Array(values) => levels > 0 && values.iter().all(inner),
+        Value::Object(fields) => levels > 0 && fields.values().all(inner),
+        _ => true,
+    }
 }
 
 fn number(frame: &Map<String, Value>, field: &str) -> Option<u64> {

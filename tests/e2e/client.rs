@@ -170,8 +170,38 @@ fn a_client_goes_on_where_an_earlier_one_was() {
     let token = gateway.token(2, Issuer::Own);
     let mut options = Options::new(&gateway.address().to_string(), 2, &token);
     options.places = vec![(Conv::Direct(1), 1, None)];
-    let bob = Client::connect(options).expect("a thread");
+    let bob = Client::connect(options.clone()).expect("a thread");
     assert_eq!(shown(&bob, Conv::Direct(1), 2), three[1..], "the first was shown before");
+    let place = bob.places();
+    assert!(matches!(place[..], [(Conv::Direct(1), 3, Some(_))]), "{place:?}");
+    bob.close();
+    ann.post(Conv::Direct(2), "four").expect("few wait");
+    let four = shown(&ann, Conv::Direct(2), 1);
+    options.places = place;
+    let bob = Client::connect(options).expect("a thread");
+    assert_eq!(shown(&bob, Conv::Direct(1), 1), four);
+}
+
+#[test]
+fn a_message_that_waits_is_not_counted_twice_and_one_that_cannot_be_read_is_refused() {
+    let gateway = Gateway::start(2, 2);
+    let ann = client(&gateway, gateway.address(), 1);
+    let body = serde_json::json!({ "media": 1, "content": "once" }).as_object().cloned().expect("an object");
+    for _ in 0..3 {
+        ann.post_again(Conv::Direct(2), body.clone(), "ann-1").expect("few wait");
+    }
+    let deep = (0..40).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+    let deep = serde_json::json!({ "x": deep }).as_object().cloned().expect("an object");
+    let cid = ann.post_body(Conv::Direct(2), deep).expect("few wait");
+    let conv = Conv::Direct(2);
+    let sent = Event::Sent { cid: "ann-1".to_owned(), conv, seq: Some(1) };
+    let refused = Event::Refused { cid: Some(cid), conv, code: 1 };
+    let mut answers = Vec::new();
+    // An ack may come between two of the calls: then the next one is a resend.
+    while !(answers.contains(&sent) && answers.contains(&refused) && ann.unsent() == 0) {
+        let answer = |event: &Event| matches!(event, Event::Sent { .. } | Event::Refused { .. });
+        answers.extend(until(&ann, "the answers", answer).pop());
+    }
 }
 
 #[test]
@@ -200,6 +230,15 @@ fn an_application_that_takes_no_events_is_not_read_for_and_gets_them_later() {
         until(&ann, "an ack", |event| matches!(event, Event::Sent { .. }));
         sent += 1;
     }
-    let seqs: Vec<u64> = shown(&bob, Conv::Direct(1), count).into_iter().map(|(seq, _)| seq).collect();
-    assert_eq!(seqs, (1..=count as u64).collect::<Vec<_>>());
+    let cid = bob.post(Conv::Direct(1), "said meanwhile").expect("few wait");
+    let (mut seqs, mut own) = (Vec::new(), None);
+    while seqs.len() <= count || own.is_none() {
+        let rest = |event: &Event| matches!(event, Event::Sent { .. } | Event::Message { .. });
+        match until(&bob, "the rest", rest).pop() {
+            Some(Event::Message { message, .. }) => seqs.extend(message.seq),
+            event => own = event,
+        }
+    }
+    assert_eq!(seqs, (1..=count as u64 + 1).collect::<Vec<_>>());
+    assert_eq!(own, Some(Event::Sent { cid, conv: Conv::Direct(1), seq: Some(count as u64 + 1) }));
 }

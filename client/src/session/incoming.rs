@@ -3,6 +3,8 @@
 //! Owns: the order in which a conversation is shown, and what is asked for where something is
 //! missing.
 
+use std::collections::HashSet;
+
 use super::*;
 
 impl Session {
@@ -83,10 +85,19 @@ impl Session {
             }
             self.later(at);
         } else {
-            self.conversations[at].refused = true;
             self.tell(Event::Refused { cid: None, conv, code });
+            if matches!(asked, Ask::History { .. }) {
+                self.fill(at);
+            } else {
+                // Who may not catch up may not look back either: nothing waits without an answer.
+                self.conversations[at].refused = true;
+                for _ in 0..std::mem::take(&mut self.conversations[at].wishes).len() {
+                    self.tell(Event::Refused { cid: None, conv, code });
+                }
+            }
         }
         self.answered();
+        self.say(at);
     }
 
     pub(super) fn pushed(&mut self, body: Map<String, Value>) {
@@ -111,11 +122,15 @@ impl Session {
         let one = &mut self.conversations[at];
         if one.last.is_none() && (seq == 1 || list_begins) && one.asked.is_none() {
             one.last = seq.checked_sub(1);
+            self.place(at);
         }
+        let one = &mut self.conversations[at];
         if one.last.is_some_and(|last| seq <= last) {
             return;
         }
         one.goal = one.goal.max(seq);
+        // What is pushed may be read.
+        one.refused = false;
         if one.last.is_some_and(|last| seq == last.saturating_add(1)) {
             self.show(at, seq, message);
         } else if one.held.len() < limits::HELD_MAX {
@@ -236,7 +251,9 @@ impl Session {
             self.forget(at, epoch);
             if asked == Ask::First { self.begin(at, frame) } else { self.conversations[at].wanted = true }
         } else {
-            self.conversations[at].epoch = epoch;
+            if std::mem::replace(&mut self.conversations[at].epoch, epoch) != epoch {
+                self.place(at);
+            }
             match asked {
                 Ask::First => self.begin(at, frame),
                 Ask::After => self.go_on(at, frame),
@@ -256,6 +273,7 @@ impl Session {
             self.fill(at);
         }
         self.answered();
+        self.say(at);
     }
 
     pub(super) fn wish_again(&mut self, at: usize, asked: Ask) {
@@ -268,6 +286,7 @@ impl Session {
         let head = number(frame, "head").unwrap_or(0);
         let first = rows(frame).next().and_then(|row| row.seq).unwrap_or_else(|| head.saturating_add(1));
         self.conversations[at].last.get_or_insert_with(|| first.saturating_sub(1));
+        self.place(at);
         self.take_rows(at, frame);
     }
 
@@ -313,6 +332,8 @@ impl Session {
 
     pub(super) fn listed(&mut self, frame: &Map<String, Value>) {
         let epoch = number(frame, "epoch");
+        let first = !std::mem::replace(&mut self.listed, true);
+        let mut named = HashSet::new();
         let convs = frame.get("convs").and_then(Value::as_array);
         for row in convs.into_iter().flatten().filter_map(Value::as_object) {
             let Some(at) = conv_of(row).and_then(|conv| self.conversation(conv)) else { continue };
@@ -328,6 +349,18 @@ impl Session {
             (one.recv, one.recv_said) = (one.recv.max(said("recv")), one.recv_said.max(said("recv")));
             (one.read, one.read_said) = (one.read.max(said("read")), one.read_said.max(said("read")));
             self.fill(at);
+            named.insert(at);
+        }
+        if !first || !self.list_begins() {
+            return;
+        }
+        // The list is that of the newest conversations, and without the groups that the user has
+        // left: what it does not name is asked for, as after any connect.
+        for at in 0..self.conversations.len() {
+            if self.conversations[at].last.is_some() && !named.contains(&at) {
+                self.ask(at, true);
+            }
+            self.say_read(at);
         }
     }
 
@@ -335,11 +368,18 @@ impl Session {
     pub(super) fn begin_at(&mut self, at: usize, row: &Map<String, Value>, epoch: Option<u64>) {
         let head = number(row, "head").unwrap_or(0);
         let one = &mut self.conversations[at];
-        one.epoch = one.epoch.or(epoch);
-        if one.last.is_some() || one.asked.is_some() {
+        let begins = one.last.is_none() && one.asked.is_none();
+        if begins {
+            one.last = Some(head);
+        }
+        if one.epoch.is_none() || begins {
+            one.epoch = one.epoch.or(epoch);
+            self.place(at);
+        }
+        if !begins {
             return;
         }
-        one.last = Some(head);
+        let one = &mut self.conversations[at];
         let author = row.get("last").and_then(|last| last.get("userid")).and_then(Value::as_u64);
         if matches!(one.conv, Conv::Direct(_)) && author.is_some_and(|author| author != self.settings.user) {
             one.recv = one.recv.max(head);
