@@ -232,10 +232,11 @@ impl Client {
         let event = loop {
             let left = until.map_or(patience, |until| until.saturating_duration_since(Instant::now()));
             match events.recv_timeout(left) {
-                Ok(told) => match self.note(told) {
-                    Some(event) => break Some(event),
-                    None => {}
-                },
+                Ok(told) => {
+                    if let Some(event) = self.note(told) {
+                        break Some(event);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => break None,
                 Err(RecvTimeoutError::Disconnected) => return Err(Ended),
             }

@@ -188,7 +188,8 @@ impl Secure {
         }
     }
 
-    /// Seals and sends once. Answers how much of `bytes` is done with: it is not to be sealed again.
+    /// Seals and sends once. Answers how much of `bytes` is done with: that is not to be sealed
+    /// again.
     fn write(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         let (session, out) = self.out();
         let sealed = session.seal(bytes, out);

@@ -89,8 +89,8 @@ impl Tls {
         self.cut.note(id, 0, 0);
     }
 
-    /// A handshake has bytes to be read. Those that have ended meanwhile are let go of when the line
-    /// is twice as long as there can be handshakes.
+    /// A handshake has bytes to be read. Those that have ended meanwhile are let go of when the
+    /// line is twice as long as there can be handshakes.
     fn line_up(&mut self, id: ConnId, table: &Table) {
         self.line.push_back(id);
         if self.line.len() > 2 * HEADS_PENDING_MAX {
