@@ -280,6 +280,32 @@ describe("groups", () => {
     done(ann, bob);
   });
 
+  test("who was removed while offline can read what was said before that", async (t) => {
+    const [ann, bob] = await friends(t);
+    await ann.makeGroup("Attic");
+    await bob.joinGroup("Attic", "Attic");
+    const number = Number((await bob.page.evaluate(() => location.hash)).split("/").at(-1));
+    // In a page that has never opened it.
+    await bob.open("Ann Archer");
+    await bob.page.reload();
+    await bob.sees("hello");
+    await ann.say("welcome");
+    await bob.row("Attic").locator(".row-text", { hasText: "welcome" }).waitFor();
+    await bob.context.setOffline(true);
+    await bob.page.locator("#chat-state .is-away").waitFor();
+    await ann.say("one");
+    await ann.reaches("one", "stored");
+    assert.equal((await ann.api("DELETE", `/groups/${number}/members/${await idOf(bob)}`)).status, 200);
+    await bob.context.setOffline(false);
+    await bob.page.evaluate(() => dispatchEvent(new Event("online")));
+    // Groups are loaded: the list has it no more.
+    await bob.page.waitForFunction((id) => localStorage.getItem(Object.keys(localStorage).find((key) => key.endsWith(`.left.${id}`)) ?? "") !== null, number);
+    await bob.open("Attic");
+    await bob.sees("one");
+    assert.deepEqual((await bob.texts()).slice(-2), ["welcome", "one"]);
+    done(ann, bob);
+  });
+
   test("who was let in again while offline misses nothing either", async (t) => {
     const [ann, bob] = await friends(t);
     await ann.makeGroup("Kitchen");

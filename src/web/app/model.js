@@ -346,6 +346,11 @@ export class Model {
     const last = conversation.messages.at(-1) ?? conversation.last;
     this.client.drop(GROUP, dstid);
     Object.assign(conversation, { left: name, unread: 0, last });
+    // What was said meanwhile and before that nobody has asked for: it comes with the newest page when it is looked at.
+    if (conversation.key !== this.open) {
+      conversation.clear();
+      Object.assign(conversation, { more: true, gone: false });
+    }
     this.#storage.put(`left.${dstid}`, { id: dstid, name, ts, head, last });
     this.changed(conversation.key);
   }
