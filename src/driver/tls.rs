@@ -8,9 +8,6 @@
 //! Bounds: handshakes are heads (`heads`), by number, address and deadline; cut records are part of
 //! [`crate::config::Config::inbound_budget`].
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{HashMap, VecDeque};
 
 use imgate_tls::limits::{RECORD_OVERHEAD_BYTES_MAX, RECORD_WIRE_BYTES_MAX};
@@ -32,13 +29,16 @@ use crate::metrics::tally::{GateRefusal, HandshakeEnd};
 /// What one thread has for TLS.
 pub(super) struct Tls {
     acceptor: Acceptor,
-    /// Handshakes that have bytes to be read.
-    line: VecDeque<ConnId>,
+    line: Line,
     /// Ciphertext on its way out of, and into, a session.
     out: Outgoing,
     input: Box<[u8]>,
     cut: Cut,
 }
+
+/// Handshakes that have bytes to be read, and some that have ended since.
+#[derive(Default)]
+struct Line(VecDeque<ConnId>);
 
 /// A TLS handshake on its way.
 pub(super) struct Newcomer {
@@ -62,7 +62,7 @@ impl Tls {
     pub(super) fn new(acceptor: Acceptor) -> Self {
         Self {
             acceptor,
-            line: VecDeque::new(),
+            line: Line::default(),
             out: Outgoing::new(WRITE_SCRATCH_BYTES, KeyLife::default()),
             input: vec![0; RECORD_WIRE_BYTES_MAX + READ_SCRATCH_BYTES].into(),
             cut: Cut::default(),
@@ -71,7 +71,7 @@ impl Tls {
 
     /// Whether a handshake waits for a step.
     pub(super) fn is_busy(&self) -> bool {
-        !self.line.is_empty()
+        !self.line.0.is_empty()
     }
 
     /// Bytes that are kept of cut records.
@@ -87,15 +87,6 @@ impl Tls {
     /// The connection is gone, or another thread's.
     pub(super) fn forget(&mut self, id: ConnId) {
         self.cut.note(id, 0, 0);
-    }
-
-    /// A handshake has bytes to be read. Those that have ended meanwhile are let go of when the
-    /// line is twice as long as there can be handshakes.
-    fn line_up(&mut self, id: ConnId, table: &Table) {
-        self.line.push_back(id);
-        if self.line.len() > 2 * HEADS_PENDING_MAX {
-            self.line.retain(|id| table.get(*id).is_some_and(Conn::waits_for_step));
-        }
     }
 
     /// Begins the handshake of a connection.
@@ -192,6 +183,29 @@ impl Took {
             Self::All => Some(len),
             Self::Part(n) => Some(n),
             Self::Broken => None,
+        }
+    }
+}
+
+impl Line {
+    /// Those that have ended are let go of when the line is twice as long as there can be
+    /// handshakes.
+    fn push(&mut self, id: ConnId, table: &Table) {
+        self.0.push_back(id);
+        if self.0.len() > 2 * HEADS_PENDING_MAX {
+            self.0.retain(|id| table.get(*id).is_some_and(Conn::waits_for_step));
+        }
+    }
+
+    /// While very many wait, the newest go first: the oldest are about to give up, and a step that
+    /// comes too late is made for nothing. Those that have ended are no step.
+    fn pop(&mut self, table: &Table) -> Option<ConnId> {
+        loop {
+            let crowded = self.0.len() > HANDSHAKES_PATIENT_MAX;
+            let id = if crowded { self.0.pop_back() } else { self.0.pop_front() }?;
+            if table.get(id).is_some_and(Conn::waits_for_step) {
+                return Some(id);
+            }
         }
     }
 }
@@ -331,7 +345,7 @@ impl Driver {
                 self.inbound.change(id, before, after);
                 self.tally.bytes_in += n as u64;
                 if !waited {
-                    tls.line_up(id, &self.table);
+                    tls.line.push(id, &self.table);
                 }
                 n
             }
@@ -350,28 +364,15 @@ impl Driver {
         self.doom(id);
     }
 
-    /// Makes the steps of this turn. While very many wait, the newest go first: the oldest are
-    /// about to give up, and a step that comes too late is made for nothing.
+    /// Makes the steps of this turn.
     pub(super) fn step_handshakes(&mut self) {
         let began_ns = self.clock.nanos();
         for _ in 0..TURN_HANDSHAKE_STEPS_MAX {
-            let Some(id) = self.next_in_line() else { return };
+            let Some(id) = self.tls.as_mut().and_then(|tls| tls.line.pop(&self.table)) else { return };
             self.step_handshake(id);
             // A signature by a long RSA key takes as long as ten others.
             if self.clock.nanos().saturating_sub(began_ns) >= TURN_PART_US * 1000 {
                 return;
-            }
-        }
-    }
-
-    fn next_in_line(&mut self) -> Option<ConnId> {
-        let tls = self.tls.as_mut()?;
-        loop {
-            let crowded = tls.line.len() > HANDSHAKES_PATIENT_MAX;
-            let id = if crowded { tls.line.pop_back() } else { tls.line.pop_front() }?;
-            // Those that have ended meanwhile are no step.
-            if self.table.get(id).is_some_and(Conn::waits_for_step) {
-                return Some(id);
             }
         }
     }
@@ -401,7 +402,7 @@ impl Driver {
         let Some(conn) = self.table.get_mut(id) else { return };
         if let (State::Handshake(newcomer), Some(tls)) = (&mut conn.state, &mut self.tls) {
             (newcomer.waits, newcomer.more) = (true, true);
-            tls.line_up(id, &self.table);
+            tls.line.push(id, &self.table);
         }
     }
 
@@ -500,4 +501,21 @@ pub(super) fn write(table: &mut Table, tls: &mut Option<Tls>, id: ConnId, bytes:
     let took = tls.push(&mut conn.transport, session, bytes);
     tls.cut.note(id, session.kept_bytes(), now_ms);
     took
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn handshakes_that_have_ended_do_not_stay_in_line() {
+        let (mut line, table) = (Line::default(), Table::new(Arc::default(), 1));
+        for slot in 0..100_000 {
+            line.push(ConnId { slot, generation: 0 }, &table);
+            assert!(line.0.len() <= 2 * HEADS_PENDING_MAX);
+        }
+        assert_eq!((line.pop(&table), line.0.len()), (None, 0));
+    }
 }

@@ -166,7 +166,7 @@ mod tests {
             let world = world(0, retention);
             let mut device = Device::new(&world, Who { user: 1, device: 0 }, 0);
             let found = found(&world, &mut device, 1, |device, turn| {
-                [1, 3, 3].into_iter().for_each(|floor| device.floor(turn, 0, floor))
+                [1, 3, 3].into_iter().for_each(|floor| device.floor(turn, 0, floor));
             });
             assert_eq!((found, device.views[0].last), (expected, 2));
         }
