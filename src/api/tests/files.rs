@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage, RgbaImage};
@@ -12,9 +13,10 @@ use serde_json::Value;
 
 use super::rig::{Answered, Ask, BOUNDS, LEGACY, PATIENCE, Rig, UPLOAD_BYTES_MAX};
 use crate::api::{Deadlines, UploadBounds};
+use crate::clock;
 use crate::ids::{ConvId, Seq, UserId};
 use crate::limits;
-use crate::store::{Backend as _, NewMessage, PostKey, Recall, Write, Written};
+use crate::store::{Backend as _, FileId, NewMessage, PostKey, Recall, Write, Written};
 
 /// Sends a body to `/api/v1/files` as the first user.
 pub(in crate::api) fn send(rig: &Rig, more: &str, body: &[u8]) -> Answered {
@@ -260,6 +262,32 @@ fn a_file_goes_when_nothing_refers_to_it_any_more() {
     assert!(here(url));
 }
 
+/// A stop, a crash or a broken disk comes between the forgetting of a file and its removal.
+#[test]
+fn what_was_left_hidden_comes_back_only_if_the_database_knows_it() {
+    let rig = Rig::start();
+    let root = rig.files.path().join("files");
+    let hide = |name: &str| {
+        let (place, old) = (root.join(&name[..2]).join(&name[2..]), 2 * Duration::from_millis(limits::FILES_LEFT_MS));
+        let file = std::fs::File::options().write(true).open(&place).expect("it is kept");
+        let then = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::wall_ms()) - old;
+        file.set_modified(then).expect("a disk");
+        std::fs::rename(place, root.join("hidden").join(name)).expect("a disk");
+        rig.until(|| files_in(&root.join("hidden")) == 0);
+        rig.ask(Ask::get(&format!("/files/{name}"), &[])).status
+    };
+    let (forgotten, known) = (keep(&rig, b"what was taken back"), keep(&rig, b"what the database knows"));
+    let digits = |name: &str| name.split('.').next().map(str::to_owned).unwrap_or_default();
+    let is_it =
+        |file: FileId, name: &str| file.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>() == digits(name);
+    let mut db = rig.memory.connect();
+    let gone = db.files().retire(u64::MAX >> 1, 9, &mut |file| is_it(file, &forgotten)).expect("memory");
+    assert_eq!(gone.removed, 1);
+    assert_eq!(hide(&forgotten), 404, "it does not come back");
+    assert_eq!(hide(&known), 200);
+    assert_eq!(files_in(&root), 1, "nothing else is left");
+}
+
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -355,9 +383,17 @@ fn ranges_and_what_the_client_holds() {
     assert_eq!(part.header("content-range"), Some("bytes 4-6/14"));
     let none = client.ask(Ask::get(&url, &[("Range", "bytes=14-")]));
     assert_eq!((none.status, none.header("content-range")), (416, Some("bytes */14")));
+    let other = client.ask(Ask::get(&url, &[("If-Match", "\"another\"")]));
+    assert_eq!(other.status, 412);
+    for refused in [&none, &other] {
+        assert_eq!(refused.header("cache-control"), Some("no-store"), "it is no content of the file");
+    }
     let tag = whole.header("etag").expect("a tag").to_owned();
     let held = client.ask(Ask::get(&url, &[("If-None-Match", &tag)]));
     assert_eq!((held.status, held.bytes.len()), (304, 0));
+    for fine in [&part, &held] {
+        assert_eq!(fine.header("cache-control"), whole.header("cache-control"));
+    }
     client.send(format!("HEAD {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
     let mut head = String::new();
     client.stream.read_to_string(&mut head).expect("text");

@@ -295,7 +295,7 @@ impl BlobDirectory {
                 Err(error) => {
                     tracing::warn!(%error, "a file that nothing refers to could not be removed");
                     // Whatever was hidden of it; the disk may refuse this as well, and then it is
-                    // back after a restart.
+                    // back after an hour.
                     let _ = self.restore(file);
                     return None;
                 }
@@ -312,22 +312,24 @@ impl BlobDirectory {
         self.ways(file).try_for_each(|(place, hidden)| gone(fs::rename(hidden, place)))
     }
 
-    /// Removes drafts that a crash has left, and puts back what it has left hidden: the store knows
-    /// whether it may go. What is younger than [`limits::FILES_LEFT_MS`] may be another gateway's.
+    /// Removes drafts that a crash has left. What is younger than [`limits::FILES_LEFT_MS`] may be
+    /// another gateway's.
     ///
     /// # Errors
     /// The disk's.
     pub(super) fn tidy(&self) -> io::Result<()> {
-        for draft in left_behind(&self.drafts())? {
-            gone(fs::remove_file(draft))?;
-        }
-        for hidden in left_behind(&self.hidden())? {
-            let name = hidden.file_name().and_then(|name| name.to_str()).and_then(Name::parse);
-            if let Some(name) = name {
-                self.restore(name.file())?;
-            }
-        }
-        Ok(())
+        left_behind(&self.drafts())?.into_iter().try_for_each(|draft| gone(fs::remove_file(draft)))
+    }
+
+    /// What was left hidden, by a crash or by a disk that failed: whether it comes back or goes is
+    /// for the store to say. What is younger than [`limits::FILES_LEFT_MS`] is still on its way.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn left_hidden(&self) -> io::Result<Vec<FileId>> {
+        let left = left_behind(&self.hidden())?;
+        let name = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).and_then(Name::parse);
+        Ok(left.iter().filter_map(name).map(|name| name.file()).collect())
     }
 
     /// Removes what was hidden.
@@ -475,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_has_left_goes_or_comes_back_and_what_another_gateway_does_is_left_alone() {
+    fn what_a_crash_has_left_is_found_and_what_another_gateway_does_is_left_alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let folder = BlobDirectory::open(dir.path().to_owned()).expect("a folder");
         let (old, young) = (folder.drafts().join("old"), folder.drafts().join("young"));
@@ -491,7 +493,8 @@ mod tests {
         age(&folder.hidden().join(crashed.to_string()), long);
         let folder = BlobDirectory::open(dir.path().to_owned()).expect("a folder");
         assert!(!old.exists() && young.exists());
-        assert_eq!((read(&folder, &crashed).as_deref(), read(&folder, &at_work)), (Some("abc"), None));
+        assert_eq!(folder.left_hidden().expect("a disk"), [crashed.file()]);
+        assert_eq!((read(&folder, &crashed), read(&folder, &at_work)), (None, None), "only the store knows");
     }
 
     #[test]

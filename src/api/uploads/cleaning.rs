@@ -3,10 +3,13 @@
 //! Owns: the pass, and the way of a file out: out of sight while the store forgets it, then gone.
 //! Never: removes a file that a message, an avatar or an icon refers to, or a fresh claim holds:
 //! the store says so in the transaction that forgets it, which locks out every new reference.
-//! Should that transaction fail, the file is back. Of files in an object store: [`super::removal`].
+//! Should that transaction fail, the file is back. What stays hidden, because the process ended or
+//! the outcome is unknown, comes back or goes as the store says when it has been so for
+//! [`limits::FILES_LEFT_MS`]. Of files in an object store: [`super::removal`].
 //! Bounds: [`limits::FILES_RETIRED_MAX`] files a transaction, one transaction at once; other writes
 //! come in between.
 
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -30,11 +33,8 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
             bucket.look_after_failure().await;
         }
         let removes = uploads.bounds().grace_ms > 0;
-        if removes {
-            let blobs = Arc::clone(&uploads.blobs);
-            if let Err(error) = uploads.jobs.run(move || blobs.tidy()).await {
-                tracing::warn!(%error, "what a crash has left of files cannot be tidied");
-            }
+        if let Err(error) = uploads.tidy(&db).await {
+            tracing::warn!(%error, "what a crash has left of files cannot be tidied");
         }
         if let FilePlace::Bucket(bucket) = &uploads.place {
             // A mark that was left holds up uploads, whether files are removed or not.
@@ -55,6 +55,24 @@ pub(in crate::api) async fn clean(uploads: Weak<Uploads>, db: Db, look_ms: u64) 
 }
 
 impl Uploads {
+    /// Removes drafts that were left, and puts back or removes what was left hidden.
+    async fn tidy(&self, db: &Db) -> io::Result<()> {
+        let blobs = Arc::clone(&self.blobs);
+        let left = self.jobs.run(move || blobs.tidy().and_then(|()| blobs.left_hidden())).await?;
+        for some in left.chunks(limits::FILES_RETIRED_MAX as usize) {
+            let (files, asked) = (some.to_vec(), some.to_vec());
+            // At the next look, then.
+            let Ok(known) = db.read(move |store| known(store, &asked)).await else { return Ok(()) };
+            let blobs = Arc::clone(&self.blobs);
+            let settle = move || {
+                std::iter::zip(files, known)
+                    .try_for_each(|(file, known)| if known { blobs.restore(file) } else { blobs.discard(file) })
+            };
+            self.jobs.run(settle).await?;
+        }
+        Ok(())
+    }
+
     /// One step.
     async fn retire(&self, db: &Db) -> Result<Retired, StoreFailure> {
         let way_out = WayOut {
@@ -102,13 +120,51 @@ impl WayOut {
                 Ok(retired)
             }
             Err(why) => {
-                for file in hidden {
-                    if let Err(error) = self.blobs.restore(file) {
-                        tracing::warn!(%error, "a file that was about to be removed is back after an hour only");
-                    }
-                }
+                undo(&self.blobs, hidden, &why);
                 Err(why)
             }
+        }
+    }
+}
+
+/// Puts back what was hidden for a transaction that failed. Whether one of unknown outcome has
+/// forgotten the files cannot be told yet: it may be under way still.
+fn undo(blobs: &BlobDirectory, hidden: Vec<FileId>, why: &Error) {
+    if matches!(why, Error::Unknown(_)) {
+        return;
+    }
+    for file in hidden {
+        if let Err(error) = blobs.restore(file) {
+            tracing::warn!(%error, "a file that was about to be removed is back after an hour only");
+        }
+    }
+}
+
+/// Which of `files` the database knows.
+pub(super) fn known(store: &mut dyn Backend, files: &[FileId]) -> Result<Vec<bool>, Error> {
+    files.iter().map(|file| store.files().is_known(*file)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::api::uploads::blobs::Name;
+    use crate::api::uploads::kind::Kind;
+
+    #[test]
+    fn what_an_unknown_outcome_has_hidden_waits_for_what_the_store_says() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = BlobDirectory::open(dir.path().to_owned()).expect("a folder");
+        let name = Name::new(FileId([1; 32]), Kind::Other);
+        let mut draft = folder.draft().expect("a draft");
+        draft.write_all(b"abc").expect("room");
+        folder.keep(draft, &name).expect("room");
+        for (why, is_back) in [(Error::Unavailable(String::new()), true), (Error::Unknown(String::new()), false)] {
+            assert_eq!(folder.hide(name.file()), Some(3));
+            undo(&folder, vec![name.file()], &why);
+            assert_eq!(folder.find(&name).expect("a disk").is_some(), is_back, "{why}");
         }
     }
 }

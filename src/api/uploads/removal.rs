@@ -22,6 +22,7 @@ use data_encoding::HEXLOWER;
 
 use super::blobs::{Digest, Name};
 use super::bucket::BlobBucket;
+use super::cleaning::known;
 use super::counters::FileCounters;
 use crate::api::services::{Db, StoreFailure};
 use crate::clock;
@@ -231,10 +232,6 @@ fn due(store: &mut dyn Backend) -> Result<(Retired, Vec<FileId>), Error> {
     };
     let looked = store.files().retire(clock::wall_ms(), limits::FILES_RETIRED_MAX, &mut remove)?;
     Ok((looked, files))
-}
-
-fn known(store: &mut dyn Backend, files: &[FileId]) -> Result<Vec<bool>, Error> {
-    files.iter().map(|file| store.files().is_known(*file)).collect()
 }
 
 #[cfg(test)]
