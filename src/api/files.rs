@@ -6,7 +6,7 @@
 //! browser saves it.
 
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -40,9 +40,10 @@ pub(super) async fn file(State(app): State<App>, Path(name): Path<String>, reque
     let kind = Kind::ALL.into_iter().find(|kind| name.ends_with(&format!(".{}", kind.ext()))).unwrap_or(Kind::Other);
     let content = Content { source, len, mime: kind.mime(), tag: format!("\"{name}\""), modified_ms: None };
     let mut response = delivery::answer(request.method(), request.headers(), content);
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    // 412 and 416 answer to what one client held or asked for, and nothing else may be told them.
+    let (is_content, is_held) = (response.status().is_success(), response.status() == StatusCode::NOT_MODIFIED);
+    let keeps = if is_content || is_held { "public, max-age=31536000, immutable" } else { "no-store" };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(keeps));
     guard(&mut response, kind);
     // A query that is none names nothing.
     let called = Query::<Called>::try_from_uri(request.uri()).map(|Query(called)| called).unwrap_or_default();
