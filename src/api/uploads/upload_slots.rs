@@ -9,7 +9,7 @@
 //! When all are taken, a newcomer with fewer places than the busiest network, or than the busiest
 //! user, takes the newest place of that one. Where all have the same number, an upload that has
 //! come too slowly for [`limits::UPLOAD_SETTLE_MS`] gives way. So neither many connections nor slow
-//! ones keep anybody out.
+//! ones keep anybody out. Guests beyond their bound do so among themselves, by network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,17 +77,19 @@ impl UploadSlots {
     /// See [`NoUploadSlot`].
     pub(super) fn take(&self, who: Who, network: Network, now_ms: u64) -> Result<UploadSlot, NoUploadSlot> {
         let mut taken = self.0.lock();
-        let (most, refusal) = match who {
-            Some(_) => (limits::USER_UPLOADS_MAX, NoUploadSlot::Enough),
-            None => (limits::GUEST_UPLOADS_MAX, NoUploadSlot::Full),
-        };
-        if taken.count(|holder| holder.who == who) >= most {
-            return Err(refusal);
+        let of_this = taken.count(|holder| holder.who == who);
+        if who.is_some() && of_this >= limits::USER_UPLOADS_MAX {
+            return Err(NoUploadSlot::Enough);
         }
-        let displaced = taken.holders.len() >= limits::UPLOADS_MAX;
+        let is_beyond = who.is_none() && of_this >= limits::GUEST_UPLOADS_MAX;
+        let displaced = is_beyond || taken.holders.len() >= limits::UPLOADS_MAX;
         if displaced {
-            let at = taken.who_gives_way(who, network, now_ms).ok_or(NoUploadSlot::Full)?;
-            taken.holders.remove(at).shared.gives_way.notify_one();
+            let gives_way = if is_beyond {
+                taken.guest_gives_way(network, now_ms)
+            } else {
+                taken.who_gives_way(who, network, now_ms)
+            };
+            taken.holders.remove(gives_way.ok_or(NoUploadSlot::Full)?).shared.gives_way.notify_one();
         }
         let (number, shared) = (taken.next, Arc::default());
         taken.next += 1;
@@ -120,13 +122,29 @@ impl Taken {
         if of_user(who) + 1 < of_user(busiest) {
             return self.holders.iter().rposition(|holder| holder.who == busiest);
         }
+        self.slowest(now_ms, |holder| holder.who != who)
+    }
+
+    /// The place that a guest of `network` may take from another one.
+    fn guest_gives_way(&self, network: Network, now_ms: u64) -> Option<usize> {
+        let is_of = |holder: &Holder, network| holder.who.is_none() && holder.network == network;
+        let guests_of = |network| self.count(|holder| is_of(holder, network));
+        let busiest = self.holders.iter().map(|holder| holder.network).max_by_key(|network| guests_of(*network))?;
+        if guests_of(network) + 1 < guests_of(busiest) {
+            return self.holders.iter().rposition(|holder| is_of(holder, busiest));
+        }
+        self.slowest(now_ms, |holder| holder.who.is_none() && holder.network != network)
+    }
+
+    /// The place of the slowest upload, if it has come too slowly for a while.
+    fn slowest(&self, now_ms: u64, is_among: impl Fn(&Holder) -> bool) -> Option<usize> {
         let pace = |holder: &Holder| {
             let age_ms = now_ms.saturating_sub(holder.since_ms);
             let came = holder.shared.came.load(Ordering::Relaxed);
             (age_ms >= limits::UPLOAD_SETTLE_MS).then(|| came.saturating_mul(1000) / age_ms.max(1))
         };
-        let others = self.holders.iter().enumerate().filter(|(_, holder)| holder.who != who);
-        let slowest = others.filter_map(|(at, holder)| Some((pace(holder)?, at))).min()?;
+        let among = self.holders.iter().enumerate().filter(|(_, holder)| is_among(holder));
+        let slowest = among.filter_map(|(at, holder)| Some((pace(holder)?, at))).min()?;
         (slowest.0 < limits::UPLOAD_PACE_BYTES).then_some(slowest.1)
     }
 }
@@ -174,9 +192,37 @@ mod tests {
         assert_eq!(places.take(user(1), network(2), 0).err(), Some(NoUploadSlot::Enough));
         let guests: Vec<_> = (0..limits::GUEST_UPLOADS_MAX).map(|_| places.take(None, network(1), 0).ok()).collect();
         assert!(guests.iter().all(Option::is_some));
-        assert_eq!(places.take(None, network(2), 0).err(), Some(NoUploadSlot::Full));
+        assert_eq!(places.take(None, network(1), 0).err(), Some(NoUploadSlot::Full));
         drop((of_one, guests));
         assert_eq!(places.taken(), 0, "nothing is left of who has gone");
+    }
+
+    #[test]
+    fn guests_of_one_network_leave_places_to_those_of_another() {
+        let places = UploadSlots::default();
+        let guest = |n| places.take(None, network(n), 0);
+        let user = places.take(user(1), network(1), 0).expect("a place");
+        let half = limits::GUEST_UPLOADS_MAX / 2;
+        let all: Vec<_> = (0..limits::GUEST_UPLOADS_MAX).map(|_| guest(1).expect("a place")).collect();
+        let others: Vec<_> = (0..half).map(|_| guest(2).expect("the newest of the other network gives way")).collect();
+        assert!(others.iter().all(|place| place.displaced) && all.iter().rev().take(half).all(gave_way));
+        assert_eq!(guest(2).err(), Some(NoUploadSlot::Full), "half of them each");
+        let third = guest(3).expect("two networks do not hold them all");
+        assert!(third.displaced && !gave_way(&user), "no user gives way for a guest");
+        assert_eq!(places.taken(), 1 + limits::GUEST_UPLOADS_MAX);
+    }
+
+    #[test]
+    fn a_slow_guest_gives_way_where_each_network_has_one() {
+        let places = UploadSlots::default();
+        let networks = 1..=u8::try_from(limits::GUEST_UPLOADS_MAX).expect("few");
+        let all: Vec<_> = networks.map(|n| places.take(None, network(n), 0).expect("a place")).collect();
+        let fast = usize::try_from(2 * limits::UPLOAD_PACE_BYTES * limits::UPLOAD_SETTLE_MS / 1000).expect("small");
+        all.iter().skip(1).for_each(|place| place.came(fast));
+        let take = |now_ms| places.take(None, network(99), now_ms);
+        assert_eq!(take(limits::UPLOAD_SETTLE_MS - 1).err(), Some(NoUploadSlot::Full), "each has a moment");
+        let _newcomer = take(limits::UPLOAD_SETTLE_MS).expect("a place");
+        assert!(gave_way(&all[0]) && !all.iter().skip(1).any(gave_way));
     }
 
     #[test]
