@@ -115,12 +115,14 @@ pub(super) async fn find(State(app): State<App>, asked: Asked) -> Response {
     };
     let presented = presented(&app, &asked);
     let card = accounts::card(&app.services, &presented, id).await;
-    if let (Ok(Card::Of(_)), Some(reader)) = (&card, presented.first()) {
-        let shard = shard_of(reader.user(), app.services.homes.shards());
-        app.services.tell(shard, Notice::Introduced { reader: reader.user(), of: id });
+    if let Ok(Card::Of(_, readers)) = &card {
+        for &reader in readers {
+            let shard = shard_of(reader, app.services.homes.shards());
+            app.services.tell(shard, Notice::Introduced { reader, of: id });
+        }
     }
     match card {
-        Ok(Card::Of(user)) => single(OK, FOUND, LegacyUser::shown(&user)),
+        Ok(Card::Of(user, _)) => single(OK, FOUND, LegacyUser::shown(&user)),
         Ok(Card::Blank) => single(OK, FOUND, LegacyUser::stub(id.get())),
         Ok(Card::TooOften) => single(FAILED, TOO_OFTEN, LegacyUser::stub(id.get())),
         Err(why) => single(FAILED, store_failure(why), LegacyUser::stub(id.get())),

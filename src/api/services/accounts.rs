@@ -433,8 +433,9 @@ pub async fn by_mobile(services: &Services, typed: &str) -> Result<Option<User>,
 /// What somebody is shown who asks for a user's card on an old page.
 #[derive(Debug)]
 pub enum Card {
-    /// The card.
-    Of(User),
+    /// The card, and those of whom the request is who may act: a browser may hold the logins of
+    /// several users, and does not say which of them asks.
+    Of(User, Vec<UserId>),
     /// Nobody has that number; or nobody knows who asks, and then it is all the same.
     Blank,
     /// Too many were asked for.
@@ -446,15 +447,26 @@ pub enum Card {
 /// # Errors
 /// The store's trouble.
 pub async fn card(services: &Services, presented: &[Identity], id: UserId) -> Result<Card, StoreFailure> {
-    let Some(&reader) = presented.first() else { return Ok(Card::Blank) };
-    if !services.attempts.lookup(reader.user(), 1) {
+    if presented.is_empty() {
+        return Ok(Card::Blank);
+    }
+    let readers = presented.to_vec();
+    let read = move |store: &mut dyn Backend| {
+        let stand = readers.into_iter().map(|reader| Ok((reader, stands(store, reader)?)));
+        Ok((stand.collect::<Result<Vec<_>, Error>>()?, store.people().user(id)?))
+    };
+    let (stand, shown) = services.db.read(read).await?;
+    let now_ms = clock::wall_ms();
+    let may = |(reader, (user, login)): (Identity, (Option<User>, Option<LoginInfo>))| {
+        let may = user.is_some_and(|user| may_act(&user, reader));
+        (may && logins::is_alive(services, reader, login.as_ref(), now_ms)).then_some(reader.user())
+    };
+    let readers: Vec<UserId> = stand.into_iter().filter_map(may).collect();
+    let Some(&reader) = readers.first() else { return Ok(Card::Blank) };
+    if !services.attempts.lookup(reader, 1) {
         return Ok(Card::TooOften);
     }
-    let read = move |store: &mut dyn Backend| Ok((stands(store, reader)?, store.people().user(id)?));
-    let ((asks, login), shown) = services.db.read(read).await?;
-    let may = asks.is_some_and(|asks| may_act(&asks, reader))
-        && logins::is_alive(services, reader, login.as_ref(), clock::wall_ms());
-    Ok(shown.filter(|_| may).map_or(Card::Blank, Card::Of))
+    Ok(shown.map_or(Card::Blank, |shown| Card::Of(shown, readers)))
 }
 
 /// Those of `ids` who exist, in order of their numbers.

@@ -141,6 +141,7 @@ impl Rig {
         let homes = Arc::new(TestShards {
             memory: memory.clone(),
             notices: Mutex::default(),
+            introduced: Mutex::default(),
             hints: Mutex::default(),
             mood: Mutex::default(),
             unanswered: Mutex::default(),
@@ -328,6 +329,8 @@ pub(in crate::api) enum Mood {
     Refusing(Reject),
     /// One shard is stuck, the others say that they turn.
     Stuck(ShardId),
+    /// They say of the next who is to leave that the group is that user's, and are willing then.
+    Owned,
 }
 
 /// What is called with the answer to a notice.
@@ -337,6 +340,8 @@ type Then = Box<dyn FnOnce(Answer) + Send>;
 pub(in crate::api) struct TestShards {
     memory: Memory,
     pub(in crate::api) notices: Mutex<Vec<(ShardId, Notice)>>,
+    /// Who has read whose card.
+    pub(in crate::api) introduced: Mutex<Vec<(ShardId, Notice)>>,
     /// What sessions are to load again.
     pub(in crate::api) hints: Mutex<Vec<(ShardId, Notice)>>,
     pub(in crate::api) mood: Mutex<Mood>,
@@ -358,11 +363,18 @@ impl ShardAccess for TestShards {
                 Mood::Full => return Err(Full),
                 Mood::Gone => drop(then),
                 Mood::Stuck(stuck) if stuck == shard => self.unanswered.lock().push(then),
-                Mood::Willing | Mood::Refusing(_) | Mood::Stuck(_) | Mood::FullAt(_) => then(Answer::Done),
+                Mood::Willing | Mood::Refusing(_) | Mood::Stuck(_) | Mood::FullAt(_) | Mood::Owned => {
+                    then(Answer::Done)
+                }
             }
             return Ok(());
         }
-        if matches!(notice, Notice::Block { .. } | Notice::Introduced { .. }) {
+        if matches!(notice, Notice::Introduced { .. }) {
+            self.introduced.lock().push((shard, notice));
+            then(Answer::Done);
+            return Ok(());
+        }
+        if matches!(notice, Notice::Block { .. }) {
             then(Answer::Done);
             return Ok(());
         }
@@ -415,7 +427,11 @@ impl ShardAccess for TestShards {
             Mood::Stuck(_) => self.unanswered.lock().push(then),
             Mood::Gone => drop(then),
             Mood::Refusing(why) => then(Answer::Refused(why)),
-            Mood::Willing | Mood::FullAt(_) => {
+            Mood::Owned if matches!(notice, Notice::Leave { .. }) => {
+                *self.mood.lock() = Mood::Willing;
+                then(Answer::OwnerStays);
+            }
+            Mood::Willing | Mood::FullAt(_) | Mood::Owned => {
                 let written = write.map(|write| self.memory.connect().commit(&[write]).expect("memory").remove(0));
                 let refused = matches!(written, Some(Written::Refused(_)));
                 let as_before = matches!(

@@ -5,6 +5,7 @@ use crate::api::tests::rig::{Ask, FORM, Rig};
 use crate::auth::Issuer;
 use crate::clock;
 use crate::ids::UserId;
+use crate::shard::Notice;
 use crate::store::Backend;
 
 /// The body of a successful registration or login, with what is fresh each time taken from the
@@ -169,6 +170,28 @@ fn a_card_shows_neither_token_nor_mobile_and_is_always_there() {
     assert_eq!(find("id=1").json(), stub(0, "获取用户信息成功", 1), "nor with a void token");
     let answer = rig.ask(Ask { method: "POST", target: "/user/find", headers: &[], body: "id=1" });
     assert_eq!(answer.json(), stub(-1, "当前方法暂不支持", 0));
+}
+
+/// The pages of several users in one browser send all their cookies, and do not say who asks.
+#[test]
+fn a_card_is_shown_to_whoever_may_act_of_those_who_ask() {
+    let rig = Rig::start();
+    let [(ann, of_ann), (bob, of_bob)] = ["1", "2"].map(|mobile| rig.user(mobile));
+    let cookies = format!("imgate_1={of_ann}; imgate_2={of_bob}");
+    let headers = [FORM, ("Cookie", cookies.as_str())];
+    let find = || rig.ask(Ask { method: "POST", target: "/user/find", headers: &headers, body: "id=2" });
+    let introduced = || {
+        let told = std::mem::take(&mut *rig.homes.introduced.lock());
+        told.into_iter().map(|(_, notice)| notice).collect::<Vec<_>>()
+    };
+    let created = |answer: &crate::api::tests::rig::Answered| answer.at("/data/createat");
+    let shown = created(&find());
+    assert_ne!(shown, "0001-01-01T00:00:00Z");
+    let reads = |reader| Notice::Introduced { reader, of: bob.id };
+    assert_eq!(introduced(), [reads(ann.id), reads(bob.id)], "neither waits for what the other has read");
+    rig.memory.connect().people().log_out(ann.id, 0).expect("memory").expect("Ann");
+    assert_eq!(created(&find()), shown, "Ann has logged out everywhere, Bob has not");
+    assert_eq!(introduced(), [reads(bob.id)]);
 }
 
 #[test]
