@@ -239,6 +239,7 @@ contract! {
         a_line_is_said_by_whoever_the_server_says;
     api_keys:
         a_key_is_kept_until_it_ends
+        a_key_is_replaced_altogether_or_not_at_all
         there_are_so_many_keys_and_ended_ones_make_room;
     logins:
         a_login_is_good_until_it_is_ended

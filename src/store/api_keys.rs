@@ -48,6 +48,13 @@ pub trait ApiKeys {
     /// As the database says.
     fn add_key(&mut self, key: &ApiKey) -> Result<bool, Error>;
 
+    /// As [`ApiKeys::add_key`], and lets the key of the number `old` end at `ends_ms`, both or
+    /// neither. `false`: as there, or there is no such key.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn replace_key(&mut self, old: u32, ends_ms: u64, key: &ApiKey) -> Result<bool, Error>;
+
     /// Lets a key end at `at_ms`, or earlier if it does so anyway. Whether there is one of that
     /// number.
     ///

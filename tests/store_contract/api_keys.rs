@@ -23,6 +23,17 @@ pub(super) fn a_key_is_kept_until_it_ends(site: &Site) {
     assert_eq!(db.api_keys().keys(), Ok(vec![ApiKey { expires_ms: 500, ..two }, one]));
 }
 
+pub(super) fn a_key_is_replaced_altogether_or_not_at_all(site: &Site) {
+    let db = &mut *site.connect();
+    let (old, new) = (key(1, 10, ApiKey::NEVER), key(2, 20, ApiKey::NEVER));
+    assert_eq!(db.api_keys().add_key(&old), Ok(true));
+    assert_eq!(db.api_keys().replace_key(1, 50, &key(1, 20, ApiKey::NEVER)), Ok(false), "the number is taken");
+    assert_eq!(db.api_keys().replace_key(9, 50, &new), Ok(false), "there is none");
+    assert_eq!(db.api_keys().keys(), Ok(vec![old.clone()]));
+    assert_eq!(db.api_keys().replace_key(1, 50, &new), Ok(true));
+    assert_eq!(db.api_keys().keys(), Ok(vec![ApiKey { expires_ms: 50, ..old }, new]));
+}
+
 pub(super) fn there_are_so_many_keys_and_ended_ones_make_room(site: &Site) {
     let db = &mut *site.connect();
     let most = u32::try_from(API_KEYS_MAX).expect("few");

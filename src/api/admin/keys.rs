@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Insight, store_reason, text};
 use crate::api::services::StoreFailure;
-use crate::api::services::api_keys::{KeyWish, Scope};
+use crate::api::services::api_keys::{KeyWish, NotRotated, Scope};
 use crate::api::trails::Particulars;
 use crate::clock;
 use crate::limits;
@@ -54,7 +54,13 @@ pub(super) async fn rotate(
         return text(StatusCode::BAD_REQUEST, "the id has eight hexadecimal digits; grace_s is at most ten years\n");
     };
     let ends_ms = clock::wall_ms() + grace_s * 1000;
-    let made = insight.services.keys.rotate(&insight.db, id, ends_ms).await;
+    let made = match insight.services.keys.rotate(&insight.db, id, ends_ms).await {
+        Ok(made) => Ok(made),
+        Err(NotRotated::Store(why)) => Err(why),
+        Err(NotRotated::Replaced) => {
+            return text(StatusCode::CONFLICT, "this key was replaced already: rotate the one in its place\n");
+        }
+    };
     told(made, StatusCode::NOT_FOUND, "there is no such key, or no room for another one")
 }
 

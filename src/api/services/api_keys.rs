@@ -101,6 +101,17 @@ pub struct KeyWish {
     pub expires_ms: u64,
 }
 
+/// Why a key is not replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotRotated {
+    /// It was replaced already, and lives on for its grace: what takes its place would end with it.
+    #[error("replaced already")]
+    Replaced,
+    /// Not the caller's fault.
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+}
+
 /// A call that was let in; its place is free again when it ends.
 #[must_use]
 pub struct Admitted {
@@ -232,32 +243,31 @@ impl Keyring {
     /// # Errors
     /// The store's failure.
     pub async fn make(&self, db: &Db, wish: KeyWish) -> Result<Option<(ApiKey, String)>, StoreFailure> {
-        let shown = ShownKey::make().map_err(|_| StoreFailure::Busy)?;
-        let KeyWish { name, scopes, rate, expires_ms } = wish;
-        let (id, hash) = (shown.id, shown.hash());
-        let key = ApiKey { id, name, scopes, rate, hash, created_ms: clock::wall_ms(), expires_ms };
+        let (key, text) = new_key(wish)?;
         let kept = key.clone();
         let added = db.write(move |store| store.api_keys().add_key(&kept)).await?;
         self.forget();
-        Ok(added.then(|| (key, shown.text())))
+        Ok(added.then_some((key, text)))
     }
 
     /// Makes a key in the place of the one of that number, which ends at `old_ends_ms`. `None`:
     /// there is none, or there are too many.
     ///
     /// # Errors
-    /// The store's failure.
-    pub async fn rotate(&self, db: &Db, id: u32, old_ends_ms: u64) -> Result<Option<(ApiKey, String)>, StoreFailure> {
+    /// [`NotRotated`]. Both keys are as they were then, unless the outcome is unknown.
+    pub async fn rotate(&self, db: &Db, id: u32, old_ends_ms: u64) -> Result<Option<(ApiKey, String)>, NotRotated> {
         let now_ms = clock::wall_ms();
-        let Some(old) = self.all(db).await?.into_iter().find(|key| key.id == id && key.expires_ms >= now_ms) else {
-            return Ok(None);
-        };
-        let wish = KeyWish { name: old.name, scopes: old.scopes, rate: old.rate, expires_ms: old.expires_ms };
-        let made = self.make(db, wish).await?;
-        if made.is_some() {
-            self.end(db, id, old_ends_ms).await?;
+        let keys = self.all(db).await?;
+        let Some(old) = keys.iter().find(|key| key.id == id && key.expires_ms >= now_ms) else { return Ok(None) };
+        if keys.iter().any(|key| is_heir(key, old)) {
+            return Err(NotRotated::Replaced);
         }
-        Ok(made)
+        let (name, expires_ms) = (old.name.clone(), old.expires_ms);
+        let (key, text) = new_key(KeyWish { name, scopes: old.scopes, rate: old.rate, expires_ms })?;
+        let kept = key.clone();
+        let made = db.write(move |store| store.api_keys().replace_key(id, old_ends_ms, &kept)).await;
+        self.forget();
+        Ok(made?.then_some((key, text)))
     }
 
     /// Lets a key end. Whether there is one of that number.
@@ -277,6 +287,20 @@ impl Keyring {
     pub async fn all(&self, db: &Db) -> Result<Vec<ApiKey>, StoreFailure> {
         db.read(|store| store.api_keys().keys()).await
     }
+}
+
+/// A key that nobody has yet, and its text.
+fn new_key(wish: KeyWish) -> Result<(ApiKey, String), StoreFailure> {
+    let shown = ShownKey::make().map_err(|_| StoreFailure::Busy)?;
+    let KeyWish { name, scopes, rate, expires_ms } = wish;
+    let (id, hash) = (shown.id, shown.hash());
+    Ok((ApiKey { id, name, scopes, rate, hash, created_ms: clock::wall_ms(), expires_ms }, shown.text()))
+}
+
+/// Whether `key` was made in the place of `old`, which lives on for its grace only.
+fn is_heir(key: &ApiKey, old: &ApiKey) -> bool {
+    let is_alike = key.name == old.name && key.scopes == old.scopes && key.rate == old.rate;
+    is_alike && key.id != old.id && key.created_ms >= old.created_ms && key.expires_ms > old.expires_ms
 }
 
 impl Known {

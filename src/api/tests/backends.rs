@@ -2,21 +2,29 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{Ask, Client, LOCAL, Mood, Rig};
+use super::rig::{Answered, Ask, Client, LOCAL, Mood, Rig};
 use crate::ids::ShardId;
 use crate::limits;
 use crate::shard::Notice;
+use crate::store::{ApiKey, Backend};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// A key that may send.
 fn key(rig: &Rig) -> String {
+    made_key(&admin(rig, "POST", "/admin/keys?name=k&scopes=send"))["key"].as_str().expect("a key").to_owned()
+}
+
+/// Asks the admin port as the operator.
+fn admin(rig: &Rig, method: &str, target: &str) -> Answered {
     let proof = format!("Bearer {}", rig.key.admin_token());
     let headers = [LOCAL, ("Authorization", proof.as_str())];
-    let ask = Ask { method: "POST", target: "/admin/keys?name=k&scopes=send", headers: &headers, body: "" };
-    let answer = Client::connect(rig.admin).ask(ask);
-    let made: Value = serde_json::from_str(&answer.body).expect("JSON");
-    made["key"].as_str().unwrap_or_else(|| panic!("a key: {answer:?}")).to_owned()
+    Client::connect(rig.admin).ask(Ask { method, target, headers: &headers, body: "" })
+}
+
+fn made_key(answer: &Answered) -> Value {
+    assert_eq!(answer.status, 201, "{answer:?}");
+    serde_json::from_str(&answer.body).expect("JSON")
 }
 
 /// What becomes of an announcement to all sessions: the code of its refusal.
@@ -73,4 +81,22 @@ fn an_announcement_is_said_again_only_where_it_was_refused() {
     rig.homes.notices.lock().clear();
     assert_eq!(announce_several(&rig, &key, 5).as_deref(), Some("unsure"));
     assert_eq!(asked(&rig), [5 + limits::ANNOUNCE_TRIES_MAX as usize, 5, 5, 5], "the tries are those of the call");
+}
+
+/// The second successor would have ended with the grace of the first key.
+#[test]
+fn a_key_that_was_replaced_is_not_replaced_again() {
+    let rig = Rig::start();
+    let old = made_key(&admin(&rig, "POST", "/admin/keys?name=k&scopes=send"));
+    let rotate = |key: &Value| {
+        let id = key["id"].as_str().expect("a number");
+        admin(&rig, "POST", &format!("/admin/keys/{id}/rotate?grace_s=60"))
+    };
+    let new = made_key(&rotate(&old));
+    assert!(new["expires_ms"].is_null(), "{new}");
+    let refused = rotate(&old);
+    assert_eq!((refused.status, refused.body.contains("replaced already")), (409, true), "{refused:?}");
+    assert!(made_key(&rotate(&new))["expires_ms"].is_null(), "the one in its place is");
+    let keys = rig.memory.connect().api_keys().keys().expect("memory");
+    assert_eq!(keys.iter().filter(|key| key.expires_ms == ApiKey::NEVER).count(), 1, "{keys:?}");
 }

@@ -12,18 +12,33 @@ impl ApiKeys for Connection {
     }
 
     fn add_key(&mut self, key: &ApiKey) -> Result<bool, Error> {
+        Ok(add(&mut self.state.lock().api_keys, key))
+    }
+
+    fn replace_key(&mut self, old: u32, ends_ms: u64, key: &ApiKey) -> Result<bool, Error> {
         let keys = &mut self.state.lock().api_keys;
-        keys.retain(|kept| kept.expires_ms >= key.created_ms);
-        if keys.len() >= API_KEYS_MAX || keys.iter().any(|kept| kept.id == key.id) {
-            return Ok(false);
+        let made = keys.iter().any(|kept| kept.id == old) && add(keys, key);
+        if made {
+            end(keys, old, ends_ms);
         }
-        keys.push(key.clone());
-        Ok(true)
+        Ok(made)
     }
 
     fn end_key(&mut self, id: u32, at_ms: u64) -> Result<bool, Error> {
-        let keys = &mut self.state.lock().api_keys;
-        let kept = keys.iter_mut().find(|kept| kept.id == id);
-        Ok(kept.map(|kept| kept.expires_ms = kept.expires_ms.min(at_ms)).is_some())
+        Ok(end(&mut self.state.lock().api_keys, id, at_ms))
     }
+}
+
+fn add(keys: &mut Vec<ApiKey>, key: &ApiKey) -> bool {
+    keys.retain(|kept| kept.expires_ms >= key.created_ms);
+    if keys.len() >= API_KEYS_MAX || keys.iter().any(|kept| kept.id == key.id) {
+        return false;
+    }
+    keys.push(key.clone());
+    true
+}
+
+fn end(keys: &mut [ApiKey], id: u32, at_ms: u64) -> bool {
+    let kept = keys.iter_mut().find(|kept| kept.id == id);
+    kept.map(|kept| kept.expires_ms = kept.expires_ms.min(at_ms)).is_some()
 }

@@ -20,17 +20,34 @@ impl ApiKeys for Mysql {
         Ok(self.transact(|session| add(session, key))?)
     }
 
-    fn end_key(&mut self, id: u32, at_ms: u64) -> Result<bool, Error> {
+    fn replace_key(&mut self, old: u32, ends_ms: u64, key: &ApiKey) -> Result<bool, Error> {
         Ok(self.transact(|session| {
-            let known = "SELECT id FROM api_keys WHERE id = ? FOR UPDATE";
-            if session.first(known, vec![int(id.into())], |row| get_uint(row, 0))?.is_none() {
-                return Ok(false);
+            let made = is_kept(session, old)? && add(session, key)?;
+            if made {
+                end(session, old, ends_ms)?;
             }
-            let sql = "UPDATE api_keys SET expires_ms = LEAST(expires_ms, ?) WHERE id = ?";
-            session.run(sql, vec![int(at_ms), int(id.into())])?;
-            Ok(true)
+            Ok(made)
         })?)
     }
+
+    fn end_key(&mut self, id: u32, at_ms: u64) -> Result<bool, Error> {
+        Ok(self.transact(|session| end(session, id, at_ms))?)
+    }
+}
+
+/// Whether there is a key of that number, which is locked then.
+fn is_kept(session: &mut Session, id: u32) -> Result<bool, Fault> {
+    let sql = "SELECT id FROM api_keys WHERE id = ? FOR UPDATE";
+    Ok(session.first(sql, vec![int(id.into())], |row| get_uint(row, 0))?.is_some())
+}
+
+fn end(session: &mut Session, id: u32, at_ms: u64) -> Result<bool, Fault> {
+    let is_kept = is_kept(session, id)?;
+    if is_kept {
+        let sql = "UPDATE api_keys SET expires_ms = LEAST(expires_ms, ?) WHERE id = ?";
+        session.run(sql, vec![int(at_ms), int(id.into())])?;
+    }
+    Ok(is_kept)
 }
 
 fn add(session: &mut Session, key: &ApiKey) -> Result<bool, Fault> {

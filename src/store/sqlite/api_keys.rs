@@ -28,12 +28,25 @@ impl ApiKeys for Sqlite {
         self.transact(|conn| add(conn, key))
     }
 
-    fn end_key(&mut self, id: u32, at_ms: u64) -> Result<bool, Error> {
+    fn replace_key(&mut self, old: u32, ends_ms: u64, key: &ApiKey) -> Result<bool, Error> {
         self.transact(|conn| {
-            let sql = "UPDATE api_keys SET expires_ms = MIN(expires_ms, ?2) WHERE id = ?1";
-            Ok(conn.prepare_cached(sql)?.execute((id, int(at_ms)))? > 0)
+            let is_kept = exists(conn, "SELECT 1 FROM api_keys WHERE id = ?1", &[&old])?;
+            let made = is_kept && add(conn, key)?;
+            if made {
+                end(conn, old, ends_ms)?;
+            }
+            Ok(made)
         })
     }
+
+    fn end_key(&mut self, id: u32, at_ms: u64) -> Result<bool, Error> {
+        self.transact(|conn| end(conn, id, at_ms))
+    }
+}
+
+fn end(conn: &Connection, id: u32, at_ms: u64) -> Result<bool, Error> {
+    let sql = "UPDATE api_keys SET expires_ms = MIN(expires_ms, ?2) WHERE id = ?1";
+    Ok(conn.prepare_cached(sql)?.execute((id, int(at_ms)))? > 0)
 }
 
 fn add(conn: &Connection, key: &ApiKey) -> Result<bool, Error> {
