@@ -232,6 +232,7 @@ contract! {
     admissions:
         a_group_by_invitation_is_none_to_strangers
         roles_go_with_the_membership
+        a_deleted_user_is_given_no_role
         a_group_has_so_many_admins
         who_is_given_groups_has_no_more_than_one_may_make
         a_link_leads_to_its_group_until_it_is_replaced

@@ -92,12 +92,13 @@ pub trait Admissions {
     /// As the database says.
     fn admins(&mut self, group: GroupId) -> Result<Vec<UserId>, Error>;
 
-    /// Gives a member a role; [`Role::Owner`] makes the present owner an admin. `false`: no such
-    /// member, too many admins, or an heir who has [`crate::limits::GROUPS_OWNED_MAX`] groups.
+    /// Has its owner `actor` give a member a role; [`Role::Owner`] makes `actor` an admin. `false`:
+    /// the group is not that user's, no such member, one who was deleted, too many admins, or an
+    /// heir who has [`crate::limits::GROUPS_OWNED_MAX`] groups.
     ///
     /// # Errors
     /// As the database says.
-    fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> Result<bool, Error>;
+    fn set_role(&mut self, group: GroupId, actor: UserId, user: UserId, role: Role) -> Result<bool, Error>;
 
     /// The secret of the group's link, if it has one.
     ///

@@ -50,14 +50,18 @@ pub(super) fn roles_go_with_the_membership(site: &Site) {
     let group = made(db, Rule::Open);
     commit(db, &[Write::Join { group, user: uid(2) }, Write::Join { group, user: uid(3) }]);
     assert_eq!([1, 2, 4].map(|user| role(db, group, user)), [Some(Role::Owner), Some(Role::Member), None]);
-    assert_eq!(db.admissions().set_role(group, uid(4), Role::Admin), Ok(false), "no member");
-    assert_eq!(db.admissions().set_role(group, uid(2), Role::Admin), Ok(true));
+    assert_eq!(db.admissions().set_role(group, uid(1), uid(4), Role::Admin), Ok(false), "no member");
+    assert_eq!(db.admissions().set_role(group, uid(1), uid(2), Role::Admin), Ok(true));
     assert_eq!((role(db, group, 2), db.admissions().admins(group)), (Some(Role::Admin), Ok(vec![uid(2)])));
-    assert_eq!(db.admissions().set_role(group, uid(3), Role::Owner), Ok(true));
+    assert_eq!(db.admissions().set_role(group, uid(2), uid(3), Role::Owner), Ok(false), "not an admin's to give");
+    assert_eq!(db.admissions().set_role(group, uid(1), uid(3), Role::Owner), Ok(true));
+    for role in [Role::Owner, Role::Admin, Role::Member] {
+        assert_eq!(db.admissions().set_role(group, uid(1), uid(2), role), Ok(false), "given away, it is given once");
+    }
     assert_eq!([1, 2, 3].map(|user| role(db, group, user)), [Some(Role::Admin), Some(Role::Admin), Some(Role::Owner)]);
     assert_eq!(db.admissions().admins(group), Ok(vec![uid(1), uid(2)]), "the owner is not among them");
     assert_eq!(db.groups().group(group).expect("works").map(|group| group.owner), Some(uid(3)));
-    assert_eq!(db.admissions().set_role(group, uid(1), Role::Member), Ok(true));
+    assert_eq!(db.admissions().set_role(group, uid(3), uid(1), Role::Member), Ok(true));
     commit(db, &[Write::Leave { group, user: uid(2) }, Write::Join { group, user: uid(2) }]);
     assert_eq!([1, 2].map(|user| role(db, group, user)), [Some(Role::Member); 2], "who comes back begins anew");
     let standing = db.admissions().standing(group, uid(2)).expect("works").expect("a group");
@@ -66,7 +70,21 @@ pub(super) fn roles_go_with_the_membership(site: &Site) {
     assert!(db.admissions().standing(group, uid(2)).expect("works").expect("a group").was_member);
     db.groups().dissolve(group, uid(3)).expect("works");
     assert_eq!(db.admissions().standing(group, uid(1)), Ok(None));
-    assert_eq!(db.admissions().set_role(group, uid(1), Role::Admin), Ok(false));
+    assert_eq!(db.admissions().set_role(group, uid(3), uid(1), Role::Admin), Ok(false));
+}
+
+/// The membership of a deleted user ends by and by, in the order of each group.
+pub(super) fn a_deleted_user_is_given_no_role(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let group = made(db, Rule::Open);
+    commit(db, &[Write::Join { group, user: uid(2) }, Write::Join { group, user: uid(3) }]);
+    assert_eq!(db.people().erase(uid(2)), Ok(true));
+    for role in [Role::Owner, Role::Admin] {
+        assert_eq!(db.admissions().set_role(group, uid(1), uid(2), role), Ok(false), "{role:?}");
+    }
+    assert_eq!(commit_one(db, Write::Leave { group, user: uid(2) }), Written::Left { was_member: true });
+    assert_eq!(db.admissions().set_role(group, uid(1), uid(3), Role::Owner), Ok(true));
 }
 
 pub(super) fn a_group_has_so_many_admins(site: &Site) {
@@ -76,13 +94,13 @@ pub(super) fn a_group_has_so_many_admins(site: &Site) {
     let joins: Vec<Write> = (2..GROUP_ADMINS_MAX as u64 + 4).map(|n| Write::Join { group, user: uid(n) }).collect();
     commit(db, &joins);
     for n in 2..GROUP_ADMINS_MAX as u64 + 2 {
-        assert_eq!(db.admissions().set_role(group, uid(n), Role::Admin), Ok(true));
+        assert_eq!(db.admissions().set_role(group, uid(1), uid(n), Role::Admin), Ok(true));
     }
     let last = uid(GROUP_ADMINS_MAX as u64 + 2);
-    assert_eq!(db.admissions().set_role(group, last, Role::Admin), Ok(false));
-    assert_eq!(db.admissions().set_role(group, uid(2), Role::Admin), Ok(true), "who is one stays one");
-    assert_eq!(db.admissions().set_role(group, uid(2), Role::Member), Ok(true));
-    assert_eq!(db.admissions().set_role(group, last, Role::Admin), Ok(true));
+    assert_eq!(db.admissions().set_role(group, uid(1), last, Role::Admin), Ok(false));
+    assert_eq!(db.admissions().set_role(group, uid(1), uid(2), Role::Admin), Ok(true), "who is one stays one");
+    assert_eq!(db.admissions().set_role(group, uid(1), uid(2), Role::Member), Ok(true));
+    assert_eq!(db.admissions().set_role(group, uid(1), last, Role::Admin), Ok(true));
 }
 
 pub(super) fn who_is_given_groups_has_no_more_than_one_may_make(site: &Site) {
@@ -91,15 +109,19 @@ pub(super) fn who_is_given_groups_has_no_more_than_one_may_make(site: &Site) {
     let mut hand_on = || {
         let group = made(db, Rule::Open);
         commit_one(db, Write::Join { group, user: uid(2) });
-        (group, db.admissions().set_role(group, uid(2), Role::Owner).expect("works"))
+        (group, db.admissions().set_role(group, uid(1), uid(2), Role::Owner).expect("works"))
     };
     let given: Vec<_> = (0..GROUPS_OWNED_MAX).map(|_| hand_on()).collect();
     assert!(given.iter().all(|(_, done)| *done));
     let (left, done) = hand_on();
     assert!(!done && role(db, left, 1) == Some(Role::Owner), "the heir has enough");
-    assert_eq!(db.admissions().set_role(given[0].0, uid(2), Role::Owner), Ok(true), "what one has stays one's own");
+    assert_eq!(
+        db.admissions().set_role(given[0].0, uid(2), uid(2), Role::Owner),
+        Ok(true),
+        "what one has stays one's own"
+    );
     db.groups().dissolve(given[0].0, uid(2)).expect("works");
-    assert_eq!(db.admissions().set_role(left, uid(2), Role::Owner), Ok(true), "dissolved ones do not count");
+    assert_eq!(db.admissions().set_role(left, uid(1), uid(2), Role::Owner), Ok(true), "dissolved ones do not count");
 }
 
 pub(super) fn a_link_leads_to_its_group_until_it_is_replaced(site: &Site) {

@@ -260,7 +260,7 @@ pub(super) fn an_owner_leaves_no_group_but_a_dissolved_one(site: &Site) {
     let leave = |user| Write::Leave { group: group_id, user: uid(user) };
     commit_one(db, Write::Join { group: group_id, user: uid(2) });
     assert_eq!(refused(commit_one(db, leave(1))), Refusal::Owner);
-    assert_eq!(db.admissions().set_role(group_id, uid(2), Role::Owner), Ok(true));
+    assert_eq!(db.admissions().set_role(group_id, uid(1), uid(2), Role::Owner), Ok(true));
     assert_eq!(refused(commit_one(db, leave(2))), Refusal::Owner, "whoever it was handed on to");
     assert_eq!(commit_one(db, leave(1)), Written::Left { was_member: true });
     assert_eq!(db.groups().dissolve(group_id, uid(2)), Ok(true));

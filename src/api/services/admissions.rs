@@ -204,7 +204,7 @@ pub async fn set_role(
     if user == actor {
         return if role == Role::Owner { Ok(()) } else { Err(NotDone::OwnerLeaves.into()) };
     }
-    let set = services.db.write(move |store| store.admissions().set_role(group, user, role));
+    let set = services.db.write(move |store| store.admissions().set_role(group, actor, user, role));
     if !set.await.map_err(NotDone::from)? {
         return Err(NoRole::Refused);
     }

@@ -144,13 +144,13 @@ async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool
             Ok(true)
         }
         Answer::AsBefore | Answer::Refused(Reject::NoSuchGroup) => Ok(false),
-        Answer::Refused(Reject::Retry) => Err(StoreFailure::Unsure),
+        // `OwnerStays`: the group was handed to the user after the account was erased. To erase it
+        // once more hands it on.
+        Answer::Refused(Reject::Retry) | Answer::OwnerStays => Err(StoreFailure::Unsure),
         Answer::Refused(_) => Err(StoreFailure::Busy),
-        Answer::Recalled { .. }
-        | Answer::Posted { .. }
-        | Answer::Online { .. }
-        | Answer::Roster { .. }
-        | Answer::OwnerStays => Err(StoreFailure::Broken),
+        Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::Roster { .. } => {
+            Err(StoreFailure::Broken)
+        }
     }
 }
 

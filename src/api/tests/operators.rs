@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::rig::{PATIENCE, Rig};
+use super::rig::{Mood, PATIENCE, Rig};
 use crate::api::control;
 use crate::api::services::operator::{Deed, Done};
 use crate::ids::{ConvId, Seq, UserId, home_of, shard_of};
@@ -55,6 +55,18 @@ fn a_deletion_ends_sessions_and_memberships() {
     let home = home_of(ConvId::Group(group), 4);
     let told = [(shard_of(ann.id, 4), Notice::Banned { user: ann.id }), (home, Notice::Leave { group, user: ann.id })];
     assert_eq!(*rig.homes.notices.lock(), told);
+}
+
+/// Its owner hands a group to a user whose account was erased a moment ago.
+#[test]
+fn a_deletion_that_finds_a_group_of_the_user_may_be_asked_for_again() {
+    let rig = Rig::start();
+    let [ann, bob] = ["ann", "bob"].map(|mobile| rig.user(mobile).0);
+    let group = rig.memory.connect().groups().create_group(&group_of(bob.id)).expect("memory").expect("made").id;
+    rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
+    *rig.homes.mood.lock() = Mood::Owned;
+    assert_eq!(ask(&rig, Deed::Delete, ann.id), Done::Unsure, "the same again hands it on");
+    assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted && shown.groups == 0));
 }
 
 #[test]

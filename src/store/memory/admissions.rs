@@ -45,8 +45,8 @@ impl Admissions for Connection {
         Ok(admins.copied().filter(|admin| Some(*admin) != owner).collect())
     }
 
-    fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> Result<bool, Error> {
-        Ok(self.state.lock().set_role(group, user, role))
+    fn set_role(&mut self, group: GroupId, actor: UserId, user: UserId, role: Role) -> Result<bool, Error> {
+        Ok(self.state.lock().set_role(group, actor, user, role))
     }
 
     fn invite(&mut self, group: GroupId) -> Result<Option<String>, Error> {
@@ -111,10 +111,14 @@ impl State {
         Some(Standing { members: self.members_count(id), group, role, was_member, asked })
     }
 
-    fn set_role(&mut self, id: GroupId, user: UserId, role: Role) -> bool {
-        let Some(owner) = self.group(id).map(|group| group.owner).filter(|_| self.since(id, user).is_some()) else {
+    fn set_role(&mut self, id: GroupId, actor: UserId, user: UserId, role: Role) -> bool {
+        let Some(owner) = self.group(id).map(|group| group.owner).filter(|owner| *owner == actor) else {
             return false;
         };
+        // A member who was deleted may not have left yet.
+        if self.since(id, user).is_none() || self.living(user).is_none() {
+            return false;
+        }
         let owned = self.groups.values().filter(|group| group.owner == user && group.id != id);
         let owned = owned.filter(|group| self.group(group.id).is_some()).count();
         let admins = self.doors.admins.entry(id).or_default();

@@ -45,8 +45,8 @@ impl Admissions for Mysql {
         self.ask(|session| admins(session, group))
     }
 
-    fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> Result<bool, Error> {
-        Ok(self.transact(|session| set_role(session, group, user, role))?)
+    fn set_role(&mut self, group: GroupId, actor: UserId, user: UserId, role: Role) -> Result<bool, Error> {
+        Ok(self.transact(|session| set_role(session, group, actor, user, role))?)
     }
 
     fn invite(&mut self, group: GroupId) -> Result<Option<String>, Error> {
@@ -124,12 +124,17 @@ fn admins(session: &mut Session, group: GroupId) -> Result<Vec<UserId>, Fault> {
     session.rows(sql, vec![int(group.get())], |row| get_user(row, 0))
 }
 
-fn set_role(session: &mut Session, group: GroupId, user: UserId, role: Role) -> Result<bool, Fault> {
+fn set_role(session: &mut Session, group: GroupId, actor: UserId, user: UserId, role: Role) -> Result<bool, Fault> {
+    // In the order of every batch. A member who was deleted may not have left yet.
+    if !lock_user(session, user)? {
+        return Ok(false);
+    }
     lock_group(session, group)?;
     let (id, of) = (|| int(group.get()), || int(user.get()));
     let known = "SELECT g.owner FROM members m JOIN chat_groups g ON g.id = m.group_id AND NOT g.dissolved
                  WHERE m.group_id = ? AND m.user_id = ?";
-    let Some(owner) = session.first(known, vec![id(), of()], |row| get_user(row, 0))? else { return Ok(false) };
+    let owner = session.first(known, vec![id(), of()], |row| get_user(row, 0))?;
+    let Some(owner) = owner.filter(|owner| *owner == actor) else { return Ok(false) };
     let set = "UPDATE members SET role = ? WHERE group_id = ? AND user_id = ?";
     if role == Role::Owner {
         let owned = "SELECT COUNT(*) FROM chat_groups WHERE owner = ? AND id <> ? AND NOT dissolved";

@@ -37,8 +37,8 @@ impl Admissions for Sqlite {
         admins(&self.conn, group)
     }
 
-    fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> Result<bool, Error> {
-        self.transact(|conn| set_role(conn, group, user, role))
+    fn set_role(&mut self, group: GroupId, actor: UserId, user: UserId, role: Role) -> Result<bool, Error> {
+        self.transact(|conn| set_role(conn, group, actor, user, role))
     }
 
     fn invite(&mut self, group: GroupId) -> Result<Option<String>, Error> {
@@ -102,11 +102,12 @@ fn admins(conn: &Connection, group: GroupId) -> Result<Vec<UserId>, Error> {
     all(conn, sql, &[&int(group.get())], |row| get_user(row, 0))
 }
 
-fn set_role(conn: &Connection, group: GroupId, user: UserId, role: Role) -> Result<bool, Error> {
+fn set_role(conn: &Connection, group: GroupId, actor: UserId, user: UserId, role: Role) -> Result<bool, Error> {
     let place = [int(group.get()), int(user.get())];
     let known = "SELECT 1 FROM members m JOIN chat_groups g ON g.id = m.group_id AND NOT g.dissolved
-                 WHERE m.group_id = ?1 AND m.user_id = ?2";
-    if !exists(conn, known, &[&place[0], &place[1]])? {
+                 WHERE m.group_id = ?1 AND m.user_id = ?2 AND g.owner = ?3";
+    // A member who was deleted may not have left yet.
+    if !exists(conn, known, &[&place[0], &place[1], &int(actor.get())])? || !user_exists(conn, user)? {
         return Ok(false);
     }
     if role == Role::Owner {
