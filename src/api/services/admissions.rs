@@ -12,7 +12,7 @@ use crate::hooks::HookEvent;
 use crate::ids::{ConvId, GroupId, UserId, home_of};
 use crate::limits;
 use crate::shard::{Answer, Notice};
-use crate::store::{Backend, Error, Group, Read, ReadAnswer, Role, Rule, User};
+use crate::store::{Backend, Error, Group, Role, Rule, User};
 use crate::wire::{Line, Reject};
 
 /// Why somebody is not added.
@@ -116,8 +116,9 @@ fn of_friend(store: &mut dyn Backend, user: UserId, other: UserId) -> Result<Opt
     if !is_friend {
         return Ok(Some(NotAdded::NotFriend));
     }
-    let Some(ReadAnswer::Open(state)) = store.read(&[Read::Open { user }])?.pop() else { return Ok(None) };
-    Ok(state.blocked_by.contains(&other).then_some(NotAdded::Blocked))
+    let before = UserId::new(user.get() - 1);
+    let is_blocked = store.social().blocked(other, before, 1)?.first().is_some_and(|blocked| blocked.id == user);
+    Ok(is_blocked.then_some(NotAdded::Blocked))
 }
 
 /// Adds `user` to a group: a friend, as far as the group's rule lets `actor` add somebody; or one
@@ -265,4 +266,28 @@ pub async fn join_by(services: &Services, user: UserId, secret: String) -> Resul
     let (group, _) = found.ok_or(NotJoined::NoSuchGroup)?;
     let_in(services, &group, user, user).await?;
     Ok(group.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Seed;
+    use crate::store::memory::Memory;
+
+    /// Of whom a user is blocked by, a session knows no more than so many.
+    #[test]
+    fn one_of_very_many_who_block_a_user_is_not_added_by_it() {
+        let memory = Memory::new();
+        let store = &mut memory.connect();
+        let last = u64::from(limits::BLOCKS_MAX) + 2;
+        store.seed(&Seed { users: last, groups: 0, group_size: 0, created_ms: 0 }).expect("memory");
+        let uid = |raw| UserId::new(raw).expect("an id");
+        store.social().befriend(uid(1), uid(last), 0).expect("memory");
+        assert_eq!(of_friend(store, uid(1), uid(last)), Ok(None));
+        assert_eq!(of_friend(store, uid(1), uid(2)), Ok(Some(NotAdded::NotFriend)));
+        for other in 2..=last {
+            store.social().block(uid(other), uid(1), true).expect("memory");
+        }
+        assert_eq!(of_friend(store, uid(1), uid(last)), Ok(Some(NotAdded::Blocked)));
+    }
 }
