@@ -187,6 +187,7 @@ contract! {
         conversations_come_newest_first
         what_is_confirmed_takes_no_place_from_what_is_missed
         a_member_is_told_of_her_part_of_a_group
+        a_dissolved_group_is_in_no_list
         a_user_with_a_thousand_conversations
         a_long_list_stays_in_order
         many_users_are_answered_with_few_statements;
@@ -237,6 +238,7 @@ contract! {
         who_is_given_groups_has_no_more_than_one_may_make
         a_link_leads_to_its_group_until_it_is_replaced
         requests_wait_until_they_are_answered
+        requests_end_with_the_group_and_none_is_noted_where_it_means_nothing
         a_line_is_said_by_whoever_the_server_says;
     api_keys:
         a_key_is_kept_until_it_ends
@@ -252,6 +254,7 @@ contract! {
         what_a_message_shows_stays
         a_recalled_file_stays_as_long_as_somebody_else_claims_it
         avatars_and_icons_hold_their_files
+        the_icon_of_a_group_that_has_ended_holds_no_file
         a_small_picture_goes_with_its_picture
         what_could_not_be_removed_is_not_forgotten;
     model:

@@ -38,8 +38,7 @@ pub const UPLOADS_MAX: usize = 64;
 /// Of these, one user's: what browsers send to one server at once, and a phone. No user takes all
 /// the places.
 pub const USER_UPLOADS_MAX: usize = 8;
-/// Of these, all portraits of visitors about to register, who can be told from each other by network
-/// alone.
+/// Of these, all portraits of visitors about to register: their networks alone tell them apart.
 pub const GUEST_UPLOADS_MAX: usize = 16;
 /// How long an upload may take as a whole: the default size over a slow line of 1 Mbit/s.
 pub const UPLOAD_MS_MAX: u64 = 600_000;

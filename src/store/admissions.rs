@@ -76,6 +76,8 @@ pub enum Asked {
     TooMany,
     /// The user does not exist, or was deleted; nothing is noted.
     NoSuchUser,
+    /// There is no such group, or not any more; nothing is noted.
+    NoSuchGroup,
 }
 
 /// Rules, roles, links and requests, on one connection.
@@ -119,7 +121,7 @@ pub trait Admissions {
     /// As the database says.
     fn invited(&mut self, secret: &str) -> Result<Option<(Group, u64)>, Error>;
 
-    /// Notes that `user` asks to be let in. Asking again is success.
+    /// Notes that `user` asks to be let in. Asking again is success; of a member nothing is noted.
     ///
     /// # Errors
     /// As the database says.

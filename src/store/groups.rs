@@ -87,9 +87,16 @@ pub trait Groups {
     fn update_group(&mut self, group: GroupId, owner: UserId, change: &GroupChange)
     -> Result<Option<Regrouped>, Error>;
 
-    /// Ends a group: from the next commit on nobody posts to it, joins it, reads it or finds it.
-    /// Its number, its messages and, until they are ended one by one, its memberships stay. Whether
-    /// it is this owner's; ending it again is success.
+    /// The owner of a group, also of one that was dissolved.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn owner(&mut self, group: GroupId) -> Result<Option<UserId>, Error>;
+
+    /// Ends a group: from the next commit on nobody posts to it, joins it, reads it or finds it,
+    /// its icon holds no file, and requests for it are gone. Its number, its messages and, until
+    /// they are ended one by one, its memberships stay. Whether it is this owner's; ending it again
+    /// is success.
     ///
     /// # Errors
     /// As the database says.

@@ -168,6 +168,39 @@ pub(super) fn requests_wait_until_they_are_answered(site: &Site) {
     assert_eq!(db.admissions().ask(group, uid(3), 5), Ok(Asked::TooMany));
 }
 
+/// Otherwise they would count among those of the user for ever.
+pub(super) fn requests_end_with_the_group_and_none_is_noted_where_it_means_nothing(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 4);
+    let ask = |db: &mut dyn Backend, group, user| db.admissions().ask(group, uid(user), 5);
+    let of_member = made(db, Rule::Approval);
+    commit_one(db, Write::Join { group: of_member, user: uid(2) });
+    assert_eq!(ask(db, of_member, 2), Ok(Asked::Standing));
+    commit_one(db, Write::Leave { group: of_member, user: uid(2) });
+    let standing = db.admissions().standing(of_member, uid(2)).expect("works").expect("a group");
+    assert!(!standing.asked, "who has left has asked for nothing");
+    for n in 0..REQUESTS_OF_USER_MAX {
+        let (owner, new) =
+            (if n % 2 == 0 { uid(1) } else { uid(4) }, NewGroup { rule: Rule::Approval, ..new_group("g", uid(1)) });
+        let group =
+            db.groups().create_group(&NewGroup { owner, owned_max: 1_000, ..new }).expect("works").expect("made").id;
+        assert_eq!(ask(db, group, 3), Ok(Asked::Standing));
+        if n % 2 == 0 {
+            db.groups().dissolve(group, owner).expect("works");
+            assert_eq!(db.admissions().requests(group, None, 9), Ok(Vec::new()));
+            assert_eq!(ask(db, group, 2), Ok(Asked::NoSuchGroup));
+        }
+    }
+    assert_eq!(ask(db, GroupId::new(7_777).expect("in range"), 2), Ok(Asked::NoSuchGroup));
+    // Those of a user who is deleted end, too: nobody else is in them.
+    assert_eq!(db.people().erase(uid(4)), Ok(true));
+    for n in 0..REQUESTS_OF_USER_MAX {
+        let group = made(db, Rule::Approval);
+        assert_eq!(ask(db, group, 3), Ok(Asked::Standing), "{n}");
+    }
+    assert_eq!(ask(db, of_member, 3), Ok(Asked::TooMany));
+}
+
 pub(super) fn a_line_is_said_by_whoever_the_server_says(site: &Site) {
     let db = &mut *site.connect();
     users(db, 3);

@@ -162,6 +162,27 @@ pub(super) fn avatars_and_icons_hold_their_files(site: &Site) {
     assert_eq!(retired(db, DAY_MS), [file(2)].into());
 }
 
+pub(super) fn the_icon_of_a_group_that_has_ended_holds_no_file(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let with_icon = |db: &mut dyn Backend, owner, n| {
+        assert_eq!(db.files().claim(&upload(owner, n, 10), 100), Ok(true));
+        let new = NewGroup { icon: url(n), ..new_group("g", uid(owner)) };
+        db.groups().create_group(&new).expect("works").expect("made").id
+    };
+    let (dissolved, left, handed_on) = (with_icon(db, 1, 1), with_icon(db, 2, 2), with_icon(db, 2, 3));
+    commit(db, &[Write::Join { group: handed_on, user: uid(3) }, Write::Join { group: dissolved, user: uid(3) }]);
+    assert_eq!(retired(db, DAY_MS), BTreeSet::new());
+    db.groups().dissolve(dissolved, uid(1)).expect("works");
+    assert_eq!(retired(db, DAY_MS), [file(1)].into());
+    assert_eq!(db.files().uploaded(uid(1)), Ok(0));
+    db.people().erase(uid(2)).expect("works");
+    assert_eq!(db.groups().group(left), Ok(None));
+    assert_eq!(retired(db, DAY_MS), [file(2)].into(), "the other group goes on");
+    db.groups().dissolve(handed_on, uid(3)).expect("works");
+    assert_eq!(retired(db, DAY_MS), [file(3)].into());
+}
+
 pub(super) fn a_small_picture_goes_with_its_picture(site: &Site) {
     let db = &mut *site.connect();
     users(db, 1);

@@ -272,6 +272,32 @@ pub(super) fn a_member_is_told_of_her_part_of_a_group(site: &Site) {
     assert_eq!(heads(db, 1), [told(5, 14, 1, 0, 1)]);
 }
 
+/// Its memberships end one by one, and the process may end before they have.
+pub(super) fn a_dissolved_group_is_in_no_list(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let (ended, other) = (group(db, uid(1)), group(db, uid(1)));
+    for (id, ts_ms) in [(ended, 20), (other, 10)] {
+        commit(db, &[Write::Join { group: id, user: uid(2) }, say(ConvId::Group(id), 1, ts_ms)]);
+    }
+    let listed = |db: &mut dyn Backend, user, missed| {
+        let read = Read::Heads { user: uid(user), before: None, missed, max: 1 };
+        match db.read(&[read]).expect("read").remove(0) {
+            ReadAnswer::Heads(heads) => (heads.convs.iter().map(|state| state.conv).collect::<Vec<_>>(), heads.more),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(listed(db, 2, false), (vec![ConvId::Group(ended)], true));
+    assert_eq!((db.groups().owner(ended), db.groups().dissolve(ended, uid(1))), (Ok(Some(uid(1))), Ok(true)));
+    for user in [1, 2] {
+        for missed in [false, true] {
+            assert_eq!(listed(db, user, missed), (vec![ConvId::Group(other)], false), "{user} {missed}");
+        }
+    }
+    assert_eq!(db.groups().owner(ended), Ok(Some(uid(1))), "whoever ends the rest finds it");
+    assert_eq!(db.groups().owner(GroupId::new(77).expect("in range")), Ok(None));
+}
+
 pub(super) fn the_list_brings_the_newest_messages(site: &Site) {
     let db = &mut *site.connect();
     users(db, 3);

@@ -266,6 +266,14 @@ pub async fn group(services: &Services, id: GroupId) -> Result<Standing, NotDone
     found.await?.ok_or(NotDone::NoSuchGroup)
 }
 
+/// The owner of a group, also of one that was dissolved and may have members left.
+///
+/// # Errors
+/// [`NotDone::NoSuchGroup`], or the store's failure.
+pub async fn owner(services: &Services, id: GroupId) -> Result<UserId, NotDone> {
+    services.db.read(move |store| store.groups().owner(id)).await?.ok_or(NotDone::NoSuchGroup)
+}
+
 /// Makes `user` a member, whatever the group's rule. Being one is success.
 ///
 /// # Errors

@@ -195,6 +195,7 @@ async fn ask(services: &Services, found: Standing, user: UserId, now_ms: u64) ->
         Asked::Standing => {}
         Asked::TooMany => return Ok(NotJoined::TooManyAsked),
         Asked::NoSuchUser => return Ok(NotJoined::Refused(Reject::NoSuchUser)),
+        Asked::NoSuchGroup => return Ok(NotJoined::NoSuchGroup),
     }
     for admin in admins.into_iter().chain([found.group.owner]) {
         services.changed(HintedChange::Requests { group, admin });

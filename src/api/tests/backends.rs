@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::rig::{Answered, Ask, Client, LOCAL, Mood, Rig};
-use crate::ids::ShardId;
+use crate::ids::{GroupId, ShardId};
 use crate::limits;
 use crate::shard::Notice;
-use crate::store::{ApiKey, Backend};
+use crate::store::{ApiKey, Backend, NewGroup, Rule, Write};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -81,6 +81,42 @@ fn an_announcement_is_said_again_only_where_it_was_refused() {
     rig.homes.notices.lock().clear();
     assert_eq!(announce_several(&rig, &key, 5).as_deref(), Some("unsure"));
     assert_eq!(asked(&rig), [5 + limits::ANNOUNCE_TRIES_MAX as usize, 5, 5, 5], "the tries are those of the call");
+}
+
+/// A home was busy, or the process ended: the group is dissolved, and has members still.
+#[test]
+fn a_dissolution_that_was_cut_short_is_ended_by_doing_it_again() {
+    let rig = Rig::start();
+    let key = made_key(&admin(&rig, "POST", "/admin/keys?name=k&scopes=groups"));
+    let bearer = format!("Bearer {}", key["key"].as_str().expect("a key"));
+    let [ann, bob] = ["1", "2"].map(|mobile| rig.user(mobile).0.id);
+    let mut store = rig.memory.connect();
+    let new = NewGroup {
+        name: "g".into(),
+        owner: ann,
+        icon: String::new(),
+        cate: 0,
+        memo: String::new(),
+        created_ms: 0,
+        owned_max: 5,
+        wanted: None,
+        rule: Rule::Plain,
+    };
+    let group = store.groups().create_group(&new).expect("memory").expect("made").id;
+    store.commit(&[Write::Join { group, user: bob }]).expect("memory");
+    let dissolve = |group: GroupId| {
+        let headers = [("Authorization", bearer.as_str())];
+        let target = format!("/api/v1/server/groups/{group}");
+        rig.ask(Ask { method: "DELETE", target: &target, headers: &headers, body: "" }).status
+    };
+    *rig.homes.mood.lock() = Mood::Full;
+    assert_eq!(dissolve(group), 503);
+    assert_eq!(rig.memory.members(group).len(), 2);
+    *rig.homes.mood.lock() = Mood::Willing;
+    assert_eq!(dissolve(group), 200);
+    assert_eq!(rig.memory.members(group), []);
+    assert_eq!(dissolve(group), 200, "as an owner does it twice");
+    assert_eq!(dissolve(GroupId::new(77).expect("an id")), 404);
 }
 
 /// The second successor would have ended with the grace of the first key.

@@ -27,6 +27,11 @@ impl Doors {
         }
     }
 
+    /// The group has ended.
+    pub(super) fn end(&mut self, group: GroupId) {
+        self.requests.remove(&group);
+    }
+
     /// The user is gone.
     pub(super) fn forget(&mut self, user: UserId) {
         self.requests.values_mut().for_each(|users| _ = users.remove(&user));
@@ -72,6 +77,12 @@ impl Admissions for Connection {
         let mut state = self.state.lock();
         if state.living(user).is_none() {
             return Ok(Asked::NoSuchUser);
+        }
+        if state.group(group).is_none() {
+            return Ok(Asked::NoSuchGroup);
+        }
+        if state.since(group, user).is_some() {
+            return Ok(Asked::Standing);
         }
         let of_user = state.doors.requests.values().filter(|users| users.contains(&user)).count();
         let users = state.doors.requests.entry(group).or_default();

@@ -47,13 +47,12 @@ impl State {
             let living = members.filter(|(member, _)| **member != user && self.living(**member).is_some());
             let heir = living.min_by_key(|(member, since)| (**since, **member));
             let heir = heir.map(|(member, _)| *member);
-            let Some(group) = self.groups.get_mut(&id) else { continue };
-            match heir {
-                Some(heir) => group.owner = heir,
-                None => {
-                    self.names.remove(&(fold(&group.name), id));
-                    self.dissolved.insert(id);
-                }
+            let Some(heir) = heir else {
+                self.end_group(id);
+                continue;
+            };
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.owner = heir;
             }
         }
     }

@@ -74,19 +74,31 @@ impl Groups for Connection {
         Ok(Some(Regrouped { group: kept.clone(), renamed }))
     }
 
+    fn owner(&mut self, group: GroupId) -> Result<Option<UserId>, Error> {
+        Ok(self.state.lock().groups.get(&group).map(|group| group.owner))
+    }
+
     fn dissolve(&mut self, group: GroupId, owner: UserId) -> Result<bool, Error> {
         let mut state = self.state.lock();
-        let Some(name) = state.groups.get(&group).filter(|group| group.owner == owner) else {
-            return Ok(false);
-        };
-        let name = fold(&name.name);
-        state.names.remove(&(name, group));
-        state.dissolved.insert(group);
-        Ok(true)
+        let hers = state.groups.get(&group).is_some_and(|group| group.owner == owner);
+        if hers {
+            state.end_group(group);
+        }
+        Ok(hers)
     }
 }
 
 impl State {
+    /// Ends a group, and what it holds or waits for.
+    pub(super) fn end_group(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.get(&id) {
+            self.names.remove(&(fold(&group.name), id));
+        }
+        self.dissolved.insert(id);
+        self.doors.end(id);
+        self.library.release(Place::Icon(id));
+    }
+
     /// As [`Self::next_user`].
     pub(super) fn next_group(&self) -> u64 {
         self.groups.last_key_value().map_or(1, |(id, _)| id.get() + 1)

@@ -45,7 +45,8 @@ impl State {
         let directs =
             self.directs.get(&user).into_iter().flat_map(|directs| directs.range((Bound::Unbounded, until)).rev());
         let directs = directs.copied().take(if missed { HEADS_SCAN_MAX as usize } else { max + 1 });
-        let groups = self.joined.get(&user).into_iter().flatten().map(|&group| ConvId::Group(group));
+        let groups = self.joined.get(&user).into_iter().flatten().filter(|group| self.group(**group).is_some());
+        let groups = groups.map(|&group| ConvId::Group(group));
         let groups = groups.filter_map(|conv| Some((self.convs.get(&conv)?.newest_ms, conv)));
         let order = directs.chain(groups.filter(|&place| before.is_none_or(|before| place < before)));
         let lacks = |state: &ConvState| state.floor.max(state.recv.next()) <= state.head;

@@ -80,9 +80,16 @@ impl Admissions for Mysql {
             let mut count = |sql: &'static str, values: Vec<Value>| -> Result<u64, Fault> {
                 Ok(session.first(sql, values, |row| get_uint(row, 0))?.unwrap_or(0))
             };
-            let one = "SELECT COUNT(*) FROM group_requests WHERE group_id = ? AND user_id = ?";
-            if count(one, vec![group.clone(), user.clone()])? > 0 {
-                return Ok(Asked::Standing);
+            if count("SELECT COUNT(*) FROM chat_groups WHERE id = ? AND NOT dissolved", vec![group.clone()])? == 0 {
+                return Ok(Asked::NoSuchGroup);
+            }
+            for known in [
+                "SELECT COUNT(*) FROM group_requests WHERE group_id = ? AND user_id = ?",
+                "SELECT COUNT(*) FROM members WHERE group_id = ? AND user_id = ?",
+            ] {
+                if count(known, vec![group.clone(), user.clone()])? > 0 {
+                    return Ok(Asked::Standing);
+                }
             }
             let of_user = count("SELECT COUNT(*) FROM group_requests WHERE user_id = ?", vec![user.clone()])?;
             let of_group = count("SELECT COUNT(*) FROM group_requests WHERE group_id = ?", vec![group.clone()])?;

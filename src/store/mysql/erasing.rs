@@ -7,9 +7,10 @@ use super::admissions::lock_group;
 use super::changes::note;
 use super::fault::Fault;
 use super::files::let_go;
+use super::groups::end;
 use super::logins::forget_logins;
 use super::statement::{Session, get_group, get_uint, int, text};
-use crate::ids::UserId;
+use crate::ids::{GroupId, UserId};
 use crate::store::changes::Note;
 use crate::store::folding::{ERASED_LIKE, ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile};
 
@@ -36,13 +37,15 @@ pub(super) fn erase(session: &mut Session, user: UserId) -> Result<bool, Fault> 
     session.run("DELETE FROM past_members WHERE user_id = ?", vec![id()])?;
     session.run("DELETE FROM group_requests WHERE user_id = ?", vec![id()])?;
     forget_logins(session, user)?;
-    hand_over(session, user)?;
-    let_go(session, user)?;
+    let ended = hand_over(session, user)?;
+    let_go(session, user, &ended)?;
     note(session, [(user, Note::Standing)]).map(|()| true)
 }
 
-/// Groups go to the member who has been in them for longest; those without another one end.
-fn hand_over(session: &mut Session, user: UserId) -> Result<(), Fault> {
+/// Groups go to the member who has been in them for longest; those without another one end. Which
+/// have ended.
+fn hand_over(session: &mut Session, user: UserId) -> Result<Vec<GroupId>, Fault> {
+    let mut ended = Vec::new();
     let sql = "SELECT id FROM chat_groups WHERE owner = ? AND NOT dissolved";
     let owned = session.rows(sql, vec![int(user.get())], |row| get_group(row, 0))?;
     for id in owned {
@@ -58,11 +61,10 @@ fn hand_over(session: &mut Session, user: UserId) -> Result<(), Fault> {
                 session.run("UPDATE chat_groups SET owner = ? WHERE id = ?", vec![int(heir), int(group)])?;
             }
             None => {
-                session.run("UPDATE chat_groups SET dissolved = TRUE WHERE id = ?", vec![int(group)])?;
-                let closed = "UPDATE convs SET closed = TRUE WHERE conv = ?";
-                conv.map_or(Ok(0), |conv| session.run(closed, vec![int(conv)]))?;
+                end(session, id, conv)?;
+                ended.push(id);
             }
         }
     }
-    Ok(())
+    Ok(ended)
 }

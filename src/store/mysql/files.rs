@@ -13,7 +13,7 @@ use mysql::Value;
 use super::Mysql;
 use super::fault::Fault;
 use super::statement::{Session, Shape, broken, get_uint, int, take_bytes, take_text, text};
-use crate::ids::UserId;
+use crate::ids::{GroupId, UserId};
 use crate::store::Error;
 use crate::store::files::{Claim, FileId, Files, Place, Retired, Shelf, addresses, retire};
 use crate::store::folding::ERASED_LIKE;
@@ -91,9 +91,11 @@ pub(super) fn refer(session: &mut Session, gone: &[Gone], texts: &[Text<'_>]) ->
     Ok(())
 }
 
-/// A user is deleted: the avatar and the claims go.
-pub(super) fn let_go(session: &mut Session, user: UserId) -> Result<(), Fault> {
-    refer(session, &[Gone::only(Place::Avatar, user.get())], &[])?;
+/// A user is deleted: the avatar and the claims go, and the icons of groups that have ended.
+pub(super) fn let_go(session: &mut Session, user: UserId, ended: &[GroupId]) -> Result<(), Fault> {
+    let icons = ended.iter().map(|group| Gone::only(Place::Icon, group.get()));
+    let gone: Vec<Gone> = icons.chain([Gone::only(Place::Avatar, user.get())]).collect();
+    refer(session, &gone, &[])?;
     let sql = "SELECT DISTINCT file FROM file_claims WHERE user_id = ?";
     let claimed = session.rows(sql, vec![int(user.get())], |row| file_of(take_bytes(row, 0)?))?;
     for file in lock(session, claimed.into_iter())? {

@@ -11,7 +11,7 @@ use mysql::{Row, Value};
 use super::admissions::lock_group;
 use super::changes::note;
 use super::fault::Fault;
-use super::files::{Text, refer, refer_anew};
+use super::files::{Gone, Text, refer, refer_anew};
 use super::people::read_user;
 use super::social::{lock_user, number};
 use super::statement::{Session, broken, get_group, get_int, get_uint, get_user, given, int, take_text, text};
@@ -102,17 +102,33 @@ impl Groups for Mysql {
         })?)
     }
 
+    fn owner(&mut self, id: GroupId) -> Result<Option<UserId>, Error> {
+        let (sql, values) = ("SELECT owner FROM chat_groups WHERE id = ?", vec![int(id.get())]);
+        self.ask(|session| session.first(sql, values.clone(), |row| get_user(row, 0)))
+    }
+
     fn dissolve(&mut self, id: GroupId, owner: UserId) -> Result<bool, Error> {
         Ok(self.transact(|session| {
             let conv = lock_group(session, id)?;
             let sql = "SELECT id FROM chat_groups WHERE id = ? AND owner = ?";
             let hers = session.first(sql, vec![int(id.get()), int(owner.get())], |row| get_uint(row, 0))?;
             let (Some(conv), Some(_)) = (conv, hers) else { return Ok(false) };
-            session.run("UPDATE convs SET closed = TRUE WHERE conv = ?", vec![int(conv)])?;
-            session.run("UPDATE chat_groups SET dissolved = TRUE WHERE id = ?", vec![int(id.get())])?;
+            end(session, id, Some(conv))?;
+            // Files are locked behind everything else.
+            refer(session, &[Gone::only(Place::Icon, id.get())], &[])?;
             Ok(true)
         })?)
     }
+}
+
+/// Ends a group, the conversation of which is locked and has that row, but for what its icon holds.
+pub(super) fn end(session: &mut Session, group: GroupId, conv: Option<u64>) -> Result<(), Fault> {
+    if let Some(conv) = conv {
+        session.run("UPDATE convs SET closed = TRUE WHERE conv = ?", vec![int(conv)])?;
+    }
+    session.run("UPDATE chat_groups SET dissolved = TRUE WHERE id = ?", vec![int(group.get())])?;
+    session.run("DELETE FROM group_requests WHERE group_id = ?", vec![int(group.get())])?;
+    Ok(())
 }
 
 /// `None`: the owner has too many, or does not exist any more.

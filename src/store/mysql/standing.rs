@@ -222,10 +222,10 @@ const CROWDED: &str = "
     WHERE EXISTS (SELECT 1 FROM convs c WHERE c.kind = 10 AND c.a = w.user_id AND c.a_ms IS NOT NULL)
        OR EXISTS (SELECT 1 FROM convs c WHERE c.kind = 10 AND c.b = w.user_id AND c.b_ms IS NOT NULL)";
 
-/// What is not in the index by time, and groups. STRAIGHT_JOIN: from the asks through an index to
-/// each table. A group has its row from its beginning, so `head > 0` says whether anything was
-/// said. The casts: a number that was computed with a literal may come back as a decimal, which is
-/// sent as a text.
+/// What is not in the index by time, and groups that were not dissolved. STRAIGHT_JOIN: from the
+/// asks through an index to each table. A group has its row from its beginning, so `head > 0` says
+/// whether anything was said. The casts: a number that was computed with a literal may come back as
+/// a decimal, which is sent as a text.
 const HEADS: &str = "
     WITH asked AS (
         SELECT w.* FROM JSON_TABLE(?, '$[*]' COLUMNS (
@@ -248,7 +248,7 @@ const HEADS: &str = "
         SELECT STRAIGHT_JOIN q.n, q.user_id, q.most, q.whole, c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, m.since
         FROM asked q JOIN members m ON m.user_id = q.user_id
              JOIN convs c FORCE INDEX (convs_by_members) ON c.kind = 11 AND c.a = m.group_id AND c.b = 0
-        WHERE c.head > 0 AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
+        WHERE c.head > 0 AND NOT c.closed AND (c.newest_ms, c.kind, c.a, c.b) < (q.ms, q.kind, q.a, q.b)
     ), ranked AS (
         SELECT mine.*, ROW_NUMBER() OVER (PARTITION BY n ORDER BY newest_ms DESC, kind DESC, a DESC, b DESC) AS place,
                COUNT(*) OVER (PARTITION BY n) AS total

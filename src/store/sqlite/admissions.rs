@@ -67,7 +67,12 @@ impl Admissions for Sqlite {
                 return Ok(Asked::NoSuchUser);
             }
             let (group, user) = (int(group.get()), int(user.get()));
-            if exists(conn, "SELECT 1 FROM group_requests WHERE group_id = ?1 AND user_id = ?2", &[&group, &user])? {
+            if !exists(conn, "SELECT 1 FROM chat_groups WHERE id = ?1 AND NOT dissolved", &[&group])? {
+                return Ok(Asked::NoSuchGroup);
+            }
+            let known = "SELECT 1 FROM group_requests WHERE group_id = ?1 AND user_id = ?2
+                         UNION ALL SELECT 1 FROM members WHERE group_id = ?1 AND user_id = ?2";
+            if exists(conn, known, &[&group, &user])? {
                 return Ok(Asked::Standing);
             }
             let of_user = "SELECT 1 FROM group_requests WHERE user_id = ?1 LIMIT 1 OFFSET ?2";
@@ -128,6 +133,12 @@ fn set_role(conn: &Connection, group: GroupId, actor: UserId, user: UserId, role
     let sql = "UPDATE members SET role = ?3 WHERE group_id = ?1 AND user_id = ?2";
     conn.prepare_cached(sql)?.execute([place[0], place[1], number])?;
     Ok(true)
+}
+
+/// Forgets all requests for a group that has ended.
+pub(super) fn forget_requests(conn: &Connection, group: i64) -> Result<(), Error> {
+    conn.prepare_cached("DELETE FROM group_requests WHERE group_id = ?1")?.execute([group])?;
+    Ok(())
 }
 
 pub(super) fn forget_request(conn: &Connection, group: GroupId, user: UserId) -> Result<bool, Error> {

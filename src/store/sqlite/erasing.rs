@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::changes::note;
 use super::files::let_go;
+use super::groups::end;
 use super::logins::forget_logins;
 use super::{first, int};
 use crate::ids::UserId;
@@ -50,9 +51,9 @@ fn hand_over(conn: &Connection, id: i64) -> Result<(), Error> {
                    WHERE m.group_id = ?1 AND m.user_id <> ?2 ORDER BY m.since, m.user_id LIMIT 1";
         let heir: Option<i64> = first(conn, sql, &[&group, &id, &ERASED_LIKE], |row| Ok(row.get(0)?))?;
         match heir {
-            Some(heir) => conn.execute("UPDATE chat_groups SET owner = ?2 WHERE id = ?1", [group, heir])?,
-            None => conn.execute("UPDATE chat_groups SET dissolved = 1 WHERE id = ?1", [group])?,
-        };
+            Some(heir) => drop(conn.execute("UPDATE chat_groups SET owner = ?2 WHERE id = ?1", [group, heir])?),
+            None => end(conn, group)?,
+        }
     }
     Ok(())
 }

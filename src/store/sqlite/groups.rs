@@ -5,12 +5,13 @@
 
 use rusqlite::{Connection, Row, ToSql};
 
+use super::admissions::forget_requests;
 use super::append::{add_member, joined_too_many, user_exists};
 use super::changes::note;
-use super::files::{refer, refer_anew};
+use super::files::{refer, refer_anew, release};
 use super::people::{kept_number, read_user};
 use super::social::number;
-use super::{Sqlite, all, first, get_group, get_uint, get_user, int};
+use super::{Sqlite, all, exists, first, get_group, get_uint, get_user, int};
 use crate::ids::{GroupId, Seq, UserId};
 use crate::store::changes::Note;
 use crate::store::files::Place;
@@ -78,14 +79,28 @@ impl Groups for Sqlite {
         })
     }
 
+    fn owner(&mut self, id: GroupId) -> Result<Option<UserId>, Error> {
+        first(&self.conn, "SELECT owner FROM chat_groups WHERE id = ?1", &[&int(id.get())], |row| get_user(row, 0))
+    }
+
     fn dissolve(&mut self, id: GroupId, owner: UserId) -> Result<bool, Error> {
         self.transact(|conn| {
-            let sql = "UPDATE chat_groups SET dissolved = 1 WHERE id = ?1 AND owner = ?2";
-            let hers = conn.prepare_cached(sql)?.execute([int(id.get()), int(owner.get())])? > 0;
+            let owned = "SELECT 1 FROM chat_groups WHERE id = ?1 AND owner = ?2";
+            let hers = exists(conn, owned, &[&int(id.get()), &int(owner.get())])?;
+            if hers {
+                end(conn, int(id.get()))?;
+            }
             debug_assert!(!hers || group(conn, id)?.is_none(), "nobody finds it");
             Ok(hers)
         })
     }
+}
+
+/// Ends a group, and what it holds or waits for.
+pub(super) fn end(conn: &Connection, group: i64) -> Result<(), Error> {
+    conn.prepare_cached("UPDATE chat_groups SET dissolved = 1 WHERE id = ?1")?.execute([group])?;
+    forget_requests(conn, group)?;
+    release(conn, Place::Icon, group, 0..1)
 }
 
 /// `None`: the owner has too many, or does not exist.

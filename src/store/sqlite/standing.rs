@@ -175,8 +175,8 @@ fn find_newest(conn: &Connection, asks: &[Ask], found: &mut [(Vec<Found>, bool)]
 
 /// The list of one user (?1) from a place on (?2 to ?5): direct conversations that are not in the
 /// index by time; of those that are, the newest of each side, as many as are looked at (?6);
-/// groups. Whether all are wanted (?7), and how many (?8). CROSS JOIN keeps the order of the tables
-/// as it stands here.
+/// groups that were not dissolved. Whether all are wanted (?7), and how many (?8). CROSS JOIN keeps
+/// the order of the tables as it stands here.
 pub(super) const HEADS_SQL: &str = "
     WITH mine AS (
         SELECT conv, kind, a, b, head, floor, newest_ms, 0 AS since FROM convs INDEXED BY convs_of_smaller
@@ -196,8 +196,8 @@ pub(super) const HEADS_SQL: &str = "
             ORDER BY b_ms DESC, a DESC LIMIT ?6)
         UNION ALL
         SELECT c.conv, c.kind, c.a, c.b, c.head, c.floor, c.newest_ms, m.since
-        FROM members m CROSS JOIN convs c
-        WHERE m.user_id = ?1 AND c.kind = 11 AND c.a = m.group_id AND c.b = 0
+        FROM members m CROSS JOIN convs c CROSS JOIN chat_groups g
+        WHERE m.user_id = ?1 AND c.kind = 11 AND c.a = m.group_id AND c.b = 0 AND g.id = m.group_id AND NOT g.dissolved
     ), page AS MATERIALIZED (
         SELECT * FROM mine m
         WHERE (newest_ms, kind, a, b) < (?2, ?3, ?4, ?5)

@@ -96,6 +96,7 @@ fn the_conversations_of_many_users_are_found_through_indexes() {
         "USING INDEX convs_of_larger (kind=? AND b=? AND b_ms<?)",
         "USING COVERING INDEX members_by_user (user_id=?)",
         "USING INDEX sqlite_autoindex_convs_1 (kind=? AND a=? AND b=?)",
+        "SEARCH g USING INTEGER PRIMARY KEY (rowid=?)",
     ];
     for (sql, found) in [
         (standing::HEADS_SQL, &lists[..]),

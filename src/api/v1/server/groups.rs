@@ -97,7 +97,7 @@ pub(in crate::api::v1) async fn change_group(
     Ok(answer(StatusCode::OK, &Group::from(changed)))
 }
 
-/// Dissolves a group.
+/// Dissolves a group. Doing it again ends what is left of it.
 #[utoipa::path(delete, path = "/api/v1/server/groups/{id}", tag = "server", params(("id" = u64, Path)),
     security(("api_key" = [])), responses((status = 200, body = Done), (status = "4XX", body = Failure)))]
 pub(in crate::api::v1) async fn dissolve_group(
@@ -105,8 +105,9 @@ pub(in crate::api::v1) async fn dissolve_group(
     _key: MayGroups,
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
-    let found = backends::group(&app.services, group_of(&id)?).await?.group;
-    groups::dissolve(&app.services, found.owner, found.id).await?;
+    let id = group_of(&id)?;
+    let owner = backends::owner(&app.services, id).await?;
+    groups::dissolve(&app.services, owner, id).await?;
     Ok(answer(StatusCode::OK, &Done {}))
 }
 
