@@ -364,7 +364,7 @@ impl ShardAccess for TestShards {
                 Mood::Gone => drop(then),
                 Mood::Stuck(stuck) if stuck == shard => self.unanswered.lock().push(then),
                 Mood::Willing | Mood::Refusing(_) | Mood::Stuck(_) | Mood::FullAt(_) | Mood::Owned => {
-                    then(Answer::Done)
+                    then(Answer::Done);
                 }
             }
             return Ok(());
