@@ -7,7 +7,8 @@
 //! taken (`catching_up`).
 //! Bounds: [`limits::CATCH_UP_READS_MAX`] reads under way, fewer while the outboxes leave no room
 //! for their pages; [`limits::CATCH_UP_TAKERS_MAX`] sessions for one of them;
-//! [`limits::CATCH_UP_KEPT_BYTES_MAX`] kept. The line holds a session once.
+//! [`limits::CATCH_UP_KEPT_BYTES_MAX`] kept. The line and the crowds behind reads hold a session
+//! once, all together.
 
 use crate::shard::broken::broken;
 use std::collections::{BTreeMap, VecDeque};
@@ -56,10 +57,20 @@ impl SharedPage {
     }
 }
 
+/// The sessions that wait for a read under way.
+#[derive(Debug, Default)]
+struct Waiters {
+    /// The page is for these.
+    takers: Vec<ConnId>,
+    /// These want the same and are too many for one step: in line when the page has come. In the
+    /// line before that they would be asked in each turn, and could only be put back.
+    crowd: VecDeque<ConnId>,
+}
+
 /// The pages of a shard.
 #[derive(Default)]
 pub(in crate::shard) struct Pages {
-    under_way: BTreeMap<(ConvId, Seq), Vec<ConnId>>,
+    under_way: BTreeMap<(ConvId, Seq), Waiters>,
     line: VecDeque<ConnId>,
     /// The last ones, the oldest first.
     kept: VecDeque<(ConvId, Rc<SharedPage>)>,
@@ -71,7 +82,7 @@ pub(in crate::shard) struct Pages {
 pub(in crate::shard) enum Turn {
     /// Another session has asked already: the answer is for both.
     Shared,
-    /// Too many reads are under way.
+    /// Too many reads are under way, or too many sessions want the same.
     InLine,
     /// The store is to be asked.
     Ask,
@@ -86,13 +97,15 @@ impl Pages {
 
     /// `conn` wants what `conv` has from `next` on; `reads_max` reads may be under way.
     pub(in crate::shard) fn want(&mut self, conn: ConnId, conv: ConvId, next: Seq, reads_max: usize) -> Turn {
-        if let Some(takers) = self.under_way.get_mut(&(conv, next))
-            && takers.len() < limits::CATCH_UP_TAKERS_MAX
-        {
-            takers.push(conn);
-            return Turn::Shared;
+        if let Some(waiters) = self.under_way.get_mut(&(conv, next)) {
+            if waiters.takers.len() < limits::CATCH_UP_TAKERS_MAX {
+                waiters.takers.push(conn);
+                return Turn::Shared;
+            }
+            waiters.crowd.push_back(conn);
+            return Turn::InLine;
         }
-        if self.under_way.len() >= reads_max || self.under_way.contains_key(&(conv, next)) {
+        if self.under_way.len() >= reads_max {
             self.line.push_back(conn);
             return Turn::InLine;
         }
@@ -101,12 +114,17 @@ impl Pages {
 
     /// The store was asked for `conn`.
     pub(in crate::shard) fn asked(&mut self, conn: ConnId, conv: ConvId, next: Seq) {
-        self.under_way.insert((conv, next), vec![conn]);
+        self.under_way.insert((conv, next), Waiters { takers: vec![conn], crowd: VecDeque::new() });
     }
 
-    /// The store has answered: the sessions that wait for it.
+    /// The store has answered: the sessions that the page is for. Others that want the same are
+    /// the next in line: the page is likely to be kept that long.
     pub(in crate::shard) fn answered(&mut self, conv: ConvId, next: Seq) -> Vec<ConnId> {
-        self.under_way.remove(&(conv, next)).unwrap_or_else(|| broken("a page that has come was asked for"))
+        let waiters = self.under_way.remove(&(conv, next));
+        let Waiters { takers, mut crowd } = waiters.unwrap_or_else(|| broken("a page that has come was asked for"));
+        crowd.append(&mut self.line);
+        self.line = crowd;
+        takers
     }
 
     /// Keeps a page for sessions that come to its place soon.
@@ -153,7 +171,7 @@ impl Pages {
     /// The state agrees with itself. For `check_invariants`.
     pub(in crate::shard) fn check(&self) {
         assert!(self.under_way.len() <= limits::CATCH_UP_READS_MAX, "reads under way are bounded");
-        assert!(self.under_way.values().all(|takers| !takers.is_empty()), "a read is for a session");
+        assert!(self.under_way.values().all(|waiters| !waiters.takers.is_empty()), "a read is for a session");
         assert_eq!(self.kept_bytes, self.kept.iter().map(|(_, page)| page.kept()).sum::<usize>(), "kept is counted");
     }
 }

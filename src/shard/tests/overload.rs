@@ -43,6 +43,27 @@ impl World {
         names.into_iter().map(|name| (name.clone(), self.named(&name).conn)).collect()
     }
 
+    /// Opens a session for each of `count` users of shard 0, members of the group.
+    fn crowd(&mut self, count: usize, profile: Profile) -> Vec<ConnId> {
+        let key = Key::new([7; 32]);
+        let users = (1..).filter_map(UserId::new).filter(|&user| shard_of(user, SHARDS).0 == 0);
+        let open = |user: UserId| {
+            self.db.members.insert((group(GROUP), user), Seq::ZERO);
+            let token = key.issue(user, 0, Issuer::FastIm, u64::MAX >> 12);
+            let identity = key.verify(&token, self.now.wall_ms).expect("a fresh token");
+            let conn = ConnId { slot: self.slots, generation: 1 };
+            self.slots += 1;
+            let name = format!("u{}", user.get());
+            self.clients.push(Client { name, conn, shard: 0, stalled: false, open: true, buffer: Vec::new() });
+            let hello = Hello { identity, profile, device: Device::Web, device_tag: 0, deflate: None };
+            self.step(0, Event::Open { conn, hello, response: Box::default(), ended: false });
+            conn
+        };
+        let conns = users.take(count).map(open).collect();
+        self.settle();
+        conns
+    }
+
     /// Shard 0 hears `msg` from shard 1.
     fn hear(&mut self, msg: PeerMsg) {
         self.step(0, Event::Peer { from: ShardId(1), msg });
@@ -204,4 +225,22 @@ fn a_conversation_that_never_rests_does_not_keep_others_from_catching_up() {
         world.flush(0, conn);
     }
     assert_eq!(asked, [busy, quiet]);
+}
+
+#[test]
+fn those_who_are_too_many_for_one_read_do_not_keep_the_shard_awake() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let conns = world.crowd(limits::CATCH_UP_TAKERS_MAX + 44, Profile::V2);
+    let conv = ConvId::Group(group(GROUP));
+    let row = Row { seq: seq(1), id: MsgId::new(1).expect("small"), ts_ms: 1, sender: user_of("b"), body: "".into() };
+    world.db.rows.insert(conv, vec![(PostKey::Client("x".into()), row)]);
+    world.held = true;
+    world.hear(PeerMsg::Mark { conv, from: seq(1), upto: seq(1) });
+    world.settle();
+    assert_eq!(world.store.len(), 1, "they lack the same");
+    assert_ne!(world.shards[0].deadline_ms(), Some(world.now.mono_ms), "nothing is to be done before it is read");
+    world.held = false;
+    world.settle();
+    let pushes = world.trace.lines().filter(|line| line.contains(": push #1 ")).count();
+    assert_eq!(pushes, conns.len(), "and nobody is forgotten");
 }
