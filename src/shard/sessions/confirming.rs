@@ -1,7 +1,7 @@
 //! What legacy sessions were sent, and the pings by which they confirm it.
 //!
 //! Owns: the sessions that are to be asked whether what they were sent has arrived, and when.
-//! Bounds: the sessions.
+//! Bounds: the sessions; [`limits::TURN_TIMERS_MAX`] of them a turn.
 
 use crate::ids::{ConnId, ConvId, Seq};
 use crate::limits;
@@ -29,9 +29,11 @@ impl Sessions {
     }
 
     pub(in crate::shard) fn ask_confirmation(&mut self, io: &mut Io) {
-        while let Some(&(due_ms, conn)) = self.to_confirm.first()
-            && due_ms <= io.now_ms()
-        {
+        for _ in 0..limits::TURN_TIMERS_MAX {
+            let Some(&(due_ms, conn)) = self.to_confirm.first() else { break };
+            if due_ms > io.now_ms() {
+                break;
+            }
             self.to_confirm.pop_first();
             let Some(session) = self.table.get_mut(conn) else { continue };
             if session.phase != Phase::Open {

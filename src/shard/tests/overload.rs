@@ -244,3 +244,18 @@ fn those_who_are_too_many_for_one_read_do_not_keep_the_shard_awake() {
     let pushes = world.trace.lines().filter(|line| line.contains(": push #1 ")).count();
     assert_eq!(pushes, conns.len(), "and nobody is forgotten");
 }
+
+#[test]
+fn a_turn_asks_a_bounded_number_of_pages_what_has_arrived() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let conns = world.crowd(limits::TURN_TIMERS_MAX + 2, Profile::Legacy(Echo::None));
+    let Shard { io, sessions, .. } = &mut world.shards[0];
+    for &conn in &conns {
+        sessions.sent_legacy(io, conn, ConvId::Group(group(GROUP)), seq(1));
+    }
+    let mut flushes = || {
+        world.shards[0].step(world.now, Event::TurnEnd, &mut world.fx);
+        world.fx.drain().filter(|effect| matches!(effect, Effect::Flush { .. })).count()
+    };
+    assert_eq!([flushes(), flushes(), flushes()], [limits::TURN_TIMERS_MAX, 2, 0]);
+}
