@@ -655,7 +655,7 @@ pub const INTEREST_FAREWELLS_MAX: usize = 65_536;
 /// Answers of posts that a home remembers, to answer a resend without the store (and, volatile, to
 /// dedupe at all).
 pub const RECENT_POSTS_MAX: usize = 65_536;
-/// Resends that wait for the answer of the same post in flight; a further one is told `busy`.
+/// Resends that wait for the answer of the same post in flight; a further one is told `retry`.
 pub const WAITERS_MAX: usize = 16;
 /// Times that a home asks the store again for a post whose outcome is unknown before it tells the
 /// sender `retry`.

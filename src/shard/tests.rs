@@ -850,6 +850,16 @@ fn a_resend_gets_the_old_ack_and_nobody_sees_it_twice() {
 }
 
 #[test]
+fn a_resend_that_cannot_wait_for_the_first_one_is_not_told_that_nothing_is_stored() {
+    let tries = "a -> b: hi [x]\n".repeat(limits::WAITERS_MAX + 2);
+    let dups = "a: ack #1 x dup\n".repeat(limits::WAITERS_MAX);
+    check(
+        &format!("a: open\nb: open\nhold store\n{tries}release store"),
+        &format!("a: refused 21\na: ack #1 x\n{dups}b: push #1 a hi"),
+    );
+}
+
+#[test]
 fn a_lost_answer_of_the_store_is_asked_again_and_delivered_once() {
     check(
         "a: open

@@ -33,11 +33,12 @@ pub enum Reject {
     NotYours = 16,
     /// There is no such message to recall, or none any more.
     NoSuchMessage = 17,
-    /// A queue is full or the database is in trouble: certainly not stored; try again.
+    /// A queue is full or the database is in trouble: this try is certainly not stored (an earlier
+    /// one with the same `cid` may be); try again.
     Busy = 20,
     /// Perhaps stored, perhaps not: try again with the same `cid`, which is safe.
     Retry = 21,
-    /// The gateway is stopping.
+    /// The gateway is stopping: not stored, as with `Busy`.
     Stopping = 22,
 }
 

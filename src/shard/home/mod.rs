@@ -155,7 +155,8 @@ impl Home {
                 first.waiters.push((from, post.ask));
                 return;
             }
-            _ => Reject::Busy,
+            // What becomes of the first one is open.
+            _ => Reject::Retry,
         };
         self.refuse_post(io, from, post.ask, refusal);
     }
