@@ -595,15 +595,21 @@ fn who_is_away_is_told_by_the_gateway_that_has_stored_the_message() {
     assert_eq!(away(&mut world), 0);
 }
 
-/// A gateway has stored it and was gone before it could tell; its author asks another one.
-#[test]
-fn who_is_away_is_told_of_a_message_whose_author_asks_here_what_became_of_it() {
+/// One of several gateways, which `a` has left some time ago.
+fn one_that_tells_who_is_away() -> (World, ConvId) {
     let (mut world, conv) = one_of_several();
     world.shards.iter_mut().for_each(|shard| shard.io.setup.tells_offline = true);
     world.line("b -> a: one [c0]");
     world.line("a: gone");
     wait(&mut world, limits::DEPARTED_MS);
     world.trace.clear();
+    (world, conv)
+}
+
+/// A gateway has stored it and was gone before it could tell; its author asks another one.
+#[test]
+fn who_is_away_is_told_of_a_message_whose_author_asks_here_what_became_of_it() {
+    let (mut world, conv) = one_that_tells_who_is_away();
     let (key, body) = (PostKey::Client("c9".into()), r#""content":"nine""#.into());
     let ts_ms = world.now.wall_ms;
     world.db.insert(&store::NewMessage { conv, sender: user_of("b"), key, ts_ms, body });
@@ -616,12 +622,7 @@ fn who_is_away_is_told_of_a_message_whose_author_asks_here_what_became_of_it() {
 /// A post whose outcome stayed unknown is found in the database: it may be this gateway's.
 #[test]
 fn who_is_away_is_told_of_a_post_that_was_given_up() {
-    let (mut world, conv) = one_of_several();
-    world.shards.iter_mut().for_each(|shard| shard.io.setup.tells_offline = true);
-    world.line("b -> a: one [c0]");
-    world.line("a: gone");
-    wait(&mut world, limits::DEPARTED_MS);
-    world.trace.clear();
+    let (mut world, conv) = one_that_tells_who_is_away();
     let home = usize::from(home_of(conv, SHARDS).0);
     world.held = true;
     world.line("b -> a: two [c1]");
