@@ -95,22 +95,28 @@ impl CatchingUp {
 
     /// The store knows of `from..=upto` that the session lacks in `conv`, perhaps more than is
     /// noted already. Pushes of these may still come. Nothing is read before the session is open.
-    pub(in crate::shard) fn lacks(io: &mut Io, session: &mut Session, conv: ConvId, from: Seq, upto: Seq) {
+    /// `false`: it is behind in as many conversations as it may be, and nothing is noted.
+    #[must_use]
+    pub(in crate::shard) fn lacks(io: &mut Io, session: &mut Session, conv: ConvId, from: Seq, upto: Seq) -> bool {
         let was_behind = session.is_behind();
-        let lacks = &mut session.trouble_mut().behind.lacks;
-        let lack = lacks.entry(conv).or_insert(Lack { next: from, head: upto, told: Seq::ZERO, own: VecDeque::new() });
+        let fresh = Lack { next: from, head: upto, told: Seq::ZERO, own: VecDeque::new() };
+        let Some(lack) = session.trouble_mut().behind.note(conv, fresh) else { return false };
         (lack.next, lack.head) = (lack.next.min(from), lack.head.max(upto));
         Self::settle_lack(io, session, conv, was_behind);
+        true
     }
 
     /// The store knows of messages up to `seq` in `conv`, and the session lacks none of them:
-    /// pushes of these are to be skipped. What it does lack of them is told later.
-    pub(in crate::shard) fn has_until(io: &mut Io, session: &mut Session, conv: ConvId, seq: Seq) {
+    /// pushes of these are to be skipped. What it does lack of them is told later. `false`: as in
+    /// [`Self::lacks`].
+    #[must_use]
+    pub(in crate::shard) fn has_until(io: &mut Io, session: &mut Session, conv: ConvId, seq: Seq) -> bool {
         let was_behind = session.is_behind();
-        let lacks = &mut session.trouble_mut().behind.lacks;
-        let lack = lacks.entry(conv).or_insert(Lack { next: seq, head: seq, told: Seq::ZERO, own: VecDeque::new() });
+        let fresh = Lack { next: seq, head: seq, told: Seq::ZERO, own: VecDeque::new() };
+        let Some(lack) = session.trouble_mut().behind.note(conv, fresh) else { return false };
         (lack.next, lack.head) = (lack.next.max(seq.next()), lack.head.max(seq));
         Self::settle_lack(io, session, conv, was_behind);
+        true
     }
 
     /// A message of the session's own has its turn: it counts as received, and is not sent to it.

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use crate::ids::{ConnId, ConvId, Seq};
 use crate::limits;
+use crate::metrics::tally::Slowness;
 use crate::shard::PlantedBug;
 use crate::shard::asks::Purpose;
 use crate::shard::catching_up::CatchingUp;
@@ -98,7 +99,9 @@ impl Opening {
         if let Some(session) = sessions.table.get_mut(conn) {
             let since_ms = io.now.wall_ms.saturating_sub(limits::FAR_MEMO_MS);
             for state in heads.convs.iter().filter(|state| state.ts_ms >= since_ms) {
-                CatchingUp::has_until(io, session, state.conv, state.head);
+                if !CatchingUp::has_until(io, session, state.conv, state.head) {
+                    return sessions.close_slow(io, conn, Slowness::Behind);
+                }
             }
             session.set(Flag::Guarded, true);
         }
@@ -143,8 +146,10 @@ impl Opening {
             let kept = missed.min(budget);
             budget -= kept;
             let from = Seq::new(state.head.get() - kept + 1).unwrap_or(state.head);
-            if let Some(session) = sessions.table.get_mut(conn) {
-                CatchingUp::lacks(io, session, state.conv, from, state.head);
+            if let Some(session) = sessions.table.get_mut(conn)
+                && !CatchingUp::lacks(io, session, state.conv, from, state.head)
+            {
+                return sessions.close_slow(io, conn, Slowness::Behind);
             }
         }
         self.opened(io, sessions, catching_up, conn);

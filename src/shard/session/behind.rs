@@ -54,6 +54,13 @@ pub(in crate::shard) struct Behind {
 }
 
 impl Behind {
+    /// What it lacks in `conv`, `fresh` if nothing was noted there. `None`: nothing was, and it
+    /// lacks something in as many conversations as it may.
+    pub(in crate::shard) fn note(&mut self, conv: ConvId, fresh: Lack) -> Option<&mut Lack> {
+        let full = self.lacks.len() >= limits::BEHIND_CONVS_MAX && !self.lacks.contains_key(&conv);
+        (!full).then(|| self.lacks.entry(conv).or_insert(fresh))
+    }
+
     /// Whether every conversation reaches it by pushes alone.
     pub(in crate::shard) fn is_empty(&self) -> bool {
         self.lacks.is_empty()

@@ -259,3 +259,26 @@ fn a_turn_asks_a_bounded_number_of_pages_what_has_arrived() {
     };
     assert_eq!([flushes(), flushes(), flushes()], [limits::TURN_TIMERS_MAX, 2, 0]);
 }
+
+#[test]
+fn a_page_that_lacks_too_much_before_it_is_open_is_asked_to_come_back() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    world.line("hold store");
+    world.line("b: open legacy");
+    world.settle();
+    let (shard, conn) = (world.named("b").shard, world.named("b").conn);
+    let Shard { io, sessions, deliveries, opening, .. } = &mut world.shards[shard];
+    for other in 0..limits::BEHIND_CONVS_MAX as u64 {
+        let conv = ConvId::Group(group(1000 + other));
+        deliveries.catching_up.went_behind(io, sessions, conn, conv, seq(1), seq(1));
+    }
+    let conv = ConvId::direct(user_of("a"), user_of("b"));
+    let (recv, read) = (Seq::ZERO, Seq::ZERO);
+    let state = ConvState { conv, head: seq(1), ts_ms: 1, floor: seq(1), recv, read, unread: 1, newest: None };
+    let heads = Heads { convs: vec![state], more: false, epoch: 1 };
+    opening.replay(io, sessions, &mut deliveries.catching_up, conn, &heads);
+    io.effects.drain().collect::<Vec<_>>().into_iter().for_each(|effect| world.act(shard, effect));
+    world.settle();
+    assert!(world.trace.contains("b: close 4001"), "{}", world.trace);
+    world.shards[shard].check_invariants();
+}
