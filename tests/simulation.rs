@@ -406,6 +406,11 @@ fn a_cursor_without_a_pong_is_noticed() {
 }
 
 #[test]
+fn a_replay_of_one_conversation_only_is_noticed() {
+    is_noticed(PlantedBug::GreedyReplay, &["P4"]);
+}
+
+#[test]
 fn a_forgotten_replay_is_noticed() {
     is_noticed(PlantedBug::ForgottenReplay, &["P4"]);
 }

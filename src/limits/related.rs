@@ -9,6 +9,7 @@ const _: () = assert!(MESSAGE_BYTES_MAX * 2 <= SYNC_BYTES_MAX, "a sync page make
 const _: () = assert!(SYNC_BYTES_MAX <= READS_GATHERED_BYTES_MAX, "one page always fits a batch of reads");
 const _: () =
     assert!(COMMIT_RETRY_MS_MAX + SQLITE_BUSY_MS < PARK_MS_MAX, "a parked command hears of a failing store in time");
+const _: () = assert!(HEADS_MAX as u64 <= REPLAY_MAX, "each conversation of a replay has a place");
 const _: () = assert!(HEADS_ASKS_MAX * 4 < STORE_ASKS_MAX as usize, "opening sessions leave room for posts");
 const _: () = assert!(
     MYSQL_WRITE_MS < PARK_MS_MAX && MYSQL_WRITE_MS < MYSQL_ANSWER_MS,

@@ -99,6 +99,8 @@ pub enum PlantedBug {
     PlaceForTheGone,
     /// An old page is shown again what its user has read elsewhere a moment ago.
     UnguardedPage,
+    /// What an old page has missed of the conversation that comes first takes all places.
+    GreedyReplay,
 }
 
 /// What of a [`Setup`] may change while the shard runs; each means the same as there.

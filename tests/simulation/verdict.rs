@@ -14,7 +14,7 @@ use imgate::wire::{CloseCode, Echo, Profile, Reject};
 use crate::client::Link;
 use crate::plan::Plan;
 use crate::trace::Trace;
-use crate::truth::Message;
+use crate::truth::{Message, Stand};
 use crate::world::{Checked, SET_BACK_MS_MAX, World};
 
 /// Time in which everything that was begun must come to its end: parked commands are told after five seconds.
@@ -44,6 +44,17 @@ fn missed(link: &Link) -> u64 {
         stand.head.saturating_sub(has)
     });
     missed.sum()
+}
+
+/// Of each conversation in which something was missed at least so many messages are replayed, the newest: none takes the
+/// places of the others.
+fn share(link: &Link) -> u64 {
+    let stands = link.begun.iter().flat_map(|begun| &begun.convs);
+    let lacks = |(conv, stand): &(&ConvId, &Stand)| {
+        let opened = link.opened.convs.get(conv);
+        opened.map_or(0, |opened| opened.stored.0.max(opened.floor - 1)) < stand.head
+    };
+    REPLAY_MAX / (stands.filter(lacks).count() as u64).max(1)
 }
 
 impl World {
@@ -216,12 +227,15 @@ impl World {
         self.check_legacy_answers(client, link)?;
         self.check_crowd(client, link)?;
         let user = self.clients[client].user;
-        let replays = !self.clients[client].is_v2() && missed(link) <= REPLAY_MAX;
+        let (replays, all) = (!self.clients[client].is_v2(), missed(link) <= REPLAY_MAX);
         for conv in self.conversations_of(user) {
             let head = heads.get(&conv).copied().unwrap_or(0);
             // What nobody has confirmed before it was opened comes first in a legacy session.
-            let confirmed = link.begun.as_ref().and_then(|moment| moment.convs.get(&conv)).map(|stand| stand.said.0);
-            let owed = if replays { confirmed.unwrap_or(head).min(head) } else { head };
+            let begun = link.begun.as_ref().and_then(|moment| moment.convs.get(&conv)).filter(|_| replays);
+            let owed = begun.map_or(head, |stand| {
+                let left_out = if all { 0 } else { stand.head.saturating_sub(share(link)) };
+                stand.said.0.max(left_out).min(head)
+            });
             let low = match conv {
                 ConvId::Direct { .. } => (0, owed),
                 ConvId::Group(group) => {

@@ -116,8 +116,8 @@ impl Opening {
         }
     }
 
-    /// A legacy session gets what it has missed, the newest [`limits::REPLAY_MAX`] messages; it is
-    /// behind there, and catches up.
+    /// A legacy session gets what it has missed, of each conversation as much as [`shares`] says;
+    /// it is behind there, and catches up.
     pub(in crate::shard) fn replay(
         &mut self,
         io: &mut Io,
@@ -126,7 +126,7 @@ impl Opening {
         conn: ConnId,
         heads: &Heads,
     ) {
-        let mut budget = limits::REPLAY_MAX;
+        let mut missed = Vec::new();
         for state in &heads.convs {
             // What was noted meanwhile may be of an earlier membership than the store's: what lies
             // between the two is not for the user.
@@ -139,19 +139,52 @@ impl Opening {
                 ConvId::Group(group) => !sessions.roster.is_member(&sessions.table, conn, group),
                 ConvId::Direct { .. } => false,
             };
-            if first > state.head || budget == 0 || stranger {
-                continue;
+            if first <= state.head && !stranger {
+                missed.push((state.conv, state.head, state.head.get() - first.get() + 1));
             }
-            let missed = state.head.get() - first.get() + 1;
-            let kept = missed.min(budget);
-            budget -= kept;
-            let from = Seq::new(state.head.get() - kept + 1).unwrap_or(state.head);
+        }
+        let counts: Vec<u64> = missed.iter().map(|&(.., count)| count).collect();
+        let turns = if io.has_bug(PlantedBug::GreedyReplay) { limits::REPLAY_MAX } else { 1 };
+        for ((conv, head, _), share) in missed.into_iter().zip(shares(&counts, turns)) {
+            let from = Seq::new(head.get() + 1 - share).unwrap_or(head);
             if let Some(session) = sessions.table.get_mut(conn)
-                && !CatchingUp::lacks(io, session, state.conv, from, state.head)
+                && share > 0
+                && !CatchingUp::lacks(io, session, conv, from, head)
             {
                 return sessions.close_slow(io, conn, Slowness::Behind);
             }
         }
         self.opened(io, sessions, catching_up, conn);
+    }
+}
+
+/// Of so many messages missed in each conversation, how many are replayed: `most` of each in turn
+/// (one, if all is well), until there are [`limits::REPLAY_MAX`]. What is left out counts as
+/// received with the next message there, so that a busy conversation must not take the places of
+/// the others.
+fn shares(missed: &[u64], most: u64) -> Vec<u64> {
+    let mut shares = vec![0; missed.len()];
+    let mut left = limits::REPLAY_MAX;
+    while left > 0 && shares != missed {
+        for (share, &missed) in shares.iter_mut().zip(missed) {
+            let given = most.min(left).min(missed - *share);
+            (*share, left) = (*share + given, left - given);
+        }
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_conversation_leaves_the_others_their_places() {
+        assert_eq!(shares(&[], 1), Vec::<u64>::new());
+        assert_eq!(shares(&[2, 1], 1), [2, 1], "all of it");
+        assert_eq!(shares(&[5_000, 3, 1], 1), [196, 3, 1]);
+        assert_eq!(shares(&[5_000, 3, 5_000], 1), [99, 3, 98]);
+        let many = shares(&[7; limits::REPLAY_MAX as usize + 1], 1);
+        assert_eq!(many.split_last(), Some((&0, vec![1; limits::REPLAY_MAX as usize].as_slice())), "the newest first");
     }
 }

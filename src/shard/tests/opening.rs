@@ -216,3 +216,37 @@ fn what_another_gateway_did_to_a_membership_ends_hearing_the_group() {
     world.settle();
     assert!(world.trace.contains("b:"), "{}", world.trace);
 }
+
+/// Stores a message of `who` without telling a shard of it.
+fn store(world: &mut World, who: &str, conv: ConvId, text: &str, ts_ms: u64) {
+    let key = PostKey::Client(format!("{}", world.db.next_id).into());
+    let body = format!(r#""content":"{text}""#).into();
+    world.db.insert(&store::NewMessage { conv, sender: user_of(who), key, ts_ms, body });
+}
+
+fn wait_for_introductions(world: &mut World) {
+    for _ in 0..20 {
+        world.line(&format!("wait {}", limits::RETRY_MS));
+        world.settle();
+    }
+}
+
+#[test]
+fn a_page_gets_a_friends_message_however_much_a_group_has_said() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let group = ConvId::Group(GroupId::new(7).expect("in range"));
+    for who in ["a", "b"] {
+        world.db.members.insert((GroupId::new(7).expect("in range"), user_of(who)), Seq::ZERO);
+    }
+    for n in 1..=250 {
+        store(&mut world, "a", group, "chatter", n);
+    }
+    store(&mut world, "c", ConvId::direct(user_of("b"), user_of("c")), "call me", 249);
+    world.line("b: open legacy");
+    world.settle();
+    wait_for_introductions(&mut world);
+    let pushes: Vec<&str> = world.trace.lines().filter(|line| line.starts_with("b: push")).collect();
+    assert!(pushes.contains(&"b: push #1 c call me"), "{}", world.trace);
+    assert!(pushes.contains(&"b: push #250 a chatter"), "{}", world.trace);
+    assert_eq!(pushes.len() as u64, limits::REPLAY_MAX);
+}
