@@ -262,7 +262,7 @@ impl Deliveries {
             let Some(session) = sessions.table.at(slot) else { continue };
             let conn = ConnId { slot, generation: session.generation };
             let hidden = batch.parts().iter().any(|part| part.frame.is_hidden_from(session.profile));
-            if all_members && session.takes_batches() && !hidden {
+            if all_members && session.takes_batches(conv) && !hidden {
                 match session.deflate().map(|window| batch.form(window, &mut io.deflater)) {
                     None | Some(Form::Plain) => conns.push(conn),
                     Some(Form::Deflated) => {

@@ -61,12 +61,7 @@ impl Behind {
         (!full).then(|| self.lacks.entry(conv).or_insert(fresh))
     }
 
-    /// Whether every conversation reaches it by pushes alone.
-    pub(in crate::shard) fn is_empty(&self) -> bool {
-        self.lacks.is_empty()
-    }
-
-    /// As [`Behind::is_empty`], and nothing is under way for it.
+    /// Whether every conversation reaches it by pushes alone, and nothing is under way for it.
     pub(in crate::shard) fn is_over(&self) -> bool {
         self.lacks.is_empty() && !self.reading
     }

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::clock::Now;
-use crate::ids::{GroupId, LoginId, Seq, UserId};
+use crate::ids::{ConvId, GroupId, LoginId, Seq, UserId};
 use crate::limits;
 use crate::shard::event::Hello;
 use crate::shard::peer::Way;
@@ -313,13 +313,14 @@ impl Session {
         self.outbox.as_ref().map(|outbox| outbox.moved_ms() + limits::STALL_MS_MAX)
     }
 
-    /// Whether a group's batch can go to the socket as it is: nothing of this session is queued,
-    /// missing or special.
-    pub(in crate::shard) fn takes_batches(&self) -> bool {
+    /// Whether a batch of `conv` can go to the socket as it is: nothing of this session is queued
+    /// or special, nor missing there. What it lacks elsewhere comes in an order of its own.
+    pub(in crate::shard) fn takes_batches(&self, conv: ConvId) -> bool {
         self.phase == Phase::Open
             && !self.is(Flag::Author)
             && self.outbox.is_none()
-            && self.trouble.as_ref().is_none_or(|trouble| trouble.behind.is_empty() && !trouble.introductions.wait())
+            && self.takes_pushes()
+            && self.trouble.as_ref().is_none_or(|trouble| !trouble.behind.lacks.contains_key(&conv))
     }
 
     /// Whether a message may be pushed past what is still to come: not while an old page asks for

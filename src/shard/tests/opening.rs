@@ -250,3 +250,23 @@ fn a_page_gets_a_friends_message_however_much_a_group_has_said() {
     assert!(pushes.contains(&"b: push #250 a chatter"), "{}", world.trace);
     assert_eq!(pushes.len() as u64, limits::REPLAY_MAX);
 }
+
+#[test]
+fn a_page_that_has_caught_up_in_a_quiet_conversation_takes_the_batches_of_others() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    for line in ["a: open", "join a 7", "join b 7", "a -> b: missed", "b: open legacy"] {
+        world.line(line);
+        world.settle();
+    }
+    wait_for_introductions(&mut world);
+    assert!(world.trace.contains("b: push #1 a missed"), "{}", world.trace);
+    let (shard, conn) = (world.named("b").shard, world.named("b").conn);
+    world.turns = false;
+    world.line("a -> #7: hi");
+    world.settle();
+    world.shards[shard].step(world.now, Event::TurnEnd, &mut world.fx);
+    world.obey(shard);
+    world.shards[shard].step(world.now, Event::Sweep, &mut world.fx);
+    let batched = |effect: Effect| matches!(effect, Effect::Broadcast { conns, .. } if conns.contains(&conn));
+    assert!(world.fx.drain().any(batched), "nothing is missing in the group");
+}
