@@ -4,9 +4,10 @@
 //! ask the users' shards again.
 //! Never: decides which users are online; that is the business of their own shards (`presence`).
 //! Bounds: [`limits::WATCH_USERS_MAX`] users a list, [`limits::WATCHES_MAX`] on all lists,
-//! [`limits::WATCHERS_PER_USER_MAX`] sessions told of one change.
+//! [`limits::WATCHERS_PER_USER_MAX`] sessions told of one change, [`limits::TURN_PRESENCE_MAX`] of
+//! one user's first answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::fair::{Brake, Braked};
@@ -20,13 +21,28 @@ use crate::shard::sessions::table::SessionTable;
 use crate::shard::social::Social;
 use crate::wire::{Reject, push};
 
+/// What sessions are to be told.
+type PresenceNews = BTreeMap<ConnId, Vec<(UserId, bool)>>;
+
 /// A user that sessions here watch.
 #[derive(Debug, Default)]
 struct Watched {
-    /// The sessions that are told when it changes.
+    /// The sessions that are told when it changes; before the first answer all that wait for it.
     conns: Vec<ConnId>,
     /// As the user's shard said last; `None` before its first answer.
     online: Option<bool>,
+}
+
+impl Watched {
+    /// So many sessions may be told.
+    const fn conns_max(&self) -> usize {
+        if self.online.is_none() { limits::TURN_PRESENCE_MAX } else { limits::WATCHERS_PER_USER_MAX }
+    }
+
+    /// Whether nothing is to be done for a session to be told, if that is possible.
+    fn has(&self, conn: ConnId) -> bool {
+        self.conns.len() >= self.conns_max() || self.conns.contains(&conn)
+    }
 }
 
 /// A round through users in the order of their ids: each is met once in about
@@ -74,6 +90,8 @@ pub(in crate::shard) struct Watches {
     ended: BTreeSet<UserId>,
     /// Asked about, without an answer so far.
     unanswered: BTreeSet<UserId>,
+    /// Sessions that were too many to be told of changes, and have not heard the first answer yet.
+    owed: VecDeque<(ConnId, UserId)>,
     round: Round,
     /// Lists that wait, because their sessions have had one a moment ago.
     brake: Brake<ConnId, Box<[UserId]>>,
@@ -90,6 +108,7 @@ impl Default for Watches {
             fresh: BTreeSet::new(),
             ended: BTreeSet::new(),
             unanswered: BTreeSet::new(),
+            owed: VecDeque::new(),
             round: Round::default(),
             brake: Brake::new(limits::WATCH_PACE_MS, limits::WATCHES_PACED_MAX),
             waiting: 0,
@@ -105,7 +124,7 @@ impl Watches {
             self.ended.remove(&user);
             self.fresh.insert(user);
         }
-        if watched.conns.len() < limits::WATCHERS_PER_USER_MAX {
+        if watched.conns.len() < watched.conns_max() {
             watched.conns.push(conn);
         }
         watched.online
@@ -136,9 +155,12 @@ impl Watches {
         let old = self.lists.remove(&conn).unwrap_or_default();
         let mut known = Vec::new();
         for &user in &users {
-            let online = match old.binary_search(&user) {
-                Ok(_) => self.watched.get(&user).and_then(|watched| watched.online),
-                Err(_) => self.add(conn, user),
+            // One that was too many may find a place by now; and the others may have gone, so that
+            // nothing is known any more.
+            let watched = old.binary_search(&user).ok().and_then(|_| self.watched.get(&user));
+            let online = match watched.filter(|watched| watched.has(conn)) {
+                Some(watched) => watched.online,
+                None => self.add(conn, user),
             };
             known.extend(online.map(|online| (user, online)));
         }
@@ -186,16 +208,33 @@ impl Watches {
         watches && self.watched.get(&user).is_some_and(|watched| watched.online == Some(true))
     }
 
-    /// A user's shard has said whether the user is online. The sessions to be told, if it is news.
+    /// A user's shard has said whether the user is online. The sessions to be told, if it is news;
+    /// those of a crowd that is told its first answer in the next turns are left out.
     pub(in crate::shard) fn learn(&mut self, user: UserId, online: bool) -> &[ConnId] {
         self.unanswered.remove(&user);
         match self.watched.get_mut(&user) {
             Some(watched) if watched.online != Some(online) => {
                 watched.online = Some(online);
+                let kept = watched.conns.len().min(limits::WATCHERS_PER_USER_MAX);
+                let room = limits::WATCHES_MAX - self.owed.len();
+                self.owed.extend(watched.conns.drain(kept..).map(|conn| (conn, user)).take(room));
                 &watched.conns
             }
             _ => &[],
         }
+    }
+
+    /// The next one that is owed a first answer, and the answer; `None`: there is none.
+    pub(in crate::shard) fn pop_owed(&mut self) -> Option<(ConnId, UserId, Option<bool>)> {
+        let (conn, user) = self.owed.pop_front()?;
+        let watches = self.lists.get(&conn).is_some_and(|list| list.binary_search(&user).is_ok());
+        let online = match self.watched.get(&user) {
+            _ if !watches => None,
+            Some(watched) if watched.online.is_some() || watched.has(conn) => watched.online,
+            // All others have gone meanwhile: it is asked anew.
+            _ => self.add(conn, user),
+        };
+        Some((conn, user, online))
     }
 
     /// The users to be asked about now: the new ones, and at each tick those without an answer and
@@ -212,7 +251,7 @@ impl Watches {
 
     /// When there is something to do.
     pub(in crate::shard) fn next_ms(&self) -> Option<u64> {
-        if !self.fresh.is_empty() || !self.ended.is_empty() {
+        if !self.fresh.is_empty() || !self.ended.is_empty() || !self.owed.is_empty() {
             return Some(0);
         }
         let round = (!self.watched.is_empty()).then_some(self.round.next_ms());
@@ -225,11 +264,13 @@ impl Watches {
         let waiting: usize = self.brake.values().map(|users| users.len()).sum();
         assert_eq!(waiting, self.waiting, "watches that wait are counted");
         assert!(self.len + self.waiting <= limits::WATCHES_MAX, "watches are bounded");
+        assert!(self.owed.len() <= limits::WATCHES_MAX, "first answers that are owed are bounded");
         assert!(self.lists.keys().all(|&conn| sessions.get(conn).is_some()), "watches end with their session");
         for (user, watched) in &self.watched {
             assert!(!watched.conns.is_empty(), "a user that no session watches is forgotten");
             let lists = |conn| self.lists.get(conn).is_some_and(|list| list.binary_search(user).is_ok());
             assert!(watched.conns.iter().all(lists), "a session that is told has asked");
+            assert!(watched.conns.len() <= watched.conns_max(), "a crowd is bounded");
             let waits = self.fresh.contains(user) || self.unanswered.contains(user);
             assert!(watched.online.is_some() || waits, "a user of which nothing is known is asked about");
         }
@@ -283,6 +324,14 @@ impl Social {
             let Some((conn, users)) = self.watches.pop(io.now_ms()) else { break };
             self.replace_watch(io, sessions, conn, users);
         }
+        let mut news = PresenceNews::new();
+        for _ in 0..limits::TURN_PRESENCE_MAX {
+            let Some((conn, user, online)) = self.watches.pop_owed() else { break };
+            if let Some(online) = online {
+                Self::note_presence(sessions, &mut news, conn, user, online);
+            }
+        }
+        Self::tell_presence(io, sessions, news);
         let asked = self.watches.take_asks(io.now_ms());
         let ended = std::mem::take(&mut self.watches.ended);
         self.tell_shards(io, asked, |users| PeerMsg::Watch { users });
@@ -304,15 +353,23 @@ impl Social {
 
     /// The shard of some users has said which of them are online.
     pub(in crate::shard) fn peer_presence(&mut self, io: &mut Io, sessions: &mut Sessions, rows: &[(UserId, bool)]) {
-        let mut news: BTreeMap<ConnId, Vec<(UserId, bool)>> = BTreeMap::new();
+        let mut news = PresenceNews::new();
         for &(user, online) in rows {
             for &conn in self.watches.learn(user, online) {
-                let watcher = sessions.table.get(conn).map(|session| session.user);
-                if watcher.is_some_and(|watcher| !sessions.blocks.between(watcher, user)) {
-                    news.entry(conn).or_default().push((user, online));
-                }
+                Self::note_presence(sessions, &mut news, conn, user, online);
             }
         }
+        Self::tell_presence(io, sessions, news);
+    }
+
+    fn note_presence(sessions: &Sessions, news: &mut PresenceNews, conn: ConnId, user: UserId, online: bool) {
+        let watcher = sessions.table.get(conn).map(|session| session.user);
+        if watcher.is_some_and(|watcher| !sessions.blocks.between(watcher, user)) {
+            news.entry(conn).or_default().push((user, online));
+        }
+    }
+
+    fn tell_presence(io: &mut Io, sessions: &mut Sessions, news: PresenceNews) {
         for (conn, rows) in news {
             sessions.whisper(io, conn, push::presence(&rows));
         }

@@ -228,12 +228,25 @@ fn a_crowd_of_watchers_is_bounded_and_everybody_is_answered() {
         assert_eq!(watches.replace(conn, users.clone()), Some(vec![]), "nothing is known yet");
     }
     assert_eq!(watches.learn(user_of("b"), true).len(), limits::WATCHERS_PER_USER_MAX);
+    let owed = std::iter::from_fn(|| watches.pop_owed()).collect::<Vec<_>>();
+    let last = ConnId { slot: limits::WATCHERS_PER_USER_MAX as u32, generation: 9 };
+    assert_eq!(owed, [(last, user_of("b"), Some(true))], "who was too many hears the first answer as well");
     assert_eq!(
         watches.replace(conn, users.clone()),
         Some(vec![(user_of("b"), true)]),
         "one more is answered all the same"
     );
-    let too_many: Box<[UserId]> = (0..limits::WATCHES_MAX as u64).filter_map(|n| UserId::new(n + 1)).collect();
+    let first = ConnId { slot: 0, generation: 9 };
+    watches.replace(first, Box::default());
+    assert_eq!(watches.replace(last, users.clone()), Some(vec![(user_of("b"), true)]));
+    assert!(watches.learn(user_of("b"), false).contains(&last), "its list finds the place that is free now");
+    assert_eq!(watches.learn(user_of("b"), true).len(), limits::WATCHERS_PER_USER_MAX);
+    for slot in 1..=limits::WATCHERS_PER_USER_MAX as u32 {
+        watches.replace(ConnId { slot, generation: 9 }, Box::default());
+    }
+    assert_eq!(watches.replace(conn, users.clone()), Some(vec![]), "the crowd has gone, and nothing is known");
+    assert_eq!(watches.learn(user_of("b"), true), [conn], "it was asked again");
+    let too_many: Box<[UserId]> = (0..=limits::WATCHES_MAX as u64).filter_map(|n| UserId::new(n + 1)).collect();
     assert_eq!(watches.replace(conn, too_many), None);
     assert_eq!(watches.replace(conn, users), Some(vec![(user_of("b"), true)]), "nothing has changed");
 }
