@@ -15,7 +15,8 @@ pub struct ApiKey {
     /// What the operator calls it, at most [`crate::limits::API_KEY_NAME_CHARS_MAX`] characters.
     /// While one is replaced, two have the same name.
     pub name: String,
-    /// What it may do, a bit each; which bit means what is the API's business.
+    /// What it may do, a bit each; which bit means what is the API's business, but for
+    /// [`ApiKey::REPLACED`].
     pub scopes: u32,
     /// Calls in a second.
     pub rate: u32,
@@ -31,6 +32,15 @@ pub struct ApiKey {
 impl ApiKey {
     /// See [`ApiKey::expires_ms`]. As large as every database keeps.
     pub const NEVER: u64 = i64::MAX as u64;
+    /// The bit of [`ApiKey::scopes`] that says: another key was made in the place of this one,
+    /// which lives on for its grace only.
+    pub const REPLACED: u32 = 1 << 31;
+
+    /// Whether another key was made in its place.
+    #[must_use]
+    pub const fn is_replaced(&self) -> bool {
+        self.scopes & Self::REPLACED != 0
+    }
 }
 
 /// Keys, on one connection.
@@ -48,8 +58,9 @@ pub trait ApiKeys {
     /// As the database says.
     fn add_key(&mut self, key: &ApiKey) -> Result<bool, Error>;
 
-    /// As [`ApiKeys::add_key`], and lets the key of the number `old` end at `ends_ms`, both or
-    /// neither. `false`: as there, or there is no such key.
+    /// As [`ApiKeys::add_key`], and lets the key of the number `old` end at `ends_ms`, marked as
+    /// [`ApiKey::REPLACED`], both or neither. `false`: as there, or there is no such key, or it has
+    /// ended or was replaced already.
     ///
     /// # Errors
     /// As the database says.

@@ -31,7 +31,12 @@ pub(super) fn a_key_is_replaced_altogether_or_not_at_all(site: &Site) {
     assert_eq!(db.api_keys().replace_key(9, 50, &new), Ok(false), "there is none");
     assert_eq!(db.api_keys().keys(), Ok(vec![old.clone()]));
     assert_eq!(db.api_keys().replace_key(1, 50, &new), Ok(true));
-    assert_eq!(db.api_keys().keys(), Ok(vec![ApiKey { expires_ms: 50, ..old }, new]));
+    let ending = ApiKey { expires_ms: 50, scopes: old.scopes | ApiKey::REPLACED, ..old };
+    assert_eq!(db.api_keys().keys(), Ok(vec![ending, new.clone()]));
+    // What two ask for at once, the first one gets; and what has ended has no heir.
+    assert_eq!(db.api_keys().replace_key(1, 40, &key(3, 20, ApiKey::NEVER)), Ok(false));
+    assert_eq!(db.api_keys().end_key(2, 29), Ok(true));
+    assert_eq!(db.api_keys().replace_key(2, 40, &key(3, 30, ApiKey::NEVER)), Ok(false));
 }
 
 pub(super) fn there_are_so_many_keys_and_ended_ones_make_room(site: &Site) {

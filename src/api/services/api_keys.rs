@@ -251,7 +251,7 @@ impl Keyring {
     }
 
     /// Makes a key in the place of the one of that number, which ends at `old_ends_ms`. `None`:
-    /// there is none, or there are too many.
+    /// there is none, there are too many, or it was ended or replaced in this moment.
     ///
     /// # Errors
     /// [`NotRotated`]. Both keys are as they were then, unless the outcome is unknown.
@@ -259,7 +259,7 @@ impl Keyring {
         let now_ms = clock::wall_ms();
         let keys = self.all(db).await?;
         let Some(old) = keys.iter().find(|key| key.id == id && key.expires_ms >= now_ms) else { return Ok(None) };
-        if keys.iter().any(|key| is_heir(key, old)) {
+        if old.is_replaced() {
             return Err(NotRotated::Replaced);
         }
         let (name, expires_ms) = (old.name.clone(), old.expires_ms);
@@ -295,12 +295,6 @@ fn new_key(wish: KeyWish) -> Result<(ApiKey, String), StoreFailure> {
     let KeyWish { name, scopes, rate, expires_ms } = wish;
     let (id, hash) = (shown.id, shown.hash());
     Ok((ApiKey { id, name, scopes, rate, hash, created_ms: clock::wall_ms(), expires_ms }, shown.text()))
-}
-
-/// Whether `key` was made in the place of `old`, which lives on for its grace only.
-fn is_heir(key: &ApiKey, old: &ApiKey) -> bool {
-    let is_alike = key.name == old.name && key.scopes == old.scopes && key.rate == old.rate;
-    is_alike && key.id != old.id && key.created_ms >= old.created_ms && key.expires_ms > old.expires_ms
 }
 
 impl Known {

@@ -17,9 +17,11 @@ impl ApiKeys for Connection {
 
     fn replace_key(&mut self, old: u32, ends_ms: u64, key: &ApiKey) -> Result<bool, Error> {
         let keys = &mut self.state.lock().api_keys;
-        let made = keys.iter().any(|kept| kept.id == old) && add(keys, key);
-        if made {
-            end(keys, old, ends_ms);
+        let stands = |kept: &ApiKey| kept.id == old && !kept.is_replaced() && kept.expires_ms >= key.created_ms;
+        let made = keys.iter().any(stands) && add(keys, key);
+        for kept in keys.iter_mut().filter(|kept| made && kept.id == old) {
+            kept.scopes |= ApiKey::REPLACED;
+            kept.expires_ms = kept.expires_ms.min(ends_ms);
         }
         Ok(made)
     }

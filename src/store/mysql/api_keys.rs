@@ -22,9 +22,14 @@ impl ApiKeys for Mysql {
 
     fn replace_key(&mut self, old: u32, ends_ms: u64, key: &ApiKey) -> Result<bool, Error> {
         Ok(self.transact(|session| {
-            let made = is_kept(session, old)? && add(session, key)?;
+            let sql = "SELECT id FROM api_keys WHERE id = ? AND (scopes & ?) = 0 AND expires_ms >= ? FOR UPDATE";
+            let (old, mark) = (int(old.into()), int(ApiKey::REPLACED.into()));
+            let asked = vec![old.clone(), mark.clone(), int(key.created_ms)];
+            let stands = session.first(sql, asked, |row| get_uint(row, 0))?.is_some();
+            let made = stands && add(session, key)?;
             if made {
-                end(session, old, ends_ms)?;
+                let sql = "UPDATE api_keys SET scopes = scopes | ?, expires_ms = LEAST(expires_ms, ?) WHERE id = ?";
+                session.run(sql, vec![mark, int(ends_ms), old])?;
             }
             Ok(made)
         })?)

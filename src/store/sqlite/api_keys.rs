@@ -30,9 +30,12 @@ impl ApiKeys for Sqlite {
 
     fn replace_key(&mut self, old: u32, ends_ms: u64, key: &ApiKey) -> Result<bool, Error> {
         self.transact(|conn| {
-            let is_kept = exists(conn, "SELECT 1 FROM api_keys WHERE id = ?1", &[&old])?;
-            let made = is_kept && add(conn, key)?;
+            let sql = "SELECT 1 FROM api_keys WHERE id = ?1 AND (scopes & ?2) = 0 AND expires_ms >= ?3";
+            let stands = exists(conn, sql, &[&old, &ApiKey::REPLACED, &int(key.created_ms)])?;
+            let made = stands && add(conn, key)?;
             if made {
+                conn.prepare_cached("UPDATE api_keys SET scopes = scopes | ?2 WHERE id = ?1")?
+                    .execute((old, ApiKey::REPLACED))?;
                 end(conn, old, ends_ms)?;
             }
             Ok(made)
