@@ -64,13 +64,36 @@ impl Uploads {
             // At the next look, then.
             let Ok(known) = db.read(move |store| known(store, &asked)).await else { return Ok(()) };
             let blobs = Arc::clone(&self.blobs);
+            let (back, gone): (Vec<_>, Vec<_>) = std::iter::zip(files, known).partition(|(_, known)| *known);
+            let back: Vec<FileId> = back.into_iter().map(|(file, _)| file).collect();
+            let put_back = back.clone();
             let settle = move || {
-                std::iter::zip(files, known)
-                    .try_for_each(|(file, known)| if known { blobs.restore(file) } else { blobs.discard(file) })
+                let restored = put_back.into_iter().map(|file| blobs.restore(file));
+                let discarded = gone.into_iter().map(|(file, _)| blobs.discard(file));
+                // One that the disk refuses keeps no other from its end.
+                restored.chain(discarded).fold(Ok(()), Result::and)
             };
-            self.jobs.run(settle).await?;
+            let settled = self.jobs.run(settle).await;
+            self.hide_forgotten(db, back).await?;
+            settled?;
         }
         Ok(())
+    }
+
+    /// Hides again what another gateway has let the store forget while it was put back.
+    async fn hide_forgotten(&self, db: &Db, back: Vec<FileId>) -> io::Result<()> {
+        let asked = back.clone();
+        let Ok(known) = db.read(move |store| known(store, &asked)).await else { return Ok(()) };
+        let forgotten: Vec<_> = std::iter::zip(back, known).filter(|(_, known)| !known).map(|(file, _)| file).collect();
+        let blobs = Arc::clone(&self.blobs);
+        // The disk's trouble is told by `hide`, and what is hidden is looked at again in an hour.
+        let hide = move || {
+            for file in forgotten {
+                blobs.hide(file);
+            }
+            Ok(())
+        };
+        self.jobs.run(hide).await
     }
 
     /// One step.
