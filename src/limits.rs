@@ -340,7 +340,7 @@ pub const CURSORS_MAX: usize = 65_536;
 /// Conversations in which a legacy session may have unconfirmed messages; of further ones it gets
 /// the messages again at its next login.
 pub const UNCONFIRMED_MAX: usize = 256;
-/// Missed messages that a legacy session gets after its welcome: the newest.
+/// Missed messages that a legacy session gets after its welcome, shared among its conversations.
 pub const REPLAY_MAX: u64 = 200;
 /// Pause between two relays of one user's typing in one conversation.
 pub const TYPING_PACE_MS: u64 = 2_000;
@@ -371,7 +371,7 @@ pub const WATCHES_PACED_MAX: usize = 65_536;
 /// session of the million on two shards. Beyond it a further list is refused `busy`.
 pub const WATCHES_MAX: usize = 1 << 21;
 /// Sessions of one shard that are told of a change of one user; further watchers are told the state
-/// when they ask, and no change.
+/// when they ask, and no change. Before the first answer [`TURN_PRESENCE_MAX`] may wait for it.
 pub const WATCHERS_PER_USER_MAX: usize = 512;
 /// Users of one shard whose changes are told to the shards that watch them; of further ones these
 /// learn by asking again.
@@ -745,7 +745,7 @@ pub const TURN_MARKS_MAX: usize = 4096;
 /// Cursors stored in one turn.
 pub const TURN_CURSORS_MAX: usize = 1024;
 /// Watch lists that have waited and are carried out in one turn: each is up to 400 steps in trees,
-/// together some 3 ms.
+/// together some 3 ms, and a look through the watchers of the users that stay.
 pub const TURN_WATCHES_MAX: usize = 64;
 /// Hints that have waited and are told in one turn; each may go to [`HINT_MEMBERS_MAX`] sessions.
 pub const TURN_HINTS_MAX: usize = 64;

@@ -73,7 +73,7 @@ pub const MYSQL_LOCK_WAIT_S: u32 = 1;
 pub const MYSQL_WARY_MS: u64 = 5_000;
 /// How often a batch looks again, in that time, at conversations that others hold, and the pause
 /// before each look: an ordinary commit of another gateway takes some milliseconds, and what is
-/// free by then is not refused.
+/// free by then is not refused. Once, where a row behind those waited for is locked already.
 pub const MYSQL_HELD_LOOKS: u32 = 4;
 /// See [`MYSQL_HELD_LOOKS`]. All looks together last less than [`MYSQL_LOCK_WAIT_S`].
 pub const MYSQL_HELD_LOOK_MS: u64 = 5;

@@ -287,8 +287,8 @@ fn what_another_gateway_holds_for_a_moment_is_waited_for_while_one_is_held_for_l
     let (mut db, url) = fresh(server);
     let database = url.rsplit('/').next().expect("a name");
     let (held, busy, free) = (pair(), ConvId::direct(uid(1), uid(3)), ConvId::direct(uid(1), uid(4)));
-    for conv in [held, busy, free] {
-        commit_one(&mut *db, post(conv, 1, "a"));
+    for (conv, cid) in [(held, "a"), (busy, "b"), (free, "c")] {
+        commit_one(&mut *db, post(conv, 1, cid));
     }
     let mut rows = server.admin();
     rows.query_drop(format!("USE {database}")).expect("works");
@@ -306,6 +306,8 @@ fn what_another_gateway_holds_for_a_moment_is_waited_for_while_one_is_held_for_l
     assert_eq!(commit_one(&mut *db, post(held, 1, "held")), refused);
     // The machine may stand still for longer than the moment, but not each time.
     let is_waited_for = (0..50).any(|n| {
+        // What was looked at in vain is found free once.
+        commit_one(&mut *db, post(busy, 1, &format!("free again {n}")));
         let mut moment = locking(rows[1]);
         let batch = [post(held, 1, "held"), post(busy, 1, &format!("busy {n}")), post(free, 1, &format!("free {n}"))];
         let written = thread::scope(|scope| {

@@ -336,7 +336,9 @@ fn lock_convs(
 }
 
 /// Locks what no other transaction holds. What another gateway holds for one commit is free again
-/// soon: some more looks are for that, and not for what they were in vain for already.
+/// soon: some more looks are for that, and not for what they were in vain for already. Two that
+/// look at what the other one holds would both look in vain, so whichever has locked a later row
+/// than it waits for gives up first.
 fn lock_free_rows(
     session: &mut Session,
     mut ids: Vec<u64>,
@@ -352,9 +354,11 @@ fn lock_free_rows(
         if ids.iter().all(|row| in_vain.contains(row)) {
             return Ok(());
         }
-        if look < MYSQL_HELD_LOOKS {
-            thread::sleep(Duration::from_millis(MYSQL_HELD_LOOK_MS));
+        let in_order = ids.iter().min() > locked.values().max();
+        if look >= if in_order { MYSQL_HELD_LOOKS } else { 1 } {
+            break;
         }
+        thread::sleep(Duration::from_millis(MYSQL_HELD_LOOK_MS));
     }
     in_vain.extend(ids);
     Ok(())

@@ -6,7 +6,8 @@
 //!
 //! The row of a file is its lock: a transaction that refers to a file, lets go of it or removes it
 //! locks the rows of all files concerned first, in the order of their addresses, and behind
-//! everything else that its transaction locks.
+//! everything else that its transaction locks. A deletion locks in two rounds, what pictures hold
+//! and what was claimed; where that crosses with another one, the database ends one of them.
 
 use mysql::Value;
 
