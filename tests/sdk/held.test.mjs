@@ -89,3 +89,114 @@ test("how far the other one has read is not believed of a history that the serve
   assert.deepEqual(marks(), [40, 0, 0]);
   assert.deepEqual(kept(), [true, false, false]);
 });
+
+/** What the server has over HTTP, by path; for everything else there is no network. */
+function serve(t, lists) {
+  const before = globalThis.fetch;
+  t.after(() => {
+    globalThis.fetch = before;
+  });
+  globalThis.fetch = (path) => {
+    const rows = lists[path.split("/").at(-1)];
+    return rows ? Promise.resolve(Response.json({ rows, more: false })) : before();
+  };
+}
+
+const said = (seq) => ({ id: seq, seq, ts: seq, userid: 2, cmd: 11, dstid: 7, media: 1, content: `${seq}` });
+const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, at) => from + at);
+const seqs = ({ messages }) => messages.map(({ seq }) => seq);
+
+/** A page that is online, of a member of group 7 whose messages are up to 50; and what the server says to it. */
+async function member(t, lists) {
+  stored.clear();
+  serve(t, lists);
+  const model = new Model({ id: 1, token: "secret" });
+  t.after(() => model.stop());
+  await model.client.connect();
+  const socket = sockets.at(-1);
+  socket.onopen();
+  const says = (frame) => socket.onmessage({ data: JSON.stringify(frame) });
+  const page = (from, to, more) => says({ cmd: 4, kind: 11, dstid: 7, rows: numbers(from, to).map(said), more, floor: 1, head: 60, epoch: 1 });
+  const refuse = (code, retry) => says({ cmd: 2, kind: 11, dstid: 7, code, msg: "no", retry });
+  const asked = () => socket.sent.filter(({ cmd }) => cmd === 4);
+  says({ cmd: 5, convs: [{ kind: 11, dstid: 7, head: 50, ts: 50, recv: 0, read: 40, unread: 10, floor: 1, last: said(50) }], more: false, epoch: 1 });
+  await model.loadGroups();
+  return { model, socket, says, page, refuse, asked, group: model.conversation(11, 7) };
+}
+
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+const TOLD = { kind: 11, dstid: 7, cmd: 4, limit: 40 };
+
+test("in a group that the user is no longer in nothing is said of what was read: its refusal would pass for that of a page", async (t) => {
+  const lists = { groups: [{ id: 7, name: "Attic" }] };
+  const { model, socket, page, asked, group } = await member(t, lists);
+  lists.groups = [];
+  await model.loadGroups();
+  model.open = group.key;
+  const loading = model.loadEarlier(group);
+  page(43, 60, true);
+  assert.equal(await loading, true);
+  model.markRead(group);
+  model.loadEarlier(group);
+  assert.equal(asked().length, 2);
+  assert.deepEqual(socket.sent.filter(({ cmd }) => cmd === 3), []);
+  assert.deepEqual([group.read, group.unread], [60, 0]);
+});
+
+test("what was said before a removal comes with the newest page, also where the messages before it are in view", async (t) => {
+  for (const [first, then] of [[21, numbers(11, 60)], [55, numbers(55, 60)]]) {
+    const lists = { groups: [{ id: 7, name: "Attic" }] };
+    const { model, says, page, refuse, asked, group } = await member(t, lists);
+    model.open = group.key;
+    const loading = model.loadEarlier(group);
+    page(11, 50, true);
+    await loading;
+    says(said(60));
+    refuse(20, true);
+    // The sync waits for its turn; that the user is no member any more is known first.
+    const before = asked().length;
+    lists.groups = [];
+    await model.loadGroups();
+    assert.deepEqual(asked().slice(before), [TOLD]);
+    assert.deepEqual(seqs(group), numbers(11, 50), "what one reads stays until it is there");
+    page(first, 60, true);
+    await settled();
+    assert.deepEqual(seqs(group), then);
+    assert.deepEqual([group.more, group.refused, group.left], [true, false, "Attic"]);
+  }
+});
+
+test("of a group that was dissolved what is in view stays", async (t) => {
+  const lists = { groups: [{ id: 7, name: "Attic" }] };
+  const { model, page, refuse, asked, group } = await member(t, lists);
+  model.open = group.key;
+  const loading = model.loadEarlier(group);
+  page(11, 50, true);
+  await loading;
+  lists.groups = [];
+  await model.loadGroups();
+  assert.equal(asked().length, 2);
+  refuse(10, false);
+  await settled();
+  assert.deepEqual(seqs(group), numbers(11, 50));
+});
+
+test("a page that is under way when a removal becomes known is asked for again", async (t) => {
+  for (const open of [true, false]) {
+    const lists = { groups: [{ id: 7, name: "Attic" }] };
+    const { model, page, asked, group } = await member(t, lists);
+    model.open = open ? group.key : null;
+    const first = model.loadEarlier(group);
+    lists.groups = [];
+    await model.loadGroups();
+    assert.equal(await first, true);
+    assert.equal(group.refused, false);
+    const again = model.loadEarlier(group);
+    assert.equal(asked().length, 1, "the answer to what was asked first is on its way");
+    page(1, 2, false);
+    assert.deepEqual(asked(), [TOLD, TOLD]);
+    page(21, 60, true);
+    assert.equal(await again, true);
+    assert.deepEqual(seqs(group), numbers(21, 60));
+  }
+});

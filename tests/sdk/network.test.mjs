@@ -263,3 +263,42 @@ test("what could not be read is asked for again when something is pushed", async
   socket.says(page(4, 5, 6));
   assert.deepEqual(shown, [1, 2, 3, 4, 5, 6]);
 });
+
+test("a mark waits also while a page that was refused for now is to be asked again", async () => {
+  const { client, clock, sockets: [socket] } = await reader();
+  const about = () => socket.sent.filter(({ cmd }) => cmd === 3 || cmd === 4).slice(2);
+  socket.says(said(5));
+  socket.says(busy({ kind: GROUP, dstid: 7 }));
+  client.read(GROUP, 7, 4);
+  const sync = { cmd: 4, kind: GROUP, dstid: 7, after: 3, limit: LIMITS.page };
+  assert.deepEqual(about(), [sync]);
+  clock.advance(LIMITS.backoffFirst);
+  assert.deepEqual(about(), [sync, sync]);
+  socket.says(page(4, 5));
+  assert.deepEqual(about(), [sync, sync, { cmd: 3, kind: GROUP, dstid: 7, read: 4 }]);
+});
+
+test("the answer to what was asked before a `drop` is none to what is asked after it", async () => {
+  const { client, sockets: [socket] } = await reader();
+  for (const late of [page(4, 5), notMember, busy({ kind: GROUP, dstid: 7 })]) {
+    const before = asked(socket, 4).length;
+    const dropped = assert.rejects(client.history(GROUP, 7), { code: 0 });
+    client.drop(GROUP, 7);
+    await dropped;
+    const history = client.history(GROUP, 7);
+    assert.equal(asked(socket, 4).length, before + 1);
+    socket.says(late);
+    assert.equal(asked(socket, 4).length, before + 2);
+    socket.says(page(1, 2));
+    assert.deepEqual((await history).rows.map(({ seq }) => seq), [1, 2]);
+  }
+  // Nor is one asked that waited for its turn when it was dropped.
+  for (let at = 0; at < LIMITS.window; at += 1) client.conversations();
+  const before = asked(socket, 4).length;
+  client.history(GROUP, 7).catch(() => {});
+  client.open(GROUP, 8);
+  client.drop(GROUP, 7);
+  client.drop(GROUP, 8);
+  for (let at = 0; at < LIMITS.window; at += 1) socket.says({ cmd: 5, convs: [], more: false, epoch: 1 });
+  assert.equal(asked(socket, 4).length, before);
+});

@@ -345,14 +345,28 @@ export class Model {
     const { dstid, ts, head } = conversation;
     const last = conversation.messages.at(-1) ?? conversation.last;
     this.client.drop(GROUP, dstid);
-    Object.assign(conversation, { left: name, unread: 0, last });
-    // What was said meanwhile and before that nobody has asked for: it comes with the newest page when it is looked at.
-    if (conversation.key !== this.open) {
-      conversation.clear();
-      Object.assign(conversation, { more: true, gone: false });
-    }
+    // What was refused meanwhile was perhaps a word about it, and not what was before.
+    Object.assign(conversation, { left: name, unread: 0, last, more: true, gone: false, refused: false });
+    // What was said meanwhile and before that nobody has asked for, or not heard yet: it comes with the newest page, as soon as
+    // the conversation is looked at.
+    if (conversation.key !== this.open) conversation.clear();
+    else if (conversation.lastSeq !== undefined) this.#catchUp(conversation);
     this.#storage.put(`left.${dstid}`, { id: dstid, name, ts, head, last });
     this.changed(conversation.key);
+  }
+
+  /** What is held stays until the newest page is there: of a dissolved group none comes. */
+  async #catchUp(conversation) {
+    const page = await this.client.history(conversation.kind, conversation.dstid, { limit: PAGE }).catch(() => null);
+    if (!page || page.rows.length === 0 || conversation.left === null) return;
+    if (page.rows[0].seq > (conversation.lastSeq ?? -Infinity) + 1) {
+      // What is held would have a hole behind it.
+      conversation.clear();
+      conversation.more = page.more;
+      conversation.gone = !page.more && page.floor > 1;
+    }
+    conversation.put(page.rows, this.id);
+    this.changed("list", conversation.key);
   }
 
   /** Takes a conversation out of the list. */
@@ -710,8 +724,9 @@ export class Model {
         conversation.gone = !conversation.more && page.floor > 1 && page.head > 0;
       }
     } catch (error) {
-      conversation.more = false;
-      if (error instanceof Refusal) conversation.refused = true;
+      // What was dropped (0) nobody has refused.
+      if (!(error instanceof Refusal) || error.code !== 0) conversation.more = false;
+      if (error instanceof Refusal && error.code !== 0) conversation.refused = true;
     }
     conversation.loading = false;
     this.changed(conversation.key);
@@ -728,7 +743,8 @@ export class Model {
     if (last <= conversation.read && conversation.unread === 0) return;
     conversation.read = Math.max(conversation.read, last);
     conversation.unread = 0;
-    this.client.read(conversation.kind, conversation.dstid, last);
+    // Who has left a group has no mark there. The refusal of one would pass for that of the page that is asked for behind it.
+    if (conversation.left === null) this.client.read(conversation.kind, conversation.dstid, last);
     this.changed("list");
   }
 

@@ -345,7 +345,7 @@ class Conversation {
     this.epoch = null;
     /** Pushes that came before what lies between, by `seq`. */
     this.held = new Map();
-    /** The one unanswered sync: {type: "first" | "after" | "history", …}. */
+    /** The one unanswered sync: {type: "first" | "after" | "history" | "dropped", …}. */
     this.asked = null;
     /** History requests that wait for their turn. */
     this.wishes = [];
@@ -894,7 +894,8 @@ export class ImgateClient {
     const asked = conversation?.asked;
     if (!asked) return;
     conversation.asked = null;
-    if (retry) {
+    if (asked.type === "dropped") this.#fill(conversation);
+    else if (retry) {
       if (asked.type === "history") conversation.wishes.unshift(asked);
       this.#later(conversation);
     } else if (asked.type === "history") {
@@ -1009,9 +1010,10 @@ export class ImgateClient {
     conversation.queued = true;
     this.#enqueue(() => {
       conversation.queued = false;
-      const wish = type === "history" ? conversation.wishes.shift() : { type };
-      if (!wish || conversation.asked) return false;
       const { kind, dstid } = conversation;
+      const dropped = this.#conversations.get(`${kind}:${dstid}`) !== conversation;
+      const wish = type === "history" ? conversation.wishes.shift() : { type };
+      if (!wish || conversation.asked || dropped) return false;
       const frame = { cmd: 4, kind, dstid };
       if (type === "after") Object.assign(frame, { after: conversation.last, limit: LIMITS.page });
       else if (type === "first") frame.limit = Math.max(1, this.#options.firstPage);
@@ -1158,11 +1160,12 @@ export class ImgateClient {
   drop(kind, dstid) {
     const conversation = this.#conversations.get(`${kind}:${dstid}`);
     if (!conversation) return;
-    if (conversation.asked) this.#answered();
-    const wishes = conversation.asked?.type === "history" ? [conversation.asked, ...conversation.wishes] : conversation.wishes;
-    for (const wish of wishes) wish.reject(new Refusal(0, "the conversation was dropped"));
+    const { asked, wishes } = conversation;
     this.#stop(conversation);
     this.#conversations.delete(`${kind}:${dstid}`);
+    // The answer that is on its way is no answer to what is asked next.
+    if (asked) this.#conversation(kind, dstid).asked = { type: "dropped", stale: true };
+    for (const wish of asked?.type === "history" ? [asked, ...wishes] : wishes) wish.reject(new Refusal(0, "the conversation was dropped"));
     this.#remember("remove", `cursor.${kind}.${dstid}`);
   }
 
@@ -1203,10 +1206,10 @@ export class ImgateClient {
    * Whether a word about it may be said now: the refusal of one looks like that of what is asked of its conversation, whose page would
    * then not be known for what it is.
    */
-  #maySay({ kind, asked, queued }) {
+  #maySay({ kind, asked, queued, timer }) {
     // What the list names may be asked for with the list.
     const mayBeAsked = kind === GROUP && this.#listBegins && !this.#hasList;
-    return this.#online && !asked && !queued && !mayBeAsked;
+    return this.#online && !asked && !queued && timer === null && !mayBeAsked;
   }
 
   /** Says what was read now, and what was received in a moment. */
