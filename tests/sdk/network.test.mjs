@@ -203,6 +203,55 @@ test("whom one watches is said again if it was refused for now", async () => {
   assert.equal(asked(socket, 7).length, 2);
 });
 
+test("a refusal that may be that of a list of conversations or of whom to watch is taken for neither alone", async () => {
+  const row = { kind: DIRECT, dstid: 2, head: 1, ts: 7, recv: 1, read: 1, unread: 0, floor: 1 };
+  const listed = (more) => ({ cmd: 5, convs: [row], more, epoch: 1 });
+  const watch = { cmd: 7, users: [2, 3] };
+  const told = { cmd: 7, rows: [{ userid: 2, online: true }, { userid: 3, online: false }] };
+  const both = async () => {
+    const { client, clock, sockets: [socket] } = await begin();
+    const firsts = [];
+    client.on("conversations", ({ first }) => firsts.push(first));
+    socket.onopen();
+    socket.says(listed(true));
+    client.conversations(row);
+    client.watch([2, 3]);
+    socket.says(busy());
+    return { client, clock, socket, firsts };
+  };
+  // It was whom to watch: the page comes, late or in time.
+  for (const late of [false, true]) {
+    const { clock, socket, firsts } = await both();
+    if (late) clock.advance(LIMITS.backoffFirst);
+    socket.says(listed(false));
+    clock.advance(LIMITS.backoffFirst);
+    assert.equal(asked(socket, 5).length, late ? 2 : 1);
+    assert.deepEqual(asked(socket, 7), [watch, watch]);
+    if (late) socket.says(listed(false));
+    assert.deepEqual(firsts, late ? [true, false, false] : [true, false]);
+  }
+  // It was the page: who is online is told.
+  const { clock, socket, firsts } = await both();
+  socket.says({ cmd: 7, rows: told.rows.slice(0, 1) });
+  socket.says({ cmd: 7, rows: told.rows.slice(1) });
+  clock.advance(LIMITS.backoffFirst);
+  assert.equal(asked(socket, 5).length, 2);
+  assert.deepEqual(asked(socket, 7), [watch]);
+  socket.says(listed(false));
+  assert.deepEqual(firsts, [true, false]);
+});
+
+test("lists of whom to watch that are refused are said again once for all of them", async () => {
+  const { client, clock, sockets: [socket] } = await begin();
+  socket.onopen();
+  for (const users of [[2], [2, 3], [2, 3, 4]]) {
+    client.watch(users);
+    socket.says(busy());
+  }
+  clock.advance(LIMITS.backoffLast);
+  assert.deepEqual(asked(socket, 7).slice(3), [{ cmd: 7, users: [2, 3, 4] }]);
+});
+
 /** A message of user 2 in group 7. */
 const said = (seq) => ({ id: seq, seq, ts: seq, userid: 2, cmd: GROUP, dstid: 7, media: 1, content: `${seq}` });
 const page = (...seqs) => ({ cmd: 4, kind: GROUP, dstid: 7, rows: seqs.map(said), more: false, floor: 1, head: seqs.at(-1), epoch: 1 });

@@ -382,6 +382,8 @@ export class ImgateClient {
   #queue = [];
   /** Pages of the list of conversations that were asked for and are unanswered, oldest first: {after, tries}. */
   #lists = [];
+  /** Those that were refused, or a list of whom to watch in their place: with the timer that asks again, unless the page comes. */
+  #doubted = [];
   /** This connection has been told the list of conversations. */
   #hasList = false;
   /** Timers of what is asked again later; they end with the connection. */
@@ -395,8 +397,11 @@ export class ImgateClient {
   #receiptsTimer = null;
   #typingSaid = new Map();
   #watched = [];
-  /** How often in a row the list of those was refused. */
+  /** Those of them of whom the server has not said yet whether they are online. */
+  #unknown = new Set();
+  /** How often in a row the list of those was refused, and the timer that says it again. */
   #watchTries = 0;
+  #watchTimer = null;
   #optional = true;
 
   /**
@@ -609,10 +614,13 @@ export class ImgateClient {
     this.#unanswered = 0;
     this.#again = 0;
     this.#lists = [];
+    this.#doubted = [];
     this.#hasList = false;
     for (const timer of this.#pauses) this.#options.clock.clear(timer);
     this.#pauses.clear();
+    this.#unknown.clear();
     this.#watchTries = 0;
+    this.#watchTimer = null;
     this.#asking = false;
     this.#queue = [];
     this.#clear("#heartbeatTimer");
@@ -737,6 +745,7 @@ export class ImgateClient {
       case 6: return this.#emit("typing", { kind: frame.kind, dstid: frame.dstid, userid: frame.userid });
       case 7:
         this.#watchTries = 0;
+        for (const { userid } of frame.rows ?? []) this.#unknown.delete(userid);
         return this.#emit("presence", { rows: frame.rows ?? [] });
       case 9: return this.#emit("changed", { what: frame.what, id: frame.id });
       case DIRECT:
@@ -910,25 +919,36 @@ export class ImgateClient {
     this.#say(conversation);
   }
 
-  /** A list was refused for now, of conversations or of whom to watch: such a refusal names neither. */
+  /**
+   * A list was refused for now, of conversations or of whom to watch: such a refusal names neither. Where both are unanswered, both
+   * are asked again, unless their answer comes before.
+   */
   #listAgain() {
     const list = this.#lists.pop();
     if (list) {
-      this.#pause(list.tries, () => this.#askList(list.after, list.tries + 1));
+      list.timer = this.#pause(list.tries, () => {
+        this.#doubted = this.#doubted.filter((one) => one !== list);
+        this.#askList(list.after, list.tries + 1);
+      });
+      this.#doubted.push(list);
       this.#answered();
-    } else if (this.#watched.length > 0) {
-      this.#pause(this.#watchTries, () => this.watch(this.#watched));
-      this.#watchTries += 1;
     }
+    if (this.#unknown.size === 0 || this.#watchTimer !== null) return;
+    this.#watchTimer = this.#pause(this.#watchTries, () => {
+      this.#watchTimer = null;
+      if (this.#unknown.size > 0) this.watch(this.#watched);
+    });
+    this.#watchTries += 1;
   }
 
-  /** Does it after a pause, unless the connection ends before. */
+  /** Does it after a pause, unless the connection ends before. Gives back its timer. */
   #pause(tries, action) {
     const timer = this.#options.clock.set(() => {
       this.#pauses.delete(timer);
       action();
     }, this.#delay(tries));
     this.#pauses.add(timer);
+    return timer;
   }
 
   // ---- receiving ------------------------------------------------------------------------------------------------
@@ -1114,10 +1134,16 @@ export class ImgateClient {
   #listed({ convs = [], more, epoch }) {
     const news = !this.#hasList;
     this.#hasList = true;
-    const first = this.#lists.length === 0;
-    if (!first) {
+    // Only the first one of a connection comes unasked.
+    const first = news && this.#lists.length === 0;
+    if (this.#lists.length > 0) {
       this.#lists.shift();
       this.#answered();
+    } else if (!first && this.#doubted.length > 0) {
+      // It was not this one that was refused.
+      const { timer } = this.#doubted.shift();
+      this.#options.clock.clear(timer);
+      this.#pauses.delete(timer);
     }
     for (const row of convs) {
       const conversation = this.#conversation(row.kind, row.dstid);
@@ -1257,6 +1283,7 @@ export class ImgateClient {
   /** Wants to know who of these users is online, now and when it changes. Replaces the list before. */
   watch(users) {
     this.#watched = [...new Set(users)].slice(0, LIMITS.watched);
+    this.#unknown = new Set(this.#watched);
     if (this.#optional) this.#write({ cmd: 7, users: this.#watched });
   }
 }
