@@ -41,7 +41,7 @@ test("of a conversation that is closed the newest are kept, and pages go on from
   socket.onopen();
   const push = (userid, seq) => socket.onmessage({ data: JSON.stringify({ id: seq, seq, ts: seq, userid, cmd: 10, dstid: 1, media: 1, content: `${seq}` }) });
   const [closed, open] = [2, 3].map((id) => model.conversation(10, id));
-  model.open = open.key;
+  model.look(open);
   let most = 0;
   for (let seq = 1; seq <= MANY; seq += 1) {
     push(2, seq);
@@ -64,6 +64,11 @@ test("of a conversation that is closed the newest are kept, and pages go on from
   assert.equal(await loading, true);
   assert.deepEqual(closed.messages.map(({ seq }) => seq), Array.from({ length: numbers.length + 40 }, (_, at) => before - 40 + at));
   assert.equal(closed.at(closed.held.low).seq, before - 40);
+  model.look(open);
+  assert.equal(open.messages.length, MANY, "the same again is not another");
+  model.look(null);
+  assert.deepEqual([open.messages.length, open.messages.at(-1).seq, open.more], [200, MANY, true]);
+  assert.equal(open.at(open.held.low).seq, MANY - 199);
 });
 
 test("how far the other one has read is not believed of a history that the server has lost", async (t) => {
@@ -132,7 +137,7 @@ test("in a group that the user is no longer in nothing is said of what was read:
   const { model, socket, page, asked, group } = await member(t, lists);
   lists.groups = [];
   await model.loadGroups();
-  model.open = group.key;
+  model.look(group);
   const loading = model.loadEarlier(group);
   page(43, 60, true);
   assert.equal(await loading, true);
@@ -147,7 +152,7 @@ test("what was said before a removal comes with the newest page, also where the 
   for (const [first, then] of [[21, numbers(11, 60)], [55, numbers(55, 60)]]) {
     const lists = { groups: [{ id: 7, name: "Attic" }] };
     const { model, says, page, refuse, asked, group } = await member(t, lists);
-    model.open = group.key;
+    model.look(group);
     const loading = model.loadEarlier(group);
     page(11, 50, true);
     await loading;
@@ -169,7 +174,7 @@ test("what was said before a removal comes with the newest page, also where the 
 test("of a group that was dissolved what is in view stays", async (t) => {
   const lists = { groups: [{ id: 7, name: "Attic" }] };
   const { model, page, refuse, asked, group } = await member(t, lists);
-  model.open = group.key;
+  model.look(group);
   const loading = model.loadEarlier(group);
   page(11, 50, true);
   await loading;
@@ -185,7 +190,7 @@ test("a page that is under way when a removal becomes known is asked for again",
   for (const open of [true, false]) {
     const lists = { groups: [{ id: 7, name: "Attic" }] };
     const { model, page, asked, group } = await member(t, lists);
-    model.open = open ? group.key : null;
+    model.look(open ? group : null);
     const first = model.loadEarlier(group);
     lists.groups = [];
     await model.loadGroups();

@@ -92,7 +92,7 @@ class Page {
     }
     const [, kind, dstid] = /^#\/c\/(10|11)\/(\d{1,16})$/.exec(location.hash)?.map(Number) ?? [];
     const conversation = kind === DIRECT || kind === GROUP ? this.model.conversation(kind, dstid) : null;
-    this.model.open = conversation ? keyOf(kind, dstid) : null;
+    this.model.look(conversation);
     if (conversation) conversation.opened ||= now();
     else this.below = false;
     root.classList.toggle("has-chat", conversation !== null);

@@ -11,7 +11,7 @@ import { now } from "./time.js";
 
 /** Rows of one page of history. */
 const PAGE = 40;
-/** Messages of a conversation that nobody looks at: with more than the first number the earliest go, down to the second. */
+/** Messages of a conversation that is not open: with more than the first number the earliest go, down to the second. */
 const HELD_MOST = 400;
 const HELD_THEN = 200;
 /** What could not be loaded is asked for again after the first of these, then after twice as long each time, up to the second. */
@@ -568,8 +568,13 @@ export class Model {
       if (this.loaded) this.loadFriends();
       this.#watch();
     }
-    if (conversation.key !== this.open && conversation.messages.length > HELD_MOST) conversation.cut(HELD_THEN);
+    this.#trim(conversation);
     this.changed("list", conversation.key);
+  }
+
+  /** Of what is not open the earliest messages go, if there are many. */
+  #trim(conversation) {
+    if (conversation.key !== this.open && conversation.messages.length > HELD_MOST) conversation.cut(HELD_THEN);
   }
 
   /** What was unread and is taken back is not unread any more; a recall never was. */
@@ -639,6 +644,13 @@ export class Model {
   }
 
   // ---- what the user does ---------------------------------------------------------------------------------------
+
+  /** Which conversation is open from now on, if any. */
+  look(conversation) {
+    const left = this.conversations.get(this.open);
+    this.open = conversation?.key ?? null;
+    if (left) this.#trim(left);
+  }
 
   /** Sends a message that needs nothing first. */
   send(conversation, body) {
