@@ -464,10 +464,14 @@ describe("connections", () => {
     for (const part of ["config", "me", "friends", "blocks", "groups"]) {
       let tries = 0;
       const url = `**/api/v1/${part}`;
+      // The page asks again by itself when it is online, unless it is asking: the refusal comes after that.
+      const online = bob.page.waitForEvent("websocket").then((socket) => socket.waitForEvent("framereceived"));
       await bob.page.route(url, async (route) => {
         tries += 1;
-        if (tries === 1) await route.fulfill({ status: 503, headers: { "Retry-After": "1" }, json: { error: { code: "busy" } } });
-        else await route.continue();
+        if (tries === 1) {
+          await online;
+          await route.fulfill({ status: 503, headers: { "Retry-After": "1" }, json: { error: { code: "busy" } } });
+        } else await route.continue();
       });
       await bob.page.reload();
       await bob.page.locator("#attach").waitFor();
