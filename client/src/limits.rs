@@ -7,6 +7,9 @@ pub const OUTBOX_MAX: usize = 1024;
 /// Conversations that a session keeps the place of. A message of a further one is given to the
 /// application as it comes, without a promise about its order.
 pub const CONVERSATIONS_MAX: usize = 10_000;
+/// Conversations that are asked for on a new connection although nothing says that they have news:
+/// a second's worth of what the gateway does for a user. Of more the list of conversations tells.
+pub const ASKED_BLINDLY_MAX: usize = 64;
 /// Pushes of one conversation that are kept until those before them have come; a further one comes
 /// with the sync.
 pub const HELD_MAX: usize = 256;

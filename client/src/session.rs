@@ -7,6 +7,7 @@
 //! Bounds: [`limits`]. What comes out is to be taken after each input.
 
 mod incoming;
+mod list;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::event::{Conv, Event, Message};
 use crate::jitter::Jitter;
 use crate::limits;
+use list::List;
 
 /// How a session behaves.
 #[derive(Clone, Debug)]
@@ -134,10 +136,15 @@ struct Item {
     due_ms: Option<u64>,
 }
 
-/// A command that waits for a place in the window.
+/// A question that waits for a place in the window.
 enum Job {
-    Post(String),
-    Ask { at: usize, after: bool, history: bool },
+    Ask {
+        at: usize,
+        after: bool,
+        history: bool,
+    },
+    /// The next page of the list of conversations.
+    List,
 }
 
 /// One user's session over any number of connections. See the module.
@@ -157,9 +164,12 @@ pub struct Session {
     unheard: u32,
     receipts_ms: Option<u64>,
     unanswered: usize,
-    queue: VecDeque<Job>,
-    /// This connection has been told the list of conversations.
-    listed: bool,
+    /// The names of messages that wait for a place in the window.
+    posts: VecDeque<String>,
+    asks: VecDeque<Job>,
+    /// Whether the next place in the window is a question's.
+    ask_is_next: bool,
+    list: List,
     conversations: Vec<Conversation>,
     places: HashMap<Conv, usize>,
     outbox: HashMap<String, Item>,
@@ -184,8 +194,10 @@ impl Session {
             unheard: 0,
             receipts_ms: None,
             unanswered: 0,
-            queue: VecDeque::new(),
-            listed: false,
+            posts: VecDeque::new(),
+            asks: VecDeque::new(),
+            ask_is_next: false,
+            list: List::default(),
             conversations: Vec::new(),
             places: HashMap::new(),
             outbox: HashMap::new(),
@@ -202,7 +214,7 @@ impl Session {
     pub fn resume(&mut self, conv: Conv, last: u64, epoch: Option<u64>) -> Result<(), Full> {
         let at = self.conversation(conv).ok_or(Full)?;
         let one = &mut self.conversations[at];
-        (one.last, one.epoch, one.wanted) = (Some(last), epoch, true);
+        (one.last, one.epoch) = (Some(last), epoch);
         Ok(())
     }
 
@@ -279,11 +291,12 @@ impl Session {
         self.online_since_ms = now_ms;
         self.heartbeat_ms = Some(now_ms + limits::HEARTBEAT_MS);
         self.tell(Event::Online);
+        self.list.decides = self.list_begins() || self.conversations.len() > limits::ASKED_BLINDLY_MAX;
         for at in 0..self.conversations.len() {
             self.conversations[at].refused = false;
             match self.conversations[at].last {
                 None => self.fill(at),
-                Some(_) if self.list_begins() && !self.conversations[at].wanted => {}
+                Some(_) if self.list.decides && !self.conversations[at].wanted => {}
                 Some(_) => self.ask(at, true),
             }
         }
@@ -301,8 +314,9 @@ impl Session {
     fn lost(&mut self) {
         self.online = false;
         (self.unanswered, self.asking, self.heartbeat_ms) = (0, false, None);
-        self.listed = false;
-        self.queue.clear();
+        self.list = List::default();
+        self.posts.clear();
+        self.asks.clear();
         for one in &mut self.conversations {
             if let Some(wish @ Ask::History { .. }) = one.asked.take() {
                 one.wishes.push_front(wish);
@@ -363,7 +377,7 @@ impl Session {
     /// When [`Session::tick`] is to be called at the latest.
     #[must_use]
     pub fn due_ms(&self) -> Option<u64> {
-        let own = [self.reconnect_ms, self.heartbeat_ms, self.receipts_ms];
+        let own = [self.reconnect_ms, self.heartbeat_ms, self.receipts_ms, self.list.due_ms];
         let items = self.outbox.values().map(|item| item.due_ms);
         let asks = self.conversations.iter().map(|one| one.due_ms);
         own.into_iter().chain(items).chain(asks).flatten().min()
@@ -412,6 +426,9 @@ impl Session {
         } else if self.receipts_ms == due {
             self.receipts_ms = None;
             self.say_received();
+        } else if self.list.due_ms == due {
+            self.list.due_ms = None;
+            self.ask_list();
         } else if let Some((cid, item)) = self.outbox.iter_mut().find(|(_, item)| item.due_ms == due) {
             item.due_ms = None;
             let cid = cid.clone();
@@ -429,11 +446,17 @@ impl Session {
 
     fn pump(&mut self) {
         while self.online && self.unanswered < limits::WINDOW {
-            let Some(job) = self.queue.pop_front() else { return };
+            // They take turns: neither waits for thousands of the other.
+            let job = if self.ask_is_next || self.posts.is_empty() { self.asks.pop_front() } else { None };
             let counts = match job {
-                Job::Post(cid) => self.post_now(&cid),
-                Job::Ask { at, after, history } => self.ask_now(at, after, history),
+                Some(Job::Ask { at, after, history }) => self.ask_now(at, after, history),
+                Some(Job::List) => self.ask_list_now(),
+                None => {
+                    let Some(cid) = self.posts.pop_front() else { return };
+                    self.post_now(&cid)
+                }
             };
+            self.ask_is_next = !self.ask_is_next;
             self.unanswered += usize::from(counts);
         }
     }
@@ -529,7 +552,7 @@ impl Session {
     fn may_say(&self, at: usize) -> bool {
         let one = &self.conversations[at];
         // The list may be the reason to ask: the user is not in that group any more.
-        let to_be_asked = self.list_begins() && !self.listed && matches!(one.conv, Conv::Group(_));
+        let to_be_asked = self.list.decides && !self.list.known && matches!(one.conv, Conv::Group(_));
         self.online && one.asked.is_none() && !one.queued && one.due_ms.is_none() && !to_be_asked
     }
 
@@ -572,7 +595,7 @@ impl Session {
         let Some(item) = self.outbox.get_mut(cid) else { return };
         if online && !item.queued {
             item.queued = true;
-            self.queue.push_back(Job::Post(cid.to_owned()));
+            self.posts.push_back(cid.to_owned());
             self.pump();
         }
     }
@@ -612,7 +635,7 @@ impl Session {
             }
         }
         behind.sort_unstable();
-        self.queue.retain(|job| !matches!(job, Job::Post(cid) if behind.iter().any(|(_, other)| other == cid)));
+        self.posts.retain(|cid| !behind.iter().any(|(_, other)| other == cid));
         for (_, cid) in behind {
             self.post(&cid);
         }

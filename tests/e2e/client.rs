@@ -242,3 +242,29 @@ fn an_application_that_takes_no_events_is_not_read_for_and_gets_them_later() {
     assert_eq!(seqs, (1..=count as u64 + 1).collect::<Vec<_>>());
     assert_eq!(own, Some(Event::Sent { cid, conv: Conv::Direct(1), seq: Some(count as u64 + 1) }));
 }
+
+/// More than one page of the list has to be asked for: the one with news is the last of all.
+#[test]
+fn of_many_conversations_the_one_with_news_is_synced_whichever_page_of_the_list_names_it() {
+    const COUNT: u64 = 450;
+    let gateway = Gateway::start(2, 1 + COUNT);
+    let ann = client(&gateway, gateway.address(), 1);
+    online(&ann);
+    for user in 2..2 + COUNT {
+        ann.post(Conv::Direct(user), "hello").expect("few wait");
+    }
+    for _ in 0..COUNT {
+        until(&ann, "a message", |event| matches!(event, Event::Message { .. }));
+    }
+    let mut places = ann.places();
+    ann.close();
+    assert_eq!(places.len(), COUNT as usize);
+    let oldest = places.iter_mut().find(|(conv, ..)| *conv == Conv::Direct(2)).expect("it was posted there");
+    oldest.1 = 0;
+    for first_page in [0, 50] {
+        let mut options = Options::new(&gateway.address().to_string(), 1, &gateway.token(1, Issuer::Own));
+        (options.first_page, options.places) = (first_page, places.clone());
+        let again = Client::connect(options).expect("a thread");
+        assert_eq!(shown(&again, Conv::Direct(2), 1), [(1, "hello".to_owned())]);
+    }
+}

@@ -3,8 +3,6 @@
 //! Owns: the order in which a conversation is shown, and what is asked for where something is
 //! missing.
 
-use std::collections::HashSet;
-
 use super::*;
 
 impl Session {
@@ -76,7 +74,13 @@ impl Session {
             }
             return;
         }
-        let Some(conv) = conv_of(frame) else { return };
+        let Some(conv) = conv_of(frame) else {
+            // Of all that is said here only a page of the list is refused so.
+            if retry {
+                self.list_refused();
+            }
+            return;
+        };
         let Some(at) = self.find(conv) else { return };
         let Some(asked) = self.conversations[at].asked.take() else { return };
         if retry {
@@ -197,7 +201,7 @@ impl Session {
             return;
         }
         one.queued = true;
-        self.queue.push_back(Job::Ask { at, after, history });
+        self.asks.push_back(Job::Ask { at, after, history });
         self.pump();
     }
 
@@ -323,68 +327,6 @@ impl Session {
         one.epoch = epoch;
         (one.stale, one.asked, one.wishes, one.queued) = (old.asked.is_some(), old.asked, old.wishes, old.queued);
         self.tell(Event::Reset { conv });
-    }
-
-    /// Conversations begin where the list of conversations says.
-    pub(super) const fn list_begins(&self) -> bool {
-        self.settings.first_page == 0
-    }
-
-    pub(super) fn listed(&mut self, frame: &Map<String, Value>) {
-        let epoch = number(frame, "epoch");
-        let first = !std::mem::replace(&mut self.listed, true);
-        let mut named = HashSet::new();
-        let convs = frame.get("convs").and_then(Value::as_array);
-        for row in convs.into_iter().flatten().filter_map(Value::as_object) {
-            let Some(at) = conv_of(row).and_then(|conv| self.conversation(conv)) else { continue };
-            if self.has_other_history(at, epoch) {
-                self.forget(at, epoch);
-            }
-            if self.list_begins() {
-                self.begin_at(at, row, epoch);
-            }
-            let one = &mut self.conversations[at];
-            let said = |field| number(row, field).unwrap_or(0);
-            one.goal = one.goal.max(said("head"));
-            (one.recv, one.recv_said) = (one.recv.max(said("recv")), one.recv_said.max(said("recv")));
-            (one.read, one.read_said) = (one.read.max(said("read")), one.read_said.max(said("read")));
-            self.fill(at);
-            named.insert(at);
-        }
-        if !first || !self.list_begins() {
-            return;
-        }
-        // The list is that of the newest conversations, and without the groups that the user has
-        // left: what it does not name is asked for, as after any connect.
-        for at in 0..self.conversations.len() {
-            if self.conversations[at].last.is_some() && !named.contains(&at) {
-                self.ask(at, true);
-            }
-            self.say_read(at);
-        }
-    }
-
-    /// It begins where its row of the list says; its newest message has been received with that.
-    pub(super) fn begin_at(&mut self, at: usize, row: &Map<String, Value>, epoch: Option<u64>) {
-        let head = number(row, "head").unwrap_or(0);
-        let one = &mut self.conversations[at];
-        let begins = one.last.is_none() && one.asked.is_none();
-        if begins {
-            one.last = Some(head);
-        }
-        if one.epoch.is_none() || begins {
-            one.epoch = one.epoch.or(epoch);
-            self.place(at);
-        }
-        if !begins {
-            return;
-        }
-        let one = &mut self.conversations[at];
-        let author = row.get("last").and_then(|last| last.get("userid")).and_then(Value::as_u64);
-        if matches!(one.conv, Conv::Direct(_)) && author.is_some_and(|author| author != self.settings.user) {
-            one.recv = one.recv.max(head);
-            self.gather_receipts();
-        }
     }
 
     pub(super) fn receipt(&mut self, frame: &Map<String, Value>) {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::*;
 
 const GROUP: Conv = Conv::Group(7);
+const TS_MS: u64 = 1_795_211_600_000;
 
 /// A session with its time, and what came out of it.
 struct Stage {
@@ -21,8 +22,17 @@ struct Stage {
 impl Stage {
     /// A session that is connected.
     fn new(first_page: u32, receipts: bool) -> Self {
+        Self::resumed(first_page, receipts, &[])
+    }
+
+    /// One that goes on where another was.
+    fn resumed(first_page: u32, receipts: bool, places: &[(Conv, u64, Option<u64>)]) -> Self {
         let settings = Settings { user: 1, first_page, receipts, jitter: Jitter::Middle };
-        let (session, places) = (Session::new(settings), HashMap::new());
+        let mut session = Session::new(settings);
+        for (conv, last, epoch) in places {
+            session.resume(*conv, *last, *epoch).expect("room");
+        }
+        let places = session.places().map(|(conv, last, epoch)| (conv, (last, epoch))).collect();
         let (frames, events) = (Vec::new(), Vec::new());
         let mut stage = Self { session, now_ms: 0, places, frames, events, dials: 0, drops: 0 };
         stage.open();
@@ -111,9 +121,18 @@ fn page(conv: Conv, seqs: std::ops::RangeInclusive<u64>, epoch: u64) -> Value {
     json!({ "cmd": 4, "kind": conv.kind(), "dstid": conv.dstid(), "rows": rows, "more": false, "floor": 1, "head": head, "epoch": epoch })
 }
 
+/// The larger the number of a conversation, the older its newest message.
 fn list(convs: impl Iterator<Item = (Conv, u64)>, more: bool) -> Value {
-    let one = |(conv, head): (Conv, u64)| json!({ "kind": conv.kind(), "dstid": conv.dstid(), "head": head, "recv": 0, "read": 0 });
+    let one = |(conv, head): (Conv, u64)| {
+        let (kind, dstid) = (conv.kind(), conv.dstid());
+        json!({ "kind": kind, "dstid": dstid, "head": head, "ts": TS_MS - dstid, "recv": 0, "read": 0 })
+    };
     json!({ "cmd": 5, "convs": convs.map(one).collect::<Vec<_>>(), "more": more, "epoch": 1 })
+}
+
+/// What asks for the page of the list behind that conversation.
+fn list_behind(conv: Conv) -> Value {
+    json!({ "cmd": 5, "before": TS_MS - conv.dstid(), "kind": conv.kind(), "dstid": conv.dstid() })
 }
 
 fn sync(conv: Conv, after: u64) -> Value {
@@ -317,6 +336,83 @@ fn a_conversation_beyond_the_list_is_synced_after_a_reconnect() {
     // A list that comes later on the same connection is no reason.
     stage.hear(&list([].into_iter(), false));
     assert_eq!(stage.frames(), [] as [Value; 0]);
+}
+
+/// To ask for thousands of pages is more than a gateway does for a user: the connection would be
+/// closed before the last one, and the next one would begin with the first again.
+#[test]
+fn of_thousands_of_conversations_only_those_with_news_are_synced() {
+    const COUNT: u64 = 3_000;
+    let direct = |index: u64| Conv::Direct(2 + index);
+    let places: Vec<_> = (0..COUNT).map(|index| (direct(index), 4, Some(1))).collect();
+    let (early, late) = (direct(20), direct(COUNT - 1));
+    for first_page in [0, 2] {
+        let mut stage = Stage::resumed(first_page, false, &places);
+        assert_eq!(stage.frames(), [] as [Value; 0], "the list says where news is");
+        let mut lists = 0;
+        for from in (0..COUNT).step_by(200) {
+            let to = from + 200;
+            let convs = (from..to).map(direct).map(|conv| (conv, if conv == early || conv == late { 6 } else { 4 }));
+            stage.hear(&list(convs, to < COUNT));
+            let mut wanted = Vec::new();
+            if from == 0 {
+                wanted.push(sync(early, 4));
+            }
+            wanted.push(if to < COUNT { list_behind(direct(to - 1)) } else { sync(late, 4) });
+            assert_eq!(stage.frames(), wanted, "behind {to}");
+            lists += 1;
+            if to == 1_000 {
+                // A page that is refused is asked for again after a pause.
+                stage.hear(&json!({ "cmd": 2, "code": 20, "msg": "busy, try again", "retry": true }));
+                assert_eq!(stage.frames(), [] as [Value; 0]);
+                stage.now_ms = stage.session.due_ms().expect("a pause");
+                stage.session.tick(stage.now_ms);
+                stage.take();
+                assert_eq!(stage.frames(), wanted);
+            }
+        }
+        assert_eq!(lists, COUNT / 200);
+        stage.hear(&page(early, 5..=6, 1));
+        stage.hear(&page(late, 5..=6, 1));
+        assert_eq!((stage.shown(), stage.frames()), (vec![5, 6, 5, 6], Vec::new()));
+        assert_eq!(stage.session.unanswered, 0);
+    }
+}
+
+#[test]
+fn what_the_whole_list_does_not_name_is_a_group_that_was_left_or_of_another_history() {
+    let direct = |user: u64| (Conv::Direct(user), 4);
+    let mut places: Vec<_> = (1_000..1_100).map(|user| (Conv::Direct(user), 4, Some(1))).collect();
+    let (gone, other, pushed) = (Conv::Direct(998), Conv::Direct(999), Conv::Direct(5_000));
+    places.extend([(GROUP, 3, Some(1)), (gone, 4, Some(1)), (other, 4, Some(9))]);
+    let mut stage = Stage::resumed(0, false, &places);
+    stage.session.read(0, GROUP, 3);
+    stage.hear(&list((2..202).map(direct), true));
+    assert_eq!(stage.frames(), [list_behind(Conv::Direct(201))], "no mark: the group may have to be asked for");
+    stage.events.clear();
+    stage.hear(&list((1_000..1_100).map(direct).chain([(pushed, 4)]), false));
+    assert_eq!(stage.frames(), [sync(GROUP, 3)]);
+    assert_eq!(stage.events, [Event::Reset { conv: other }]);
+    assert_eq!(stage.places.get(&pushed), None, "a further page begins no conversation");
+    stage.hear(&page(GROUP, 4..=5, 1));
+    assert_eq!((stage.shown(), stage.frames()), (vec![4, 5], vec![read_mark(3)]));
+}
+
+#[test]
+fn a_message_does_not_wait_for_every_page_that_waits() {
+    let places: Vec<_> =
+        (0..limits::ASKED_BLINDLY_MAX as u64).map(|index| (Conv::Direct(2 + index), 4, None)).collect();
+    let mut stage = Stage::resumed(2, false, &places);
+    assert_eq!(stage.frames().len(), limits::WINDOW);
+    for cid in ["a-1", "a-2"] {
+        stage.session.send(0, GROUP, Map::new(), cid).expect("room");
+    }
+    for user in 2..6 {
+        stage.hear(&page(Conv::Direct(user), 1..=4, 1));
+    }
+    let mut cmds: Vec<u64> = stage.frames().iter().filter_map(|frame| frame["cmd"].as_u64()).collect();
+    cmds.sort_unstable();
+    assert_eq!(cmds, [4, 4, 11, 11], "they take turns");
 }
 
 /// [`Stage::take`] compares after each step.
