@@ -23,6 +23,9 @@ use crate::link::{Broken, Got, Link, Upgrade};
 use crate::pipe::Tls;
 use crate::session::{Full, Output, Session, Settings};
 
+#[cfg(test)]
+mod tests;
+
 /// Whom to connect to, as whom.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -253,6 +256,9 @@ impl Client {
             Told::Event(event) => event,
             Told::Place(conv, last, epoch) => {
                 places.insert(conv, (last, epoch));
+                drop(places);
+                // It took a place, too: the application may wait for an event behind thousands.
+                self.taken();
                 return None;
             }
         };
