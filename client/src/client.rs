@@ -199,7 +199,8 @@ impl Client {
         Ok(cid)
     }
 
-    /// Says that the user has read up to `seq`.
+    /// Says that the user has read up to `seq`. Of a group that the user has left this is refused,
+    /// which looks like the refusal of a page: do not call [`Client::history`] of it right behind.
     ///
     /// # Errors
     /// [`Full`]: [`limits::CALLS_MAX`].

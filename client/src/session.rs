@@ -515,7 +515,8 @@ impl Session {
         Ok(())
     }
 
-    /// The user has read up to `seq`.
+    /// The user has read up to `seq`. Of a group that the user has left this is refused, which looks
+    /// like the refusal of a page: do not ask for its history right behind it.
     pub fn read(&mut self, now_ms: u64, conv: Conv, seq: u64) {
         self.now_ms = now_ms;
         if let Some(at) = self.conversation(conv) {
