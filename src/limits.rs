@@ -12,6 +12,7 @@ mod objects;
 mod related;
 mod stop;
 mod store;
+mod surroundings;
 
 pub use accounts::*;
 pub use backends::*;
@@ -21,6 +22,7 @@ pub use files::*;
 pub use objects::*;
 pub use stop::*;
 pub use store::*;
+pub use surroundings::*;
 
 // ---- the process --------------------------------------------------------------------------------
 
@@ -93,20 +95,14 @@ pub const TURN_HANDSHAKE_STEPS_MAX: usize = 8;
 /// Handshakes that wait for a step in the order in which they came. When more wait the newest go
 /// first: the oldest are about to give up.
 pub const HANDSHAKES_PATIENT_MAX: usize = 256;
-/// Pause between two looks at what is around a gateway: certificates, the clock, the disk. Some
-/// calls of stat(2); what they find is to be seen within the minute in which it began.
-pub const SURROUNDINGS_LOOK_MS: u64 = 10_000;
-/// A clock that moves by so much between two looks was set.
-pub const CLOCK_STEP_MS: u64 = 2_000;
-/// From so long before its end on a certificate is worth a warning: what renews them begins 30 days
-/// before, and has failed for two weeks then.
-pub const CERTIFICATE_ENDS_SOON_S: u64 = 14 * 86_400;
-/// Less room on the disk of the data directory is worth a warning: a day of a busy database, and
-/// twice what uploads leave.
-pub const DATA_ROOM_BYTES_MIN: u64 = 1 << 30;
 /// Bytes read at once from a connection that has not finished its head: a head, and what a client
 /// may have sent behind it.
 pub const HEAD_READ_BYTES: usize = 24 * 1024;
+/// Bytes of one read of what has come on a connection that ends: what is not read has the kernel
+/// reset the connection, and that would take along what it was told last.
+pub const UNREAD_LOOK_BYTES: usize = 4096;
+/// Such reads at most: a flooder that is cut off may hear a reset.
+pub const UNREAD_LOOKS_MAX: usize = 16;
 /// Connections that one address may make in a second, unless the configuration says otherwise: an
 /// office of thousands that comes back after its line was cut.
 pub const CONNECT_RATE_DEFAULT: u64 = 200;

@@ -20,6 +20,7 @@ use crate::http::Response;
 use crate::ids::ConnId;
 use crate::limits::{
     HEAD_BYTES_MAX, HEAD_READ_BYTES, HEADS_PENDING_MAX, HEADS_PER_ADDRESS_BUSY_MAX, HEADS_PER_ADDRESS_MAX,
+    UNREAD_LOOK_BYTES,
 };
 use crate::metrics::tally::{GateRefusal, HandshakeEnd};
 
@@ -123,18 +124,27 @@ impl Driver {
     }
 
     /// Ends a connection that has not finished its head, because its place is needed. It is told,
-    /// if it has said something, and not waited for.
+    /// if it has said something, and not waited for. What waits in its socket is heard for that,
+    /// because the kernel answers unread bytes with a reset, which takes the answer along.
     pub(super) fn evict_head(&mut self, id: ConnId) {
         self.heads.leave(&id);
-        let Some(conn) = self.table.get(id) else { return };
-        match &conn.state {
-            State::Head(Some(head)) if head.is_begun() => {
-                let words = Response::RequestTimeout.to(&head.stash, self.now.wall_ms);
-                // A fresh socket takes so little, or it is broken.
-                let _ = self.push(id, &words);
+        let Some(conn) = self.table.get_mut(id) else { return };
+        let mut unread = [0; UNREAD_LOOK_BYTES];
+        let said = conn.transport.empty(&mut unread);
+        let asked = match &conn.state {
+            State::Head(Some(head)) if head.is_begun() => Some(head.stash.clone()),
+            // Nothing of it was read yet.
+            State::Head(None) if !conn.is_tls() && said > 0 => Some(unread.get(..said).unwrap_or_default().to_vec()),
+            State::Handshake(_) => {
+                self.tally.handshake(HandshakeEnd::Unfinished);
+                None
             }
-            State::Handshake(_) => self.tally.handshake(HandshakeEnd::Unfinished),
-            _ => {}
+            _ => None,
+        };
+        if let Some(asked) = asked {
+            let words = Response::RequestTimeout.to(&asked, self.now.wall_ms);
+            // A fresh socket takes so little, or it is broken.
+            let _ = self.push(id, &words);
         }
         self.tally.gate_refuse(GateRefusal::Evicted);
         self.doom(id);

@@ -22,7 +22,7 @@ use crate::http::Response;
 use crate::ids::ConnId;
 use crate::limits::{
     HANDSHAKES_PATIENT_MAX, HEADS_PENDING_MAX, READ_SCRATCH_BYTES, TURN_HANDSHAKE_STEPS_MAX, TURN_PART_US,
-    WRITE_SCRATCH_BYTES,
+    UNREAD_LOOK_BYTES, WRITE_SCRATCH_BYTES,
 };
 use crate::metrics::tally::{GateRefusal, HandshakeEnd};
 
@@ -229,10 +229,6 @@ impl Newcomer {
     }
 }
 
-/// Reads, of 4 KiB each, of what has come behind a record that is the end: what is not read has the
-/// kernel reset the connection, and that would take the alert along.
-const UNREAD_LOOKS_MAX: usize = 16;
-
 impl Cut {
     fn note(&mut self, id: ConnId, bytes: usize, now_ms: u64) {
         if bytes == 0 && self.each.is_empty() {
@@ -282,9 +278,7 @@ impl Driver {
                 return self.block(id);
             }
             if got == Got::Broken {
-                let mut unread = [0; 4096];
-                let is_more = |_: &usize| matches!(conn.transport.read(&mut unread), Got::Bytes { .. });
-                (0..UNREAD_LOOKS_MAX).take_while(is_more).for_each(drop);
+                conn.transport.empty(&mut [0; UNREAD_LOOK_BYTES]);
             }
         }
         tls.cut.note(id, session.kept_bytes(), self.now.mono_ms);

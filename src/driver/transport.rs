@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::caller::Peer;
-use crate::limits::{KEEPALIVE_INTERVAL_S, KEEPALIVE_RETRIES, KEEPALIVE_TIME_S};
+use crate::limits::{KEEPALIVE_INTERVAL_S, KEEPALIVE_RETRIES, KEEPALIVE_TIME_S, UNREAD_LOOK_BYTES, UNREAD_LOOKS_MAX};
 
 /// A connection's pipe.
 #[derive(Debug)]
@@ -108,6 +108,19 @@ impl Transport {
                 Err(_) => Got::Broken,
             };
         }
+    }
+
+    /// Reads what has come and is not wanted any more, before the end: the kernel answers bytes
+    /// that nothing has read with a reset, which takes along what was said last. Answers how many
+    /// bytes the first read has put into `buffer`, which keeps them; the others are forgotten.
+    pub(super) fn empty(&mut self, buffer: &mut [u8]) -> usize {
+        let Got::Bytes { n: said, drained, .. } = self.read(buffer) else { return 0 };
+        if !drained {
+            let mut forgotten = [0; UNREAD_LOOK_BYTES];
+            let is_more = |_: &usize| matches!(self.read(&mut forgotten), Got::Bytes { drained: false, .. });
+            (1..UNREAD_LOOKS_MAX).take_while(is_more).for_each(drop);
+        }
+        said
     }
 
     /// Writes once. A stream socket that takes less than it was given is full, and says when it is

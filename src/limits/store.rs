@@ -153,3 +153,7 @@ pub const STORE_WRITERS_MAX: usize = 8;
 pub const ID_BLOCK: u64 = 10_000;
 /// How long a `cid` is remembered at least.
 pub const CID_DAYS_MIN: u64 = 7;
+/// What the express thread may take for one batch before others are called to what has come
+/// meanwhile. What is in memory takes a tenth of that; more is a disk, a server, or a core that
+/// others have.
+pub const EXPRESS_LATE_MS: u64 = 10;

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,9 +10,11 @@ use std::time::{Duration, Instant};
 use imgate::auth::Issuer;
 use imgate::limits::{HEAD_BYTES_MAX, QUANTUM_FRAMES, TURN_HEAVY_FRAMES_MAX, TURN_LIGHT_FRAMES_MAX};
 use imgate::node::Tuning;
+use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Client, Gateway, PATIENCE, V2, connect};
+use crate::process::Process;
+use crate::support::{Client, Gateway, PATIENCE, V2, connect, exchange};
 
 /// A pong of a client that nobody asked for.
 const PONG: [u8; 6] = [0x8A, 0x80, 0, 0, 0, 0];
@@ -46,6 +49,20 @@ fn watch(gateway: &Gateway, metric: &str, done: impl Fn(f64) -> bool) -> f64 {
             return value;
         }
         assert!(began.elapsed() < PATIENCE, "{metric} is {value}");
+    }
+}
+
+/// Waits until the series of a process that begin with `name` have reached a sum.
+fn await_sum(process: &Process, name: &str, wanted: usize) {
+    let began = Instant::now();
+    loop {
+        let page = exchange(process.admin, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let values = page.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.rsplit(' ').next());
+        let sum: f64 = values.filter_map(|value| value.parse::<f64>().ok()).sum();
+        if sum >= wanted as f64 {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{name} is {sum}");
     }
 }
 
@@ -108,6 +125,38 @@ fn half_heads_give_way_to_newcomers() {
     halves[0].read_to_string(&mut answer).expect("the end of the stream");
     assert!(answer.starts_with("HTTP/1.1 408 "), "the oldest goes and is told: {answer:?}");
     assert!(gateway.metric(r#"imgate_connections{shard="0"}"#) <= 16.0);
+}
+
+/// What a connection has sent waits in the kernel when its place is needed: it hears so, and its socket is not reset.
+#[test]
+fn half_heads_that_were_not_read_yet_hear_that_they_go() {
+    const PLACES: usize = 32;
+    const NEWCOMERS: usize = 12;
+    // A place that one shard makes may be taken by a newcomer of another.
+    const EVICTED: usize = NEWCOMERS / 2;
+    let data = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.args(["--max-connections", &PLACES.to_string()]);
+    let mut process = Process::launch(command, data.path());
+    let mut halves: Vec<TcpStream> = (0..PLACES).map(|_| connect(process.address)).collect();
+    await_sum(&process, "imgate_connections{", PLACES);
+    process.stands_still();
+    for half in &mut halves {
+        half.write_all(b"GET /chat HTTP/1.1\r\nHost:").expect("the kernel takes it");
+    }
+    let newcomers: Vec<TcpStream> = (0..NEWCOMERS).map(|_| connect(process.address)).collect();
+    process.signal(Signal::CONT);
+    await_sum(&process, r#"imgate_gate_refused_total{reason="evicted"}"#, EVICTED);
+    process.signal(Signal::TERM);
+    process.ended(PATIENCE);
+    let answers = halves.iter_mut().map(|half| {
+        let mut answer = String::new();
+        half.read_to_string(&mut answer).expect("the end of the stream, and no reset");
+        answer
+    });
+    let told = answers.filter(|answer| answer.starts_with("HTTP/1.1 408 ")).count();
+    assert!(told >= EVICTED, "{told}");
+    drop(newcomers);
 }
 
 #[test]

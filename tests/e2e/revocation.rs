@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use imgate::auth::Issuer;
 use imgate::clock;
@@ -77,19 +76,6 @@ fn the_key_in_the_data_directory_is_replaced_without_logging_anybody_out() {
     session.say_acked(10, ann, "c2", "with the new key");
 }
 
-/// Stops a process, and waits until each of its threads stands.
-fn stop(process: &Process) {
-    process.signal(Signal::STOP);
-    let stands = |task: fs::DirEntry| {
-        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
-    };
-    let tasks = || fs::read_dir(format!("/proc/{}/task", process.pid())).expect("it runs").flatten();
-    while !tasks().all(stands) {
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-}
-
 /// A gateway that stood still works off what came meanwhile. A client that gave its upgrade up by then has connected elsewhere, or again.
 #[test]
 fn an_upgrade_that_its_client_has_given_up_ends_no_session() {
@@ -114,7 +100,7 @@ fn an_upgrade_that_its_client_has_given_up_ends_no_session() {
     while encrypted.conn.is_handshaking() {
         encrypted.conn.complete_io(&mut encrypted.sock).expect("a handshake");
     }
-    stop(&process);
+    process.stands_still();
     let mut bare = connect(process.address);
     bare.write_all(request.as_bytes()).expect("the kernel takes it");
     bare.shutdown(Shutdown::Write).expect("connected");

@@ -25,7 +25,9 @@ use super::{Ask, Busy, Call, CallPlace, Queued, Replies, Ticket};
 use crate::clock::Clock;
 use crate::fair::Turns;
 use crate::ids::{ConvId, UserId};
-use crate::limits::{READ_WAIT_MS_MAX, READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX, READS_HEAVY_MAX, READS_LIGHT_MAX};
+use crate::limits::{
+    EXPRESS_LATE_MS, READ_WAIT_MS_MAX, READS_GATHERED_BYTES_MAX, READS_GATHERED_MAX, READS_HEAVY_MAX, READS_LIGHT_MAX,
+};
 use crate::store::Read;
 
 /// How urgent and how large a request is. Lanes have places of their own and are served in turn.
@@ -79,11 +81,6 @@ pub const LANES: usize = 4;
 
 /// The first so many of them have a thread of their own.
 const EXPRESS_LANES: usize = 2;
-
-/// What the express thread may take for one batch before others are called to what has come
-/// meanwhile. What is in memory takes a tenth of that; more is a disk, a server, or a core that
-/// others have.
-const EXPRESS_LATE_MS: u64 = 10;
 
 /// A time that has not come: the express thread has nothing to do.
 const IDLE: u64 = u64::MAX;

@@ -1,0 +1,16 @@
+//! Caps of what a gateway sees of the machine around it: certificates, the clock, the disk.
+//!
+//! Owns: the numbers, each with its unit and its reason.
+//! Never: is used but through [`crate::limits`].
+
+/// Pause between two looks at what is around a gateway: certificates, the clock, the disk. Some
+/// calls of stat(2); what they find is to be seen within the minute in which it began.
+pub const SURROUNDINGS_LOOK_MS: u64 = 10_000;
+/// A clock that moves by so much between two looks was set.
+pub const CLOCK_STEP_MS: u64 = 2_000;
+/// From so long before its end on a certificate is worth a warning: what renews them begins 30 days
+/// before, and has failed for two weeks then.
+pub const CERTIFICATE_ENDS_SOON_S: u64 = 14 * 86_400;
+/// Less room on the disk of the data directory is worth a warning: a day of a busy database, and
+/// twice what uploads leave.
+pub const DATA_ROOM_BYTES_MIN: u64 = 1 << 30;
