@@ -38,7 +38,7 @@ pub(super) fn a_group_by_invitation_is_none_to_strangers(site: &Site) {
     assert_eq!(commit_one(db, post(conv, 2, "d")), Written::Refused(Refusal::NotMember), "who was in it knows it");
     assert_eq!(seqs(&page(db, conv, Some(2), PageStart::After(Seq::ZERO), 9)), [1]);
     let open = GroupChange { rule: Some(Rule::Open), members_add: Some(false), ..GroupChange::default() };
-    let changed = db.groups().update_group(hidden, uid(1), &open).expect("works").expect("hers").group;
+    let changed = db.groups().update_group(hidden, uid(1), &open).expect("works").expect("the owner").group;
     assert_eq!((changed.rule, changed.members_add, changed.name.as_str()), (Rule::Open, false, "Tea"));
     assert_eq!(commit_one(db, post(conv, 3, "e")), Written::Refused(Refusal::NotMember));
     assert_eq!(found(db).0, [hidden, asked]);

@@ -155,7 +155,7 @@ pub(super) fn avatars_and_icons_hold_their_files(site: &Site) {
     assert_eq!(retired(db, DAY_MS), BTreeSet::new());
     db.people().update_user(ann.id, &avatar(url(2))).expect("works");
     assert_eq!(retired(db, DAY_MS), [file(1)].into());
-    assert_eq!(db.groups().update_group(made.id, uid(9), &icon(String::new())), Ok(None), "not hers");
+    assert_eq!(db.groups().update_group(made.id, uid(9), &icon(String::new())), Ok(None), "not the owner");
     db.groups().update_group(made.id, ann.id, &icon(String::new())).expect("works");
     assert_eq!(retired(db, DAY_MS), BTreeSet::new(), "the avatar shows it");
     db.people().update_user(ann.id, &avatar(String::new())).expect("works");

@@ -10,7 +10,7 @@ fn ids(users: Vec<User>) -> Vec<u64> {
     users.iter().map(|user| user.id.get()).collect()
 }
 
-/// The friends of a user, and whether she has blocked each.
+/// The friends of a user, and whether each is blocked.
 fn friends(db: &mut dyn Backend, user: u64) -> Vec<(u64, bool)> {
     let friends = db.social().friends(uid(user), None, 100).expect("listed");
     friends.into_iter().map(|Friend { user, blocked }| (user.id.get(), blocked)).collect()
@@ -141,20 +141,20 @@ pub(super) fn groups_of_one_name_come_oldest_first(site: &Site) {
     assert_eq!(named(db, 10), [(made[0], 1), (made[2], 2), (made[3], 1)]);
     assert_eq!(named(db, 1), [(made[0], 1)]);
     let change = GroupChange { name: Some("Coffee".to_owned()), ..GroupChange::default() };
-    let renamed = db.groups().update_group(made[0], uid(1), &change).expect("works").expect("hers");
+    let renamed = db.groups().update_group(made[0], uid(1), &change).expect("works").expect("the owner");
     assert!(renamed.renamed);
-    let again = db.groups().update_group(made[0], uid(1), &change).expect("works").expect("hers");
+    let again = db.groups().update_group(made[0], uid(1), &change).expect("works").expect("the owner");
     assert!(!again.renamed && again.group == renamed.group, "it has that name already");
     let renamed = renamed.group;
     assert_eq!((renamed.name.as_str(), renamed.icon.as_str(), renamed.memo.as_str()), ("Coffee", "/i.png", "memo"));
     assert_eq!(named(db, 1), [(made[2], 2)]);
     assert_eq!(db.groups().group_by_name("coffee"), Ok(Some(renamed)));
     let rest = GroupChange { icon: Some(String::new()), memo: Some("m".to_owned()), ..GroupChange::default() };
-    let changed = db.groups().update_group(made[0], uid(1), &rest).expect("works").expect("hers");
+    let changed = db.groups().update_group(made[0], uid(1), &rest).expect("works").expect("the owner");
     assert!(!changed.renamed);
     let changed = changed.group;
     assert_eq!((changed.name.as_str(), changed.icon.as_str(), changed.memo.as_str()), ("Coffee", "", "m"));
-    assert_eq!(db.groups().update_group(made[0], uid(2), &change), Ok(None), "not hers");
+    assert_eq!(db.groups().update_group(made[0], uid(2), &change), Ok(None), "not the owner");
     assert_eq!(db.groups().update_group(GroupId::new(77).expect("in range"), uid(1), &change), Ok(None));
 }
 
@@ -181,7 +181,7 @@ pub(super) fn a_dissolved_group_is_no_more(site: &Site) {
         let id = group(db, uid(1));
         let conv = ConvId::Group(id);
         commit(db, &[Write::Join { group: id, user: uid(2) }, post(conv, 2, "kept")]);
-        assert_eq!(db.groups().dissolve(id, uid(2)), Ok(false), "not hers");
+        assert_eq!(db.groups().dissolve(id, uid(2)), Ok(false), "not the owner");
         assert_eq!(db.groups().dissolve(GroupId::new(77).expect("in range"), uid(1)), Ok(false));
         assert_eq!(db.groups().dissolve(id, uid(1)), Ok(true));
         assert_eq!(db.groups().dissolve(id, uid(1)), Ok(true), "twice is no harm");

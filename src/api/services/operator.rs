@@ -215,8 +215,9 @@ fn show(store: &mut dyn Backend, id: UserId) -> Result<Option<AccountView>, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::tests::rig::group_of;
+    use crate::store::NewUser;
     use crate::store::memory::Memory;
-    use crate::store::{NewGroup, NewUser};
 
     fn uid(raw: u64) -> UserId {
         UserId::new(raw).expect("an id")
@@ -231,17 +232,7 @@ mod tests {
         for mobile in ["1", "2"] {
             store.people().create_user(&new(mobile)).expect("memory").expect("a free number");
         }
-        let group = NewGroup {
-            name: "g".into(),
-            owner: uid(1),
-            icon: String::new(),
-            cate: 0,
-            memo: String::new(),
-            created_ms: 0,
-            owned_max: 5,
-            wanted: None,
-            rule: crate::store::Rule::Plain,
-        };
+        let group = group_of(uid(1));
         let group = store.groups().create_group(&group).expect("memory").expect("made").id;
         let mut ask = |deed, user| on_database(store, deed, uid(user)).expect("memory");
         assert_eq!([Deed::Show, Deed::Ban, Deed::Unban, Deed::Delete].map(|deed| ask(deed, 9)), [const { None }; 4]);

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{Answered, Ask, Client, LOCAL, Mood, Rig};
+use super::rig::{Answered, Ask, Client, LOCAL, Mood, Rig, group_of};
 use crate::ids::{GroupId, ShardId};
 use crate::limits;
 use crate::shard::Notice;
-use crate::store::{ApiKey, Backend, NewGroup, Rule, Write};
+use crate::store::{ApiKey, Backend, Write};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -91,17 +91,7 @@ fn a_dissolution_that_was_cut_short_is_ended_by_doing_it_again() {
     let bearer = format!("Bearer {}", key["key"].as_str().expect("a key"));
     let [ann, bob] = ["1", "2"].map(|mobile| rig.user(mobile).0.id);
     let mut store = rig.memory.connect();
-    let new = NewGroup {
-        name: "g".into(),
-        owner: ann,
-        icon: String::new(),
-        cate: 0,
-        memo: String::new(),
-        created_ms: 0,
-        owned_max: 5,
-        wanted: None,
-        rule: Rule::Plain,
-    };
+    let new = group_of(ann);
     let group = store.groups().create_group(&new).expect("memory").expect("made").id;
     store.commit(&[Write::Join { group, user: bob }]).expect("memory");
     let dissolve = |group: GroupId| {

@@ -4,12 +4,12 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::rig::{Mood, PATIENCE, Rig};
+use super::rig::{Mood, PATIENCE, Rig, group_of};
 use crate::api::control;
 use crate::api::services::operator::{Deed, Done};
 use crate::ids::{ConvId, Seq, UserId, home_of, shard_of};
 use crate::shard::Notice;
-use crate::store::{Backend, NewGroup, Write as StoreWrite};
+use crate::store::{Backend, Write as StoreWrite};
 
 fn ask(rig: &Rig, deed: Deed, user: UserId) -> Done {
     control::ask(rig.data.path(), deed, user).expect("an answer").expect("somebody listens")
@@ -27,20 +27,6 @@ fn a_ban_is_stored_and_told_to_the_users_shard() {
     let nobody = UserId::new(77).expect("an id");
     for deed in [Deed::Show, Deed::Ban, Deed::Unban, Deed::Delete] {
         assert_eq!(ask(&rig, deed, nobody), Done::NoSuchUser);
-    }
-}
-
-fn group_of(owner: UserId) -> NewGroup {
-    NewGroup {
-        name: "g".into(),
-        owner,
-        icon: String::new(),
-        cate: 0,
-        memo: String::new(),
-        created_ms: 0,
-        owned_max: 5,
-        wanted: None,
-        rule: crate::store::Rule::Plain,
     }
 }
 
@@ -108,17 +94,7 @@ fn a_gateway_hears_what_another_one_of_its_database_has_changed() {
     let (ann, _) = rig.user("ann");
     let (bob, _) = rig.user("bob");
     let mut other = rig.memory.connect();
-    let group = NewGroup {
-        name: "g".into(),
-        owner: bob.id,
-        icon: String::new(),
-        cate: 0,
-        memo: String::new(),
-        created_ms: 0,
-        owned_max: 5,
-        wanted: None,
-        rule: crate::store::Rule::Plain,
-    };
+    let group = group_of(bob.id);
     let began = Instant::now();
     // What was there before the first look is no news, so it goes on until something is heard.
     while rig.homes.notices.lock().is_empty() {

@@ -31,11 +31,26 @@ use crate::object_store::ObjectStore;
 use crate::shard::{Answer, Notice, ROSTER_SLOTS};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
-use crate::store::{Backend, Keep, NewMessage, NewUser, Opened, PostKey, User, Write, Written};
+use crate::store::{Backend, Keep, NewGroup, NewMessage, NewUser, Opened, PostKey, Rule, User, Write, Written};
 use crate::wire::Reject;
 
 /// Whether the routes of the old systems are in this build.
 pub(in crate::api) const LEGACY: bool = cfg!(feature = "legacy");
+/// A group of `owner` as the tests make them.
+pub(in crate::api) fn group_of(owner: UserId) -> NewGroup {
+    NewGroup {
+        name: "g".to_owned(),
+        owner,
+        icon: String::new(),
+        cate: 0,
+        memo: String::new(),
+        created_ms: 0,
+        owned_max: 10,
+        wanted: None,
+        rule: Rule::Plain,
+    }
+}
+
 /// Longer than anything here takes, shorter than a person's patience.
 pub(in crate::api) const PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that the gate of a test has room for.

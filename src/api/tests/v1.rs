@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::rig::{Answered, Ask, FORM, LEGACY, Mood, Rig};
+use super::rig::{Answered, Ask, FORM, LEGACY, Mood, Rig, group_of};
 use crate::auth::Issuer;
 use crate::clock;
 use crate::ids::{ConvId, GroupId, Seq, ShardId, UserId, home_of, shard_of};
 use crate::limits;
 use crate::shard::Notice;
-use crate::store::{Backend, NewGroup, NewMessage, NewUser, PostKey, Write};
+use crate::store::{Backend, NewMessage, NewUser, PostKey, Write};
 use crate::wire::{Hint, Reject, Target};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -443,17 +443,7 @@ fn every_list_goes_on_in_the_next_page() {
     for &other in &others {
         store.social().befriend(ann.id, uid(other), 1).expect("memory");
         store.social().block(ann.id, uid(other), true).expect("memory");
-        let group = NewGroup {
-            name: "g".to_owned(),
-            owner: uid(other),
-            icon: String::new(),
-            cate: 0,
-            memo: String::new(),
-            created_ms: 1,
-            owned_max: 6,
-            wanted: None,
-            rule: crate::store::Rule::Plain,
-        };
+        let group = group_of(uid(other));
         let group = store.groups().create_group(&group).expect("memory").expect("few groups").id;
         store.commit(&[Write::Join { group, user: ann.id }]).expect("memory");
         groups.push(group.get());

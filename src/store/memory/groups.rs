@@ -80,11 +80,11 @@ impl Groups for Connection {
 
     fn dissolve(&mut self, group: GroupId, owner: UserId) -> Result<bool, Error> {
         let mut state = self.state.lock();
-        let hers = state.groups.get(&group).is_some_and(|group| group.owner == owner);
-        if hers {
+        let is_owned = state.groups.get(&group).is_some_and(|group| group.owner == owner);
+        if is_owned {
             state.end_group(group);
         }
-        Ok(hers)
+        Ok(is_owned)
     }
 }
 

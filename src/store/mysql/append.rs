@@ -199,7 +199,11 @@ fn attempt(db: &mut Mysql, writes: &[Write], how: How) -> Result<Vec<Written>, F
     let appends = appends(writes).count() as u64;
     db.session()?;
     let (mut convs, mut ids) = (std::mem::take(&mut db.convs), std::mem::replace(&mut db.ids, IdBlock::EMPTY));
+    // Of no use after the time in which conversations are passed over.
     let mut in_vain = std::mem::take(&mut db.in_vain);
+    if !how.pass_over || in_vain.len() > MYSQL_CONVS_CACHED_MAX {
+        in_vain = HashSet::default();
+    }
     let mut rows = Rows { known: &mut convs, in_vain: &mut in_vain, fresh: Vec::new() };
     let outcome = match ids.ensure(db.link.current()?, appends) {
         Ok(()) => db.transact(|session| apply(session, &mut rows, ids.next, writes, how)),

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::api::tests::rig::{Answered, Ask, PATIENCE, Rig};
+use crate::api::tests::rig::{Answered, Ask, PATIENCE, Rig, group_of};
 use crate::ids::{ConvId, GroupId, UserId};
-use crate::store::{Backend, NewGroup, NewMessage, PostKey, Write};
+use crate::store::{Backend, NewMessage, PostKey, Write};
 use crate::wire::Packet;
 use crate::wire::packet::Stored;
 
@@ -63,17 +63,7 @@ fn a_group_is_read_from_the_time_of_joining() {
     let (ann, a) = rig.user("1");
     let (bob, b) = rig.user("2");
     let (_, c) = rig.user("3");
-    let group = NewGroup {
-        name: "g".to_owned(),
-        owner: ann.id,
-        icon: String::new(),
-        cate: 0,
-        memo: String::new(),
-        created_ms: 0,
-        owned_max: 1,
-        wanted: None,
-        rule: crate::store::Rule::Plain,
-    };
+    let group = group_of(ann.id);
     let group = rig.memory.connect().groups().create_group(&group).expect("memory").expect("a group").id;
     let conv = ConvId::Group(group);
     say(&rig, conv, ann.id, 1);
