@@ -1,4 +1,5 @@
-//! Caps of what a gateway sees of the machine around it: certificates, the clock, the disk.
+//! Caps of what a gateway has to do with the machine around it: certificates, the clock, the disk,
+//! the supervisor.
 //!
 //! Owns: the numbers, each with its unit and its reason.
 //! Never: is used but through [`crate::limits`].
@@ -14,3 +15,9 @@ pub const CERTIFICATE_ENDS_SOON_S: u64 = 14 * 86_400;
 /// Less room on the disk of the data directory is worth a warning: a day of a busy database, and
 /// twice what uploads leave.
 pub const DATA_ROOM_BYTES_MIN: u64 = 1 << 30;
+/// How long a supervisor whose queue is full is waited for, milliseconds: what it is told once
+/// (that the gateway is ready, reloads, stops) it would otherwise never hear. systemd takes it at
+/// once.
+pub const SUPERVISOR_WAIT_MS_MAX: u64 = 1_000;
+/// Pause before the next try, unless its queue has room before.
+pub const SUPERVISOR_LOOK_MS: u64 = 10;

@@ -3,8 +3,8 @@
 //!
 //! Owns: the datagrams of `sd_notify(3)`, and the thread that shows life as often as the supervisor
 //! wants. Never: fails. Without `NOTIFY_SOCKET` nothing is told; a supervisor that does not listen
-//! changes nothing. Bounds: a shard has half of the watchdog's time to answer; one that does not is
-//! what the watchdog is for.
+//! changes nothing. Bounds: what is said once waits [`SUPERVISOR_WAIT_MS_MAX`] for room; a shard
+//! has half of the watchdog's time to answer; one that does not is what the watchdog is for.
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
@@ -15,10 +15,12 @@ use std::time::Duration;
 use std::{env, io, thread};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::api::services::ShardAccess;
 use crate::clock::{self, Clock};
 use crate::ids::ShardId;
+use crate::limits::{SUPERVISOR_LOOK_MS, SUPERVISOR_WAIT_MS_MAX};
 use crate::shard::{Answer, Notice};
 
 /// The way to the supervisor, if there is one.
@@ -39,10 +41,27 @@ impl Supervisor {
         Self { socket }
     }
 
+    /// Tells what is said once. A queue that is full is waited for: a start of which the supervisor
+    /// does not hear is ended when its time is over.
     fn tell(&self, state: &str) {
+        let Some(socket) = &self.socket else { return };
+        let clock = Clock::start();
+        while let Err(error) = socket.send(state.as_bytes()) {
+            let left_ms = SUPERVISOR_WAIT_MS_MAX.saturating_sub(clock.now().mono_ms);
+            if error.kind() != io::ErrorKind::WouldBlock || left_ms == 0 {
+                tracing::warn!(%error, state, "the supervisor (NOTIFY_SOCKET) takes nothing");
+                return;
+            }
+            let within = Timespec { tv_sec: 0, tv_nsec: SUPERVISOR_LOOK_MS as i64 * 1_000_000 };
+            // Whether there is room is learned from the next try.
+            let _ = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&within));
+        }
+    }
+
+    /// Shows life. The next sign comes soon, so that none is waited for.
+    fn lives(&self) {
         if let Some(socket) = &self.socket {
-            // A supervisor that takes nothing more has its own way to find out.
-            let _ = socket.send(state.as_bytes());
+            let _ = socket.send(b"WATCHDOG=1");
         }
     }
 
@@ -114,7 +133,7 @@ fn watch(supervisor: &Supervisor, homes: &dyn ShardAccess, shards: u16, period: 
     loop {
         let is_well = all_answer(homes, shards, period / 2);
         if is_well {
-            supervisor.tell("WATCHDOG=1");
+            supervisor.lives();
         } else if was_well {
             tracing::error!("a shard does not answer: the supervisor is not told that all is well");
         }
@@ -205,5 +224,27 @@ mod tests {
         }
         assert!(connect(OsStr::new("/nowhere/at/all")).is_err());
         Supervisor { socket: None }.stopping();
+    }
+
+    #[test]
+    fn a_supervisor_whose_queue_is_full_hears_what_is_said_once() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("notify");
+        let listener = UnixDatagram::bind(&path).expect("a socket");
+        listener.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket option");
+        let supervisor = Supervisor { socket: connect(path.as_os_str()).ok() };
+        let socket = supervisor.socket.as_ref().expect("it listens");
+        while socket.send(b"WATCHDOG=1").is_ok() {}
+        supervisor.lives();
+        thread::scope(|scope| {
+            scope.spawn(|| supervisor.ready());
+            let mut taken = [0; 64];
+            let heard = || {
+                let len = listener.recv(&mut taken).expect("a datagram");
+                taken[..len].to_vec()
+            };
+            let said = std::iter::repeat_with(heard).find(|said| said != b"WATCHDOG=1");
+            assert_eq!(said.as_deref(), Some(&b"READY=1\nSTATUS=serving"[..]));
+        });
     }
 }

@@ -413,6 +413,13 @@ fn a_store_that_stalls_is_given_up_in_time_and_comes_back() {
             assert!(matches!(why, ObjectError::Late), "{why}");
         }
         assert!(store.is_away());
+        // Its threads may hear of a question after the client has given it up.
+        let hears = async {
+            while server.shared.asked.lock().len() < 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, hears).await.expect("it is asked three times");
         let asked = server.asked().len();
         let why = store.length("a").await.expect_err("it is not asked");
         assert!(matches!(why, ObjectError::Away), "{why}");

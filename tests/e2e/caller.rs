@@ -139,7 +139,7 @@ fn a_client_behind_the_proxy_protocol_stays_the_client_on_the_way_back_to_the_ga
 
 #[test]
 fn what_is_no_header_of_the_proxy_protocol_is_closed_and_counted() {
-    let tuning = Tuning { head_ms_max: 300, ..Tuning::default() };
+    let tuning = Tuning { head_ms_max: 2_000, ..Tuning::default() };
     let gateway = Gateway::start_with(1, 1, &[("listen_proxy", "127.0.0.1:0")], tuning);
     let refused = |reason: &str| gateway.metric(&format!("imgate_gate_refused_total{{reason=\"{reason}\"}}"));
     let long = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff" as &[u8], &[0; 100]].concat();

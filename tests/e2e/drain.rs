@@ -53,7 +53,7 @@ fn every_session_of_a_gateway_that_stops_has_its_own_slot_to_come_back() {
 fn a_stop_keeps_its_deadline_when_nobody_answers_the_close() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
-    command.args(["--drain-deadline", "2s"]);
+    command.args(["--drain-deadline", "5s"]);
     let mut process = Process::launch(command, data.path());
     let (_, token) = register(process.address, "/user/register", "13800000001");
     // It is told, and never lets go.
@@ -70,7 +70,7 @@ fn a_stop_keeps_its_deadline_when_nobody_answers_the_close() {
     assert!((1_000..1_100).contains(&slot), "alone it comes back as soon as a restart is done: {slot}");
     let status = process.ended(PATIENCE);
     assert_eq!(status.code(), Some(0), "{status}");
-    assert!(began.elapsed() < Duration::from_millis(3_000), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(6_000), "{:?}", began.elapsed());
     let summary = process.says("stopped");
     assert!(summary.contains("1 cut off, 0 not reached, 0 commands unanswered, the store has finished"), "{summary}");
 }
@@ -171,7 +171,7 @@ fn what_the_deadline_cuts_of_downloads_is_in_the_summary() {
     process.signal(Signal::TERM);
     let status = process.ended(PATIENCE);
     assert_eq!(status.code(), Some(0), "{status}");
-    assert!(began.elapsed() < Duration::from_millis(3_000), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(6_000), "{:?}", began.elapsed());
     let summary = process.says("stopped, not in order");
     assert!(summary.contains("1 HTTP requests cut off, the store has finished"), "{summary}");
 }

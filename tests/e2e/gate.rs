@@ -121,7 +121,7 @@ fn broken_frames_are_closed_with_their_code() {
 
 #[test]
 fn a_half_sent_request_ends_at_the_deadline() {
-    let gateway = Gateway::start_with(2, 2, &[], Tuning { head_ms_max: 300, ..Tuning::default() });
+    let gateway = Gateway::start_with(2, 2, &[], Tuning { head_ms_max: 2_000, ..Tuning::default() });
     let mut half = connect(gateway.address());
     half.write_all(b"GET /chat HTTP/1.1\r\nHost:").expect("taken");
     let mut silent = connect(gateway.address());

@@ -8,7 +8,7 @@ use imgate::store::{Imported, NewUser, OLD_PASSWORD, OpenError, import};
 use serde_json::Value;
 
 use crate::mariadb::Server;
-use crate::support::{config, post};
+use crate::support::{config, post, retaken};
 
 /// md5("123456" + "004321"), md5("654321" + "000007").
 const DIGESTS: [&str; 2] = ["8b07005ee8f863641b81e8f0636c41ba", "073bbb18ee1fa6cc1427f9873331c9f1"];
@@ -47,13 +47,13 @@ fn old_database(server: &Server, password: &str, object: &str) -> String {
 }
 
 fn taken_over(config: &Config, from: &str) -> Imported {
-    let mut backend = open_backend(config).expect("a store");
+    let mut backend = retaken(|| open_backend(config));
     import(from, backend.as_mut()).expect("it is taken over")
 }
 
 /// The stored password of a user.
 fn stored(config: &Config, mobile: &str) -> String {
-    let mut backend = open_backend(config).expect("a store");
+    let mut backend = retaken(|| open_backend(config));
     backend.people().user_by_mobile(mobile).expect("a store").expect("a user").password
 }
 
@@ -78,7 +78,7 @@ fn check(data: &Path, from: &str, settings: &[(&str, &str)]) {
     assert_eq!(taken_over(&config, from), again, "a second time finds everything");
     assert!(stored(&config, "13800000001").starts_with(OLD_PASSWORD));
 
-    let node = Node::start(&config, Tuning::default()).expect("the gateway starts");
+    let node = retaken(|| Node::start(&config, Tuning::default()));
     assert_eq!(log_in(&node, "13800000001", "1234567")["code"], -1);
     assert_eq!(log_in(&node, "13800000001", "twin")["code"], -1);
     let ann = log_in(&node, "13800000001", "123456");
@@ -121,7 +121,7 @@ fn numbers_that_somebody_has_here_are_not_given_again() {
     let Some(server) = Server::shared() else { return };
     let data = tempfile::tempdir().expect("a directory");
     let config = config(data.path(), 1, &[]);
-    let mut backend = open_backend(&config).expect("a store");
+    let mut backend = retaken(|| open_backend(&config));
     for mobile in ["1", "2", "3"] {
         let user = NewUser { mobile: mobile.to_owned(), ..NewUser::default() };
         backend.people().create_user(&user).expect("a store").expect("free");
@@ -129,7 +129,7 @@ fn numbers_that_somebody_has_here_are_not_given_again() {
     drop(backend);
     let done = taken_over(&config, &old_database(server, "passwd", "dstobj"));
     assert_eq!((done.users, done.users_renumbered, done.groups, done.groups_renumbered), (2, 1, 2, 0));
-    let mut backend = open_backend(&config).expect("a store");
+    let mut backend = retaken(|| open_backend(&config));
     let mut number = |mobile| backend.people().user_by_mobile(mobile).expect("a store").expect("a user").id.get();
     assert_eq!([number("3"), number("13800000001"), number("13800000002")], [3, 4, 5]);
 }

@@ -46,7 +46,7 @@ fn the_loudest_user_and_group_are_found_while_somebody_looks() {
                 }
             }
         });
-        let (status, top) = ask(&process, "/admin/top?seconds=1&by=messages", token);
+        let (status, top) = ask(&process, "/admin/top?seconds=3&by=messages", token);
         assert!(status.contains("200"), "{status}");
         let users = top["users"].as_array().expect("a list");
         assert_eq!((users.len(), users[0]["user"].as_u64()), (2, Some(ann)), "{top}");

@@ -28,19 +28,26 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Asks for our own protocol.
 pub(crate) const V2: (&str, &str) = ("Sec-WebSocket-Protocol", "imgate.v2");
 
-/// Starts a gateway on a directory that this process has just let go of. Another test may be about to start a program: until that
-/// begins it holds copies of all descriptors, the lock's included.
-fn started(config: &Config, tuning: Tuning) -> Node {
+/// What a directory says that somebody else has.
+pub(crate) const TAKEN: &str = "another gateway is running";
+
+/// Takes a directory that this process has just let go of. Another test may be about to start a program: until that begins it holds
+/// copies of all descriptors, the lock's included.
+pub(crate) fn retaken<T, E: std::fmt::Display>(take: impl Fn() -> Result<T, E>) -> T {
     let began = Instant::now();
     loop {
-        match Node::start(config, tuning) {
-            Ok(node) => return node,
-            Err(error) if format!("{error:#}").contains("another gateway is running") && began.elapsed() < PATIENCE => {
-                std::thread::yield_now();
+        match take() {
+            Ok(taken) => return taken,
+            Err(error) if format!("{error:#}").contains(TAKEN) && began.elapsed() < PATIENCE => {
+                std::thread::yield_now()
             }
-            Err(error) => panic!("the gateway does not start: {error:#}"),
+            Err(error) => panic!("it does not start: {error:#}"),
         }
     }
+}
+
+fn started(config: &Config, tuning: Tuning) -> Node {
+    retaken(|| Node::start(config, tuning))
 }
 
 /// A gateway in this process, with a data directory of its own.
