@@ -13,7 +13,7 @@ const COLUMNS_MAX: usize = 100;
 const PEOPLE: [&str; 4] = ["who", "nobody", "somebody", "anybody"];
 
 /// Nothing here is a woman; a user is "the user".
-const HER: [&str; 3] = ["she", "her", "the owner"];
+const HER: [&str; 3] = ["she", "her", "hers"];
 
 /// Beginnings of citations of pages that are not in the repository.
 const ABSENT: [&str; 4] = ["design, section", "design, promise", "contract, part", "contract, "];
