@@ -86,6 +86,28 @@ fn apply_raises_what_is_smaller_and_never_lowers_what_is_larger() {
     }
 }
 
+/// The second run finds what the first one has set, and must not take it for the kernel's own.
+#[test]
+fn what_is_installed_stays_installed_when_it_is_applied_again() {
+    let mut values = wanted();
+    values.insert("fs.file-max", "9223372036854775807");
+    values.insert("net.core.somaxconn", "128");
+    values.insert("net.ipv4.tcp_mem", "94335 125780 9999999");
+    let tree = Tree::of(&values);
+    let apply = || {
+        let done = tree.run("apply", &[]);
+        assert!(done.status.success(), "{done:?}");
+        fs::read_to_string(tree.target()).expect("it is installed")
+    };
+    let first = apply();
+    assert!(first.contains("net.core.somaxconn = 65535\n") && !first.contains("fs.file-max"), "{first}");
+    assert_eq!(apply(), first);
+    // A module that is not loaded now, and a number that somebody has raised since.
+    fs::remove_file(tree.path("net.netfilter.nf_conntrack_max")).expect("it was there");
+    fs::write(tree.path("net.core.somaxconn"), "70000\n").expect("a file");
+    assert_eq!(apply(), first.replace("somaxconn = 65535", "somaxconn = 70000"));
+}
+
 #[test]
 fn check_is_content_with_more_and_not_with_less() {
     let mut values = wanted();
