@@ -110,7 +110,8 @@ for ((round = 1; round <= rounds; round++)); do
         done
         code=0
         run=$((run + 1))
-        timeout $((seconds + 120)) "$autoclient" direct --target "$(IFS=,; echo "${reached[*]}")" --tokens "$dir/tokens-$(printf %04d "$run")" --pairs "$pairs" --rate "$rate" \
+        # In the foreground, or Ctrl-C would not reach it.
+        timeout --foreground $((seconds + 120)) "$autoclient" direct --target "$(IFS=,; echo "${reached[*]}")" --tokens "$dir/tokens-$(printf %04d "$run")" --pairs "$pairs" --rate "$rate" \
             --seconds "$seconds" --server-pid "$(IFS=,; echo "${pids[*]}")" --metrics off --p99-ms inf --json >"$dir/report.json" 2>"$dir/words" || code=$?
         if [[ "$code" -ne 0 ]]; then
             echo "cluster-cost.sh: autoclient ended with $code" >&2

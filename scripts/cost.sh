@@ -28,4 +28,5 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 make_database "$dir/mariadb"
-TMPDIR="$dir" timeout --kill-after=30 7200 "$autoclient" cost --imgate "$imgate" --mariadb "$database_url" "$@"
+# In the foreground, or Ctrl-C would not reach it.
+TMPDIR="$dir" timeout --foreground --kill-after=30 7200 "$autoclient" cost --imgate "$imgate" --mariadb "$database_url" "$@"

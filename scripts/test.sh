@@ -82,6 +82,17 @@ install_missing() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends -y "${missing[@]}"
 }
 
+# Debian 12's is too old, so it is looked at before hours of other tests.
+node_wanted=20
+check_node() {
+    local version
+    version="$(node --version 2>/dev/null)" || return 0
+    [[ "$version" =~ ^v([0-9]+)\. ]] && ((BASH_REMATCH[1] >= node_wanted)) && return
+    echo "test.sh: the tests of the SDK and the browser want Node $node_wanted or newer, and node is ${version:-nothing known}:" \
+        "take one of https://nodejs.org/en/download (or Debian 13's nodejs), and put it first in PATH" >&2
+    exit 1
+}
+
 find_cargo() {
     if ! command -v cargo >/dev/null && [[ -f "${CARGO_HOME:-$HOME/.cargo}/env" ]]; then
         # shellcheck disable=SC1091
@@ -264,8 +275,10 @@ run_timed() {
 
 # ---- one run ----------------------------------------------------------------------------------------------------
 
+check_node
 find_cargo
 install_missing
+check_node
 
 # Whether programs may be run in a folder.
 runs_programs() {

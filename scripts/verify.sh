@@ -35,6 +35,12 @@ if [[ "$seconds" -gt 3600 ]]; then
     exit 2
 fi
 
+# Commands of the torment are lines in which it stands.
+if [[ "${TMPDIR:-}" == *[[:space:]]* ]]; then
+    echo "verify.sh: there is a blank in TMPDIR; set one without" >&2
+    exit 2
+fi
+
 profile="${PROFILE:-release}"
 if [[ -z "${IMGATE:-}" || -z "${AUTOCLIENT:-}" ]]; then
     cargo build --locked --profile "$profile" -p imgate -p loadtest

@@ -73,13 +73,30 @@ busybox="$folder/$suite/bin/busybox"
 
 # ---- a kernel that starts here ------------------------------------------------------------------------------------
 
-# Starts a kernel with a first file system. As many seconds as it may take.
+# A kernel with a first file system. As many seconds as it may take.
 boot() {
     local kernel="$1" root="$2" seconds="$3"
     shift 3
-    # In memory, which is the guest's.
-    TMPDIR="$place" HOME="$folder" timeout --signal=KILL "$seconds" "$kernel" "$@" initrd="$root" con0=null,fd:1 con1=null con=null ssl=null \
+    # In memory, which is the guest's. In the foreground: otherwise it would leave the process group by which it is ended.
+    TMPDIR="$place" HOME="$folder" timeout --foreground --signal=KILL "$seconds" "$kernel" "$@" initrd="$root" con0=null,fd:1 con1=null con=null ssl=null \
         quiet panic=-1 umid="imgate-$$" </dev/null 2>&1
+}
+
+# Starts one in a process group of its own, with its words in a file.
+launch() {
+    local words="$1"
+    shift
+    set -m
+    boot "$@" >"$words" &
+    guest=$!
+    set +m
+}
+
+# Waits for its end, and ends what it has left.
+until_over() {
+    wait "$guest" || true
+    kill -KILL -- "-$guest" 2>/dev/null || true
+    guest=""
 }
 
 pack() { (cd "$1" && find . | "$busybox" cpio -o -H newc -R 0:0 2>/dev/null) >"$2"; }
@@ -89,7 +106,11 @@ cp "$busybox" "$folder/try/bin/busybox"
 printf '#!/bin/busybox sh\n/bin/busybox echo it starts\n/bin/busybox poweroff -f\n' >"$folder/try/init"
 chmod +x "$folder/try/init"
 pack "$folder/try" "$folder/try.cpio"
-starts() { (boot "$1" "$folder/try.cpio" 30 mem=128M) 2>/dev/null | grep -q 'it starts'; }
+starts() {
+    launch "$folder/tried" "$1" "$folder/try.cpio" 30 mem=128M
+    until_over 2>/dev/null
+    grep -q 'it starts' "$folder/tried"
+}
 
 # Spoils the head of the image of system calls without a switch (vdso(7)) that a kernel gives its programs, so that they do not use it: the newer
 # ones have no `getcpu` in it, which the crate rustix takes for granted on x86-64.
@@ -149,13 +170,9 @@ rm -rf "$root" "$folder/tokens"
 echo "commit $(git describe --always --dirty 2>/dev/null || echo unknown), $(date -u +%F); CPU, rates and latencies below are the guest's and say nothing"
 # An hour for a million.
 seconds=$((600 + connections * 4 / 1000))
-set -m
-boot "$kernel" "$folder/root.cpio" "$seconds" "mem=${mib}M" "folder=$folder/shared" "many=$connections" seccomp=auto >"$folder/console" &
-guest=$!
-set +m
+launch "$folder/console" "$kernel" "$folder/root.cpio" "$seconds" "mem=${mib}M" "folder=$folder/shared" "many=$connections" seccomp=auto
 tail -n +1 -f --pid="$guest" "$folder/console" | grep --line-buffered -v '^Failed to initialize ubd' || true
-wait "$guest" || true
-guest=""
+until_over
 code="$(cat "$folder/shared/code" 2>/dev/null || echo 1)"
 [[ -e "$folder/shared/code" ]] || echo "million: the guest ended before its job" >&2
 exit "$((code == 0 ? 0 : 1))"

@@ -1,0 +1,110 @@
+//! `scripts/`: what they do before and around the long work, for which they need neither a network nor a build.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const HOST: &str = include_str!("../scripts/guest/host.sh");
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts")
+}
+
+/// A program of so many lines of shell in `folder`.
+fn program(folder: &Path, name: &str, lines: &str) {
+    let path = folder.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{lines}\n")).expect("a file");
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is ours");
+}
+
+/// The SDK's tests come after half an hour of others.
+#[test]
+fn a_node_that_is_too_old_is_told_before_anything_else_is_done() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let needed = "cc make mariadbd nats-server npm chromium python3 pip3 openssl";
+    needed.split(' ').for_each(|name| program(folder.path(), name, "exit 0"));
+    program(folder.path(), "node", "echo v18.19.0");
+    // What comes next has an end, too.
+    program(folder.path(), "cargo", "echo cargo was asked >&2; exit 3");
+    let run = |node: &str| {
+        program(folder.path(), "node", &format!("echo {node}"));
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let output = Command::new("bash").arg(scripts().join("test.sh")).env("PATH", path).output().expect("bash runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for old in ["v18.19.0", "v9.1.0"] {
+        let (code, told) = run(old);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains(old) && told.contains("Node 20 or newer") && told.contains("nodejs.org"), "{told}");
+        assert!(!told.contains("cargo"), "nothing was begun: {told}");
+    }
+    for new in ["v20.0.0", "v121.3.1-nightly"] {
+        let (code, told) = run(new);
+        assert!(code == Some(3) && told.contains("cargo was asked"), "{new}: {code:?} {told}");
+    }
+}
+
+/// A piece of the script, with a kernel that sleeps.
+#[test]
+fn the_end_of_a_guests_script_ends_its_kernel() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (_, piece) = HOST.split_once("\n# A kernel with a first file system.").expect("`boot` is there");
+    let (piece, _) = piece.split_once("\npack()").expect("its end is there");
+    // It holds the output of the script open for as long as it lives, as does what it has started.
+    program(folder.path(), "kernel", "sleep 40 >&9 &\necho $$ >\"$HOME/runs\"\nexec sleep 40 >&9");
+    let script = format!(
+        "set -euo pipefail; place=$1 folder=$1 guest=; exec 9>&1\n# {piece}\n\
+         launch \"$folder/words\" \"$folder/kernel\" root 60\n\
+         until [[ -s \"$folder/runs\" ]]; do sleep 0.05; done\n"
+    );
+    let began = Instant::now();
+    for end in ["kill -KILL -- \"-$guest\"", "kill -KILL \"$(cat \"$folder/runs\")\"; until_over; echo over"] {
+        let _ = fs::remove_file(folder.path().join("runs"));
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{script}{end}"), "bash"]).arg(folder.path()).stderr(Stdio::null());
+        let output = command.output().expect("bash runs");
+        assert!(output.status.success(), "{output:?}");
+        assert!(began.elapsed() < Duration::from_secs(30), "something was left running by {end}");
+    }
+}
+
+/// Commands of a script that `timeout` runs in the foreground, but in a process group of their own: the terminal's
+/// Ctrl-C does not reach them, and a shell with a trap waits for their end.
+fn deaf(script: &str) -> Vec<String> {
+    let joined = script.replace("\\\n", " ");
+    let is_begun = |rest: &str| rest.starts_with(['-', '"', '$']) || rest.starts_with(|c: char| c.is_ascii_digit());
+    let is_deaf = |line: &&str| {
+        let (before, rest) = line.split_once("timeout ").unwrap_or(("#", ""));
+        let begun = is_begun(rest) && before.chars().next_back().is_none_or(|c| c.is_whitespace() || c == '(');
+        begun
+            && !line.trim_start().starts_with('#')
+            && !line.contains("--foreground")
+            && !line.trim_end().ends_with('&')
+    };
+    joined.lines().filter(is_deaf).map(str::to_owned).collect()
+}
+
+#[test]
+fn ctrl_c_reaches_what_scripts_wait_for() {
+    let (mut seen, mut folders) = (0, vec![scripts()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a directory").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else {
+                let text = fs::read_to_string(&entry).expect("a script");
+                assert_eq!(deaf(&text), Vec::<String>::new(), "{}", entry.display());
+                seen += text.matches("timeout --foreground ").count();
+            }
+        }
+    }
+    assert!(seen >= 3, "only {seen} were found");
+    assert_eq!(deaf("X=1 timeout 5 \\\n  program\n  timeout -k 3 $((n + 1)) b | c").len(), 2);
+    assert_eq!(
+        deaf("timeout --foreground 5 a\ntimeout 5 a \\\n  b &\n# timeout 5 a\n  timeout connect 2s\n read_timeout 5s")
+            .len(),
+        0
+    );
+}
