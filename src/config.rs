@@ -240,6 +240,8 @@ pub enum Durability {
 pub struct DrainPlan {
     /// Milliseconds until the process ends, whatever does not answer.
     pub deadline_ms: u64,
+    /// Milliseconds, of these, in which a stop is said to balancers and everything is served.
+    pub announce_ms: u64,
     /// Milliseconds over which sessions are closed, at most.
     pub spread_ms: u64,
     /// Milliseconds from the last close to the first return.

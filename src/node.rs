@@ -33,7 +33,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub use self::keys::{gateways_key, signing_key, tokens_key};
 use self::reloading::{Fixed, Reloading};
 use self::settings::{Counts, allowed, jwt_settings, start_hooks, trails, upload_bounds};
-use self::signals::Wish;
+use self::signals::{Heard, Wish};
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
 use self::surroundings::{Surroundings, SurroundingsWatch};
@@ -137,7 +137,7 @@ pub type Load = Box<dyn FnMut() -> anyhow::Result<Layers>>;
 /// It cannot start; why is in the chain.
 pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Result<()> {
     // Before anything else, so that a signal during the start is not lost.
-    let wishes = signals::watch().context("cannot listen for signals")?;
+    let Heard { wishes, hurries } = signals::watch().context("cannot listen for signals")?;
     for (setting, why) in config.without_effect() {
         tracing::warn!(setting, "this setting has no effect: {why}");
     }
@@ -162,7 +162,7 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     }
     tracing::info!("stopping");
     supervisor.stopping();
-    let stopped = node.stop();
+    let stopped = node.stop_unless_hurried(&hurries);
     supervisor.status(&stopped);
     if stopped.is_orderly() {
         tracing::info!("stopped: {stopped}");

@@ -57,11 +57,47 @@ fn containers_are_made_of_what_there_is() {
     );
     assert_eq!(values(KUBERNETES, "runAsUser"), [user]);
     let grace: u64 = values(KUBERNETES, "terminationGracePeriodSeconds")[0].parse().expect("seconds");
-    let config = Config::from_layers(&Layers::default()).expect("the defaults are allowed");
+    let config = pod(&[]);
     assert!(grace * 1000 > config.drain.deadline_ms, "a drain is not cut short");
     for port in [config.listen[0].port(), config.admin.port()] {
         assert!(KUBERNETES.contains(&format!("containerPort: {port}")), "{port}");
     }
+}
+
+/// The variables of a pod with their values. Of what is a comment, too, if it is wanted.
+fn variables(comments: bool) -> Vec<(String, String)> {
+    let lines =
+        KUBERNETES.lines().map(str::trim).map(|line| line.strip_prefix("# ").filter(|_| comments).unwrap_or(line));
+    let lines: Vec<&str> = lines.map(str::trim).collect();
+    let value = |pair: &[&str]| {
+        let name = pair[0].strip_prefix("- name: ").filter(|name| name.starts_with("IMGATE_"))?;
+        Some((name.to_owned(), pair[1].strip_prefix("value: ").map(|value| value.trim_matches('"').to_owned())?))
+    };
+    lines.windows(2).filter_map(value).collect()
+}
+
+/// The configuration of a pod; with `more` variables, that of one of several.
+fn pod(more: &[(&str, &str)]) -> Config {
+    let more_of_them = more.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    let variables = variables(!more.is_empty()).into_iter().map(|(name, value)| (name.into(), value.into()));
+    let mut layers = Layers::default();
+    layers.environment(variables.chain(more_of_them)).expect("every variable is a setting");
+    Config::from_layers(&layers).expect("every value is allowed")
+}
+
+#[test]
+fn pods_of_a_cluster_tell_each_other_apart_and_take_over() {
+    let (_, number) = KUBERNETES.split_once("- name: IMGATE_NODE\n").expect("each has a number of its own");
+    let from = "fieldRef: { fieldPath: \"metadata.labels['apps.kubernetes.io/pod-index']\" }";
+    assert!(number.lines().take(2).any(|line| line.trim() == from) && KUBERNETES.contains("kind: StatefulSet"));
+    let one = pod(&[]);
+    assert!(one.cluster.is_empty() && one.drain.return_after_ms > 0, "a single one has to come back first");
+    assert!(KUBERNETES.contains("# - name: IMGATE_STORE\n"));
+    let several = pod(&[("IMGATE_STORE", "mysql://im@db/im"), ("IMGATE_NODE", "2")]);
+    assert!(!several.cluster.is_empty() && several.drain.return_after_ms == 0);
+    // A proxy has looked twice before newcomers are refused.
+    let period: u64 = values(KUBERNETES, "periodSeconds")[0].parse().expect("seconds");
+    assert!(one.drain.announce_ms > 2 * period * 1000, "{}", one.drain.announce_ms);
 }
 
 #[test]

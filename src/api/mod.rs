@@ -379,8 +379,8 @@ impl ApiHandle {
         self.judge.set(to.judge);
     }
 
-    /// Says on `/readyz` that the gateway stops, so that a balancer looks elsewhere; everything is
-    /// served as before.
+    /// Says on `/readyz` that the gateway stops, so that a balancer looks elsewhere; the control
+    /// plane serves everything as before.
     pub fn announce_stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }

@@ -5,6 +5,7 @@
 //! Never: a setting that is read and does not stand here.
 
 mod objects;
+mod stop;
 
 use super::field::{Field, Reach, TakesEffect};
 
@@ -288,43 +289,11 @@ pub const FIELDS: &[Field] = &[
         reach: Reach::Everywhere,
         change: TakesEffect::Reload,
     },
-    Field {
-        key: "drain_deadline",
-        value: "TIME",
-        doc: "How long a stop may take, whatever does not answer. A supervisor must wait longer before it kills (TimeoutStopSec, terminationGracePeriodSeconds, \
-              `docker stop --time`).",
-        default: r#""10s""#,
-        range: "1s to 10m",
-        reach: Reach::Everywhere,
-        change: TakesEffect::Reload,
-    },
-    Field {
-        key: "drain_spread",
-        value: "TIME",
-        doc: "Over how long a stop spreads the closes of the sessions; few sessions take less, at least 1,000 are closed in a second.",
-        default: r#""5s""#,
-        range: "0 to drain_deadline",
-        reach: Reach::Everywhere,
-        change: TakesEffect::Reload,
-    },
-    Field {
-        key: "drain_return_after",
-        value: "TIME",
-        doc: "How long after the last close the first clients come back: what a restart needs. 0 suits gateways of which others take over.",
-        default: r#""1s""#,
-        range: "0 to 10m",
-        reach: Reach::Everywhere,
-        change: TakesEffect::Reload,
-    },
-    Field {
-        key: "drain_return_rate",
-        value: "N",
-        doc: "How many clients come back in a second after a stop: each is told its own moment. 15,000 at 2,000 come back within 7.5 s.",
-        default: "2000",
-        range: "1 to 1000000",
-        reach: Reach::Everywhere,
-        change: TakesEffect::Reload,
-    },
+    stop::DRAIN_DEADLINE,
+    stop::DRAIN_ANNOUNCE,
+    stop::DRAIN_SPREAD,
+    stop::DRAIN_RETURN_AFTER,
+    stop::DRAIN_RETURN_RATE,
     Field {
         key: "devices",
         value: "POLICY",

@@ -43,6 +43,7 @@ pub(super) fn drain(layers: &Layers) -> Result<DrainPlan, Error> {
     let deadline_ms = time("drain_deadline", limits::DRAIN_DEADLINE_MS_DEFAULT, 1_000..=DRAIN_MS_MAX)?;
     Ok(DrainPlan {
         deadline_ms,
+        announce_ms: time("drain_announce", 0, 0..=deadline_ms / 2)?,
         spread_ms: time("drain_spread", limits::DRAIN_SPREAD_MS_DEFAULT.min(deadline_ms / 2), 0..=deadline_ms)?,
         return_after_ms: time("drain_return_after", limits::DRAIN_RETURN_AFTER_MS_DEFAULT, 0..=DRAIN_MS_MAX)?,
         return_rate: number(layers, "drain_return_rate", limits::DRAIN_RETURN_RATE_DEFAULT, 1..=1_000_000)?,

@@ -124,6 +124,8 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("devices", "8,fridge=1"),
         ("devices", "8,=1"),
         ("devices", "8,phone=1,pad=2,phone=2"),
+        ("drain_announce", "5001ms"),
+        ("drain_announce", "5"),
         ("ping_after", "31m"),
         ("ping_after", "30"),
         ("idle_after", "110s"),
@@ -162,6 +164,8 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         assert!(error.starts_with(&format!("--{}: ", field(key).flag())), "{error}");
         assert!(error.contains(field(key).range), "{key}: {error}");
     }
+    let announced = [("drain_announce", &["15s"][..]), ("drain_deadline", &["30s"])];
+    assert_eq!(with_flags(&announced).expect("half of it").drain.announce_ms, 15_000);
     assert!(with_flags(&[("ping_after", &["20s"]), ("idle_after", &["41s"])]).is_ok());
     assert!(with_flags(&[("ping_after", &["20s"]), ("idle_after", &["40s"])]).is_err(), "two pings must fit");
     let patient = with_flags(&[("ping_after", &["30m"])]).expect("where nothing stands in between");

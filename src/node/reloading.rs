@@ -211,7 +211,7 @@ mod tests {
             "hsts" | "keep_age" | "token_ttl" | "file_grace" => "2d",
             "coalesce" => "10ms",
             "idle_after" => "120s",
-            "drain_spread" | "drain_return_after" | "jwt_leeway" => "3s",
+            "drain_announce" | "drain_spread" | "drain_return_after" | "jwt_leeway" => "3s",
             "outbox" => "128KiB",
             "send_buffer" => "32KiB",
             "compression_min" => "1KiB",

@@ -1,6 +1,7 @@
 //! What supervisors and terminals send to the process, and what it means.
 //!
-//! Owns: the table of signals: SIGTERM, SIGINT and SIGQUIT stop in order, and a second one at once;
+//! Owns: the table of signals: SIGTERM, SIGINT and SIGQUIT stop in order, a second one at once (or
+//! ends the announcement of the stop, and a third one is at once);
 //! SIGHUP loads the configuration again; SIGUSR1, SIGUSR2 and those of timers and limits do nothing
 //! and say so; SIGXFSZ does nothing, since the write that is over the limit fails by itself.
 //! Never: is ended by a signal that is sent for another reason: a terminal that closes, a
@@ -28,6 +29,15 @@ pub(super) enum Wish {
     Reload,
 }
 
+/// Where signals are heard of.
+pub(super) struct Heard {
+    /// What they ask for.
+    pub(super) wishes: Receiver<Wish>,
+    /// A second stop, for a thread that waits for one at that very moment: without such a thread it
+    /// ends the process.
+    pub(super) hurries: Receiver<()>,
+}
+
 /// The exit code after a second signal: not 0, because sessions were cut off.
 const EXIT_FORCED: i32 = 1;
 
@@ -38,12 +48,13 @@ const WITHOUT_MEANING: [i32; 7] = [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF
 ///
 /// # Errors
 /// The system gives no thread, or no handlers.
-pub(super) fn watch() -> io::Result<Receiver<Wish>> {
+pub(super) fn watch() -> io::Result<Heard> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGXFSZ].iter().chain(&WITHOUT_MEANING))?;
-    let (tell, told) = crossbeam_channel::bounded(SIGNALS_WAITING_MAX);
+    let (tell, wishes) = crossbeam_channel::bounded(SIGNALS_WAITING_MAX);
+    let (hurry, hurries) = crossbeam_channel::bounded(0);
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let clock = Clock::start();
-        let mut stop_began_ms = None;
+        let mut stop_heard_ms = None;
         for signal in signals.forever() {
             let wish = match signal {
                 SIGHUP => Wish::Reload,
@@ -58,9 +69,13 @@ pub(super) fn watch() -> io::Result<Receiver<Wish>> {
             };
             if wish == Wish::Stop {
                 let now_ms = clock.now().mono_ms;
-                let began_ms = *stop_began_ms.get_or_insert(now_ms);
-                if now_ms.saturating_sub(began_ms) > STOP_ECHO_MS {
-                    std::process::exit(EXIT_FORCED);
+                let heard_ms = *stop_heard_ms.get_or_insert(now_ms);
+                if now_ms.saturating_sub(heard_ms) > STOP_ECHO_MS {
+                    if hurry.try_send(()).is_err() {
+                        std::process::exit(EXIT_FORCED);
+                    }
+                    // It has an echo, too.
+                    stop_heard_ms = Some(now_ms);
                 }
             }
             // Full: the same wishes wait already, and whoever takes them has ended or is about to
@@ -68,5 +83,5 @@ pub(super) fn watch() -> io::Result<Receiver<Wish>> {
             let _ = tell.try_send(wish);
         }
     })?;
-    Ok(told)
+    Ok(Heard { wishes, hurries })
 }

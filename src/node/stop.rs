@@ -10,6 +10,7 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::json;
 
 use super::Node;
@@ -80,18 +81,24 @@ fn plan(settings: &config::DrainPlan, connections: usize, room_ms: u64) -> Drain
 }
 
 impl Node {
-    /// Stops in order: accept, command intake, outstanding asks, close, shards, store, control
-    /// plane. Blocks, at most as long as the setting `drain_deadline` says.
-    pub fn stop(mut self) -> Stopped {
+    /// Stops in order: word to balancers, accept, command intake, outstanding asks, close, shards,
+    /// store, control plane. Blocks, at most as long as the setting `drain_deadline` says.
+    pub fn stop(self) -> Stopped {
+        self.stop_unless_hurried(&crossbeam_channel::never())
+    }
+
+    /// As [`Node::stop`]; what `hurries` brings ends the announcement.
+    pub(super) fn stop_unless_hurried(mut self, hurries: &Receiver<()>) -> Stopped {
         let began_ms = self.clock.now().mono_ms;
         self.trails.audit.say_deed("drain", || json!({ "deadline_ms": self.drain.deadline_ms }));
         let deadline_ms = self.drain.deadline_ms;
         let end_ms = began_ms + deadline_ms;
         let sessions_end_ms = end_ms - STOP_REST_MS_MAX.min(deadline_ms / 5);
-        self.api.announce_stop();
+        self.announce(hurries);
         self.orders.all(&Order::StopAccepting);
         self.orders.all(&Order::Quiesce);
-        let quiet_ms = began_ms + STOP_QUIESCE_MS_MAX.min(deadline_ms / 3);
+        let now_ms = self.clock.now().mono_ms;
+        let quiet_ms = now_ms + STOP_QUIESCE_MS_MAX.min(end_ms.saturating_sub(now_ms) / 3);
         if !self.wait_for(quiet_ms, |progress| matches!(progress, StopProgress::Quiet(_))) {
             tracing::warn!("some commands were not answered before the stop; their clients will ask again");
         }
@@ -124,6 +131,19 @@ impl Node {
         }
         stopped.took_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
         stopped
+    }
+
+    /// Says on `/readyz` that it stops, and serves on for as long as balancers need to hear of it.
+    fn announce(&self, hurries: &Receiver<()>) {
+        self.api.announce_stop();
+        let announce_ms = self.drain.announce_ms;
+        if announce_ms == 0 {
+            return;
+        }
+        tracing::info!(announce_ms, "/readyz says that the gateway stops; everything is still served");
+        if hurries.recv_timeout(Duration::from_millis(announce_ms)) != Err(RecvTimeoutError::Timeout) {
+            tracing::info!("a second signal: the rest of the announcement is left out");
+        }
     }
 
     /// Waits until every shard has reported `wanted`. Answers whether they did in time.
@@ -181,7 +201,7 @@ impl Node {
             return true;
         }
         let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
-        finished.recv_timeout(Duration::from_millis(left_ms)) == Err(crossbeam_channel::RecvTimeoutError::Disconnected)
+        finished.recv_timeout(Duration::from_millis(left_ms)) == Err(RecvTimeoutError::Disconnected)
     }
 }
 
@@ -189,8 +209,13 @@ impl Node {
 mod tests {
     use super::*;
 
-    const SETTINGS: config::DrainPlan =
-        config::DrainPlan { deadline_ms: 10_000, spread_ms: 5_000, return_after_ms: 1_000, return_rate: 2_000 };
+    const SETTINGS: config::DrainPlan = config::DrainPlan {
+        deadline_ms: 10_000,
+        announce_ms: 0,
+        spread_ms: 5_000,
+        return_after_ms: 1_000,
+        return_rate: 2_000,
+    };
 
     #[test]
     fn the_window_fits_the_population() {

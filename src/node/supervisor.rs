@@ -79,7 +79,7 @@ impl Supervisor {
 
     /// The stop has begun.
     pub(super) fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=closing sessions");
+        self.tell("STOPPING=1\nSTATUS=stopping");
     }
 
     /// How the stop has ended.

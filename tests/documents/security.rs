@@ -43,6 +43,7 @@ const NO_LIMITS: &[&str] = &[
     "ping_after",
     "token_ttl",
     "drain_deadline",
+    "drain_announce",
     "drain_spread",
     "drain_return_after",
     "drain_return_rate",

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use imgate::auth::Issuer;
+use imgate::limits::STOP_ECHO_MS;
 use imgate::node::Tuning;
 use rustix::process::Signal;
 
@@ -73,6 +74,78 @@ fn a_stop_keeps_its_deadline_when_nobody_answers_the_close() {
     assert!(began.elapsed() < Duration::from_millis(6_000), "{:?}", began.elapsed());
     let summary = process.says("stopped");
     assert!(summary.contains("1 cut off, 0 not reached, 0 commands unanswered, the store has finished"), "{summary}");
+}
+
+/// A gateway that announces its stop for so long, with the deadline of three minutes.
+fn announcing(announce: &str, data: &std::path::Path) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.args(["--drain-announce", announce, "--drain-deadline", "3m", "--drain-spread", "1s"]);
+    Process::launch(command, data)
+}
+
+fn wait_until_it_stops(process: &Process) {
+    let until = Instant::now() + PATIENCE;
+    while !readiness(process).contains("stopping") {
+        assert!(Instant::now() < until, "it never says that it stops");
+    }
+}
+
+#[test]
+fn a_stop_that_is_announced_serves_on_until_a_second_signal() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut process = announcing("90s", data.path());
+    let (ann, token) = register(process.address, "/user/register", "13800000001");
+    let mut early = Client::v2(process.address, &token);
+    let began = Instant::now();
+    process.signal(Signal::TERM);
+    wait_until_it_stops(&process);
+    let announced = Instant::now();
+    assert!(readiness(&process).starts_with("HTTP/1.1 503 "));
+    // Balancers have not heard of it yet: who they send comes in, by every way.
+    let (bob, token) = register(process.address, "/user/register", "13800000002");
+    let mut late = Client::v2(process.address, &token);
+    let mut said = 0;
+    // Long enough that the next signal is no echo of the first one.
+    while said < 3 || announced.elapsed() < Duration::from_millis(STOP_ECHO_MS * 2) {
+        said += 1;
+        assert_eq!(late.say_acked(10, ann, &format!("late {said}"), "served")["seq"], said * 2 - 1);
+        assert_eq!(early.say_acked(10, bob, &format!("early {said}"), "as before")["seq"], said * 2);
+    }
+    process.signal(Signal::TERM);
+    // Its echo ends nothing.
+    process.signal(Signal::INT);
+    let slots = [slot(&mut early), slot(&mut late)];
+    assert!(slots.iter().all(|slot| *slot < 1_200), "they are told when to come back: {slots:?}");
+    drop((early, late));
+    assert!(TcpStream::connect(process.address).is_err(), "newcomers are refused");
+    let status = process.ended(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    process.says("a second signal: the rest of the announcement is left out");
+    let summary = process.says("stopped");
+    assert!(summary.contains("2 of 2 connections closed, 0 cut off, 0 not reached"), "{summary}");
+}
+
+/// As Kubernetes does it: `imgate drain --no-wait` in a hook, and SIGTERM when the hook has ended.
+#[test]
+fn the_first_signal_after_an_operators_drain_does_not_end_the_announcement() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut process = announcing("4s", data.path());
+    let (_, token) = register(process.address, "/user/register", "13800000001");
+    let began = Instant::now();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.args(["drain", "--no-wait", "--admin", &process.admin.to_string(), "--data"]).arg(data.path());
+    let asked = command.output().expect("the command runs");
+    assert!(asked.status.success(), "{asked:?}");
+    wait_until_it_stops(&process);
+    process.signal(Signal::TERM);
+    let mut client = Client::v2(process.address, &token);
+    let slot = slot(&mut client);
+    drop(client);
+    assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!((1_000..1_100).contains(&slot), "{slot}");
+    let status = process.ended(PATIENCE);
+    assert_eq!(status.code(), Some(0), "{status}");
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn a_supervisor_hears_of_start_life_reload_and_stop() {
     );
     assert_eq!(states(&told(&socket).0), ["READY=1", "STATUS=serving"]);
     process.signal(Signal::TERM);
-    assert_eq!(states(&told(&socket).0), ["STOPPING=1", "STATUS=closing sessions"]);
+    assert_eq!(states(&told(&socket).0), ["STOPPING=1", "STATUS=stopping"]);
     let (last, _) = told(&socket);
     assert!(last.starts_with("STATUS=0 of 0 connections closed") && last.contains("the store has finished"), "{last}");
     assert_eq!(process.ended(Duration::from_secs(10)).code(), Some(0));
