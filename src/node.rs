@@ -5,6 +5,7 @@
 //! Bounds: a stop takes at most what the setting `drain_deadline` says (`stop`).
 
 mod cluster;
+mod endings;
 mod keys;
 mod memory;
 mod reloading;
@@ -30,6 +31,7 @@ use imgate_tls::{Acceptor, Certificates};
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use self::endings::Endings;
 pub use self::keys::{gateways_key, signing_key, tokens_key};
 use self::reloading::{Fixed, Reloading};
 use self::settings::{Counts, allowed, jwt_settings, start_hooks, trails, upload_bounds};
@@ -99,6 +101,7 @@ pub struct Node {
     /// Ends when the last shard's thread does.
     ended: Receiver<Infallible>,
     drain: config::DrainPlan,
+    endings: Endings,
     /// The way to the shards for threads that ask them something.
     homes: Arc<dyn ShardAccess>,
     /// The hash of the configuration as it was last loaded.
@@ -230,7 +233,8 @@ impl Node {
         let trails = trails(config)?;
         let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
         let around = Arc::new(Surroundings::new((clock, start_ms), config.data.clone(), certificates.clone()));
-        let numbers = (pressure.max(), Arc::clone(&around), cluster.as_ref().map(Cluster::numbers));
+        let endings = Endings::of(&config.data, config.node);
+        let numbers = (pressure.max(), Arc::clone(&around), cluster.as_ref().map(Cluster::numbers), endings.unclean());
         let process = (start_ms, clock, lost_log_lines);
         let metrics = scraper(&board, config, &store, &counts, process, numbers, (&fingerprint, &trails));
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
@@ -251,6 +255,7 @@ impl Node {
         let acceptor = || certificates.as_ref().map(|all| tls::acceptor(config, &secret, all)).transpose();
         let ended = start_shards(&common, mesh.seats, &board, listeners, acceptor)?;
         announce(&addresses, shards, admin_address);
+        endings.begin();
         let (orders, progress) = (mesh.orders, mesh.progress);
         Ok(Self {
             addresses,
@@ -260,6 +265,7 @@ impl Node {
             progress,
             ended,
             drain: config.drain,
+            endings,
             homes,
             fingerprint,
             drain_asked,
@@ -635,7 +641,7 @@ fn scraper(
     store: &Store,
     counts: &Counts,
     (start_ms, clock, lost_log_lines): (u64, Clock, LostLines),
-    (memory_max, around, cluster): (u64, Arc<Surroundings>, Option<Numbers>),
+    (memory_max, around, cluster, unclean_ends): (u64, Arc<Surroundings>, Option<Numbers>, u64),
     (fingerprint, trails): (&Arc<Mutex<String>>, &Trails),
 ) -> api::admin::Metrics {
     let (board, store, counts, fingerprint) = (board.clone(), store.clone(), counts.clone(), Arc::clone(fingerprint));
@@ -663,6 +669,7 @@ fn scraper(
             surroundings: around.numbers(),
             process: ProcessNumbers {
                 memory_max: Some(memory_max),
+                unclean_ends: Some(unclean_ends),
                 ..ProcessNumbers::read_quickly(start_ms, descriptors.map(|own| own + connections))
             },
         })

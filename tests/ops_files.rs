@@ -110,8 +110,38 @@ fn every_alert_has_its_runbook() {
         assert!(ALERTS.contains(&link), "{name} does not link to its section");
     }
     assert_eq!(values(ALERTS, "expr").len(), names.len());
+}
+
+/// What `promtool test rules` is asked: whether each rule fires when it should, and is quiet while all is well.
+#[test]
+fn every_alert_is_tested() {
+    let names = values(ALERTS, "alert");
+    let (well, ill) = ALERT_TESTS.split_once("\n\n").expect("a gateway that is well comes first");
+    let quiet = |name: &str| well.contains(&format!("{{eval_time: 18m, alertname: {name}}}"));
+    let fires = |name: &str| ill.contains(&format!("alertname: {name}\n        exp_alerts:\n"));
+    let missing: Vec<_> = names.iter().filter(|name| !quiet(name) || !fires(name)).collect();
+    assert!(missing.is_empty(), "ops/prometheus/alerts.test.yml does not show that they fire, and do not: {missing:?}");
+    assert!(!fires("ImgateNothing") && !quiet("ImgateNothing"), "the check can fail");
     let tested = values(ALERT_TESTS, "alertname");
-    assert!(tested.len() >= 10 && tested.iter().all(|name| names.contains(name)), "{tested:?}");
+    assert!(tested.iter().all(|name| names.contains(name)), "{tested:?}");
+}
+
+#[test]
+fn numbers_in_alerts_are_rounded_for_people() {
+    let shown: Vec<&str> = ALERTS.split("$value").skip(1).collect();
+    assert!(shown.len() > 20, "{}", shown.len());
+    for rest in shown {
+        assert!(rest.starts_with(" | "), "as many digits as a float has: $value{}", &rest[..20]);
+    }
+}
+
+/// Every program tells numbers of its process; without the job a rule would fire for any of them.
+#[test]
+fn numbers_of_the_process_are_asked_of_this_job() {
+    let of_any = |query: &&str| !query.contains("imgate_") && metrics(query).count() > query.matches("{job=").count();
+    let parts = values(ALERTS, "expr").into_iter().flat_map(|query| query.split(" or "));
+    assert_eq!(parts.filter(of_any).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(of_any(&"process_open_fds / process_max_fds{job=\"x\"} > 0.9"), "the check can fail");
 }
 
 /// The doctor, the log, the rules, the runbook and the status page warn at the same point.

@@ -25,6 +25,8 @@ pub struct ProcessNumbers {
     pub threads: Option<u64>,
     /// Resident memory in bytes that it may take; given by the starting thread.
     pub memory_max: Option<u64>,
+    /// How many processes before it were not stopped; given by the starting thread.
+    pub unclean_ends: Option<u64>,
     /// Unix time of the start in milliseconds; given by the starting thread.
     pub start_ms: Option<u64>,
 }
@@ -53,6 +55,7 @@ impl ProcessNumbers {
             max_fds: getrlimit(Resource::Nofile).current,
             threads: status_field(&status, "Threads"),
             memory_max: None,
+            unclean_ends: None,
             start_ms: Some(start_ms),
         }
     }

@@ -499,6 +499,7 @@ fn process(page: &mut Page, process: &ProcessNumbers, threads: &[(String, f64)])
     page.if_known(names::PROCESS_FDS_MAX, process.max_fds);
     page.if_known(names::PROCESS_THREADS, process.threads);
     page.if_known(names::PROCESS_START, process.start_ms.map(|ms| seconds(ms.saturating_mul(1_000_000))));
+    page.if_known(names::UNCLEAN_ENDS, process.unclean_ends);
 }
 
 fn sum(shards: &[ShardReport], of: impl Fn(&Tally) -> u64) -> u64 {

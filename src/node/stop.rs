@@ -129,6 +129,7 @@ impl Node {
             let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
             trail.flush(Duration::from_millis(left_ms.min(TRAIL_STOP_MS_MAX)));
         }
+        self.endings.stopped();
         stopped.took_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
         stopped
     }

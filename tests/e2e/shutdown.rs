@@ -238,3 +238,19 @@ fn the_log_says_where_to_go_what_was_asked_and_which_login_failed() {
     assert!(line.contains("from=127.0.0.1") && line.contains("138…01") && line.contains("unknown"), "{line}");
     assert!(!line.contains("13800000001") && !line.contains("nobody's"), "{line}");
 }
+
+/// What an alert is about: a gateway that is stopped and started again is no gateway that falls over.
+#[test]
+fn ends_without_a_stop_are_counted_over_restarts() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    for (unclean, end) in
+        [(0, Signal::TERM), (0, Signal::KILL), (1, Signal::TERM), (1, Signal::KILL), (2, Signal::KILL)]
+    {
+        let mut process = Process::start(data.path());
+        let page = exchange(process.admin, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let line = page.lines().find(|line| line.starts_with("imgate_unclean_ends_total "));
+        assert_eq!(line, Some(format!("imgate_unclean_ends_total {unclean}").as_str()), "before {end:?}");
+        process.signal(end);
+        process.ended(PATIENCE);
+    }
+}

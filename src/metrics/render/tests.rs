@@ -184,6 +184,7 @@ fn two_shards_as(format: Format) -> String {
             max_fds: Some(20_000),
             threads: Some(4),
             memory_max: Some(1 << 30),
+            unclean_ends: Some(2),
             start_ms: Some(1_700_000_000_000),
         },
     })
@@ -249,6 +250,7 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_store_commit_seconds_total", 0.5),
         ("process_cpu_seconds_total", 1.5),
         ("process_start_time_seconds", 1_700_000_000.0),
+        ("imgate_unclean_ends_total", 2.0),
     ] {
         assert_eq!(series.get(key), Some(&value), "{key}");
     }
