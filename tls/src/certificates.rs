@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_cert::Certificate;
+use x509_cert::certificate::Version;
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
@@ -80,6 +81,17 @@ pub enum CertificateError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// The server's own certificate is of a version that no client takes.
+    #[error(
+        "{path} is a certificate of X.509 version {version}, which no browser takes: make one of version 3 that says \
+         its host names as subjectAltName (with openssl: -addext subjectAltName=DNS:NAME, or -extfile)"
+    )]
+    OldVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u8,
     },
     /// The key is that of another certificate, or of a kind that cannot sign here.
     #[error("{certificate} and {key} do not fit together: {why}")]
@@ -195,7 +207,10 @@ fn read_pair(pair: &Pair, stamps: [Stamp; 2]) -> Result<Served, CertificateError
         .collect::<Result<_, _>>()
         .map_err(|why| malformed(&pair.certificate, &why))?;
     let first = chain.first().ok_or_else(|| malformed(&pair.certificate, &"there is no certificate"))?;
-    let (names, not_after_s) = facts(first).map_err(|why| malformed(&pair.certificate, &why))?;
+    let Facts { names, not_after_s, version } = facts(first).map_err(|why| malformed(&pair.certificate, &why))?;
+    if version != Version::V3 {
+        return Err(CertificateError::OldVersion { path: pair.certificate.clone(), version: version as u8 + 1 });
+    }
     let key = PrivateKeyDer::from_pem_slice(&zeroize::Zeroizing::new(read_file(&pair.key)?))
         .map_err(|why| malformed(&pair.key, &why))?;
     let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|why| {
@@ -204,8 +219,15 @@ fn read_pair(pair: &Pair, stamps: [Stamp; 2]) -> Result<Served, CertificateError
     Ok(Served { pair: pair.clone(), certified: Arc::new(certified), names, not_after_s, stamps, refused: false })
 }
 
-/// The names of a certificate, and when it ends.
-fn facts(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, u64), x509_cert::der::Error> {
+/// What a certificate says of itself.
+struct Facts {
+    names: Vec<String>,
+    /// When it ends.
+    not_after_s: u64,
+    version: Version,
+}
+
+fn facts(certificate: &CertificateDer<'_>) -> Result<Facts, x509_cert::der::Error> {
     let certificate = Certificate::from_der(certificate)?;
     let body = certificate.tbs_certificate();
     let not_after_s = body.validity().not_after.to_unix_duration().as_secs();
@@ -214,7 +236,7 @@ fn facts(certificate: &CertificateDer<'_>) -> Result<(Vec<String>, u64), x509_ce
         GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase()),
         _ => None,
     };
-    Ok((names.into_iter().filter_map(dns).collect(), not_after_s))
+    Ok(Facts { names: names.into_iter().filter_map(dns).collect(), not_after_s, version: body.version() })
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {

@@ -150,6 +150,31 @@ fn what_cannot_be_served_is_not_loaded() {
     assert!(matches!(Certificates::load(&vec![one; 65]), Err(CertificateError::Count(65))));
 }
 
+/// What `openssl x509 -req` makes without extensions.
+const VERSION_1: &str = "-----BEGIN CERTIFICATE-----
+MIIBIzCBywIUai/QRqVGTNMsaxvF+deNfNw7YJMwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDE3NTc0NloYDzIxMjYxMTA2MTc1NzQ2
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AAR4T6X4lfwkOJAh74W2J7c5Nv9HunlJO35pVBpBdj35MkGVwzwJwUGH0oUJx5wy
+rurKywqkIHgkYkwxE7R7diFsMAoGCCqGSM49BAMCA0cAMEQCIARj5Qz6fwrEOK08
+I4xkCDDKH/fsxzNGe14d4wQAadnGAiB0Cr1a6/xCDdnjayfqFx1UE5co6WJBmnFx
+95gRv0+vPA==
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn a_certificate_of_an_old_version_is_refused_with_the_remedy() {
+    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let (one, _) = write_pair(folder.path(), "one", &["localhost"]);
+    let old = Pair { certificate: folder.path().join("old.pem"), key: one.key };
+    fs::write(&old.certificate, VERSION_1).expect("the folder is ours");
+    let error = Certificates::load(std::slice::from_ref(&old)).expect_err("no client takes it");
+    assert!(matches!(error, CertificateError::OldVersion { version: 1, .. }), "{error:?}");
+    let told = error.to_string();
+    assert!(told.contains("old.pem") && told.contains("version 1") && told.contains("subjectAltName"), "{told}");
+    assert!(!told.contains("fit together"), "the key is not at fault: {told}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_key_that_others_can_read_is_named() {
