@@ -83,7 +83,7 @@ pub use services::attempts::Allowed;
 use services::attempts::Attempts;
 pub use services::jwt::{BadKeys, Jwt, JwtSettings};
 use services::passwords::Passwords;
-use services::{Db, Services, ShardAccess};
+use services::{Db, Services, ShardAccess, subjects};
 use slots::ConnectionSlots;
 pub use slots::SlotBounds;
 pub use uploads::{FileCounters, UploadBounds};
@@ -288,6 +288,7 @@ fn services_of(setup: &Setup, db: &Db, passwords: &Passwords) -> Services {
         volatile: setup.volatile,
         ending: Arc::new(Semaphore::new(limits::FOLLOW_TELLING_MAX)),
         system: OnceLock::new(),
+        system_sought_ms: AtomicU64::new(0),
         audit: setup.trails.audit.clone(),
         tell_others: setup.others.as_ref().map(|others| Arc::clone(&others.tell)),
     }
@@ -307,6 +308,9 @@ fn serve_beside(
     if let Some(socket) = control {
         runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
     }
+    // An earlier run may have made it; who asks is told from the beginning.
+    let seeking = Arc::clone(&services);
+    runtime.spawn(async move { subjects::seek_system(&seeking).await });
     if shared {
         runtime.spawn(following::follow(services, heard, stop.subscribe()));
     }

@@ -19,6 +19,8 @@ pub const ICON_CHARS_MAX: usize = 250;
 pub const GROUPS_OWNED_MAX: u32 = 6;
 /// Groups that one user may be in: what one read at open may cost.
 pub const GROUPS_JOINED_MAX: u32 = 2000;
+/// Pause after which the system's user, which another gateway may have made, is looked for again.
+pub const SYSTEM_LOOK_MS: u64 = 60_000;
 /// Logins and registrations that one address may try at once: an office, or a school class, behind
 /// one address.
 pub const ADDRESS_ATTEMPTS_MAX: u64 = 600;

@@ -76,6 +76,8 @@ pub struct Services {
     pub volatile: bool,
     /// The user in whose name the system speaks, once it is known.
     pub system: OnceLock<UserId>,
+    /// When it was last looked for because a client asks who it is; Unix milliseconds.
+    pub system_sought_ms: AtomicU64,
     /// Where logins, and what operators do to accounts, are written down.
     pub audit: Trail,
     /// Places for those whose sessions' end could not be told to their shard yet.

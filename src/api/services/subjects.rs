@@ -6,6 +6,9 @@
 //! Never: takes an account for such a user's that somebody has registered: their names begin as no
 //! registered name may, and their password is a text that no password fits.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use data_encoding::BASE32_NOPAD;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -100,6 +103,30 @@ pub async fn system(services: &Services, now_ms: u64) -> Result<UserId, StoreFai
     };
     let _ = services.system.set(user.id);
     Ok(user.id)
+}
+
+/// The same for whoever only wants to know; `None`: it is not known here, or has not been made.
+/// Waits for nothing: the store is asked for those who ask later, a minute after the last time.
+pub fn known_system(services: &Arc<Services>, now_ms: u64) -> Option<UserId> {
+    let known = services.system.get().copied();
+    let sought_ms = &services.system_sought_ms;
+    let last_ms = sought_ms.load(Ordering::Relaxed);
+    let is_due = known.is_none() && now_ms.abs_diff(last_ms) >= limits::SYSTEM_LOOK_MS;
+    if is_due && sought_ms.compare_exchange(last_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let services = Arc::clone(services);
+        tokio::spawn(async move { seek_system(&services).await });
+    }
+    known
+}
+
+/// Looks whether the system's user was made, here or by another gateway. A failure is as good as
+/// not finding it: there is a next time.
+pub async fn seek_system(services: &Services) {
+    if services.system.get().is_none()
+        && let Ok(Some(user)) = named(services, SYSTEM.to_owned()).await
+    {
+        let _ = services.system.set(user.id);
+    }
 }
 
 async fn make(

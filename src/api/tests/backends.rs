@@ -6,7 +6,7 @@ use super::rig::{Answered, Ask, Client, LOCAL, Mood, Rig, group_of};
 use crate::ids::{GroupId, ShardId};
 use crate::limits;
 use crate::shard::Notice;
-use crate::store::{ApiKey, Backend, Write};
+use crate::store::{ApiKey, Backend, NewUser, Write};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -81,6 +81,32 @@ fn an_announcement_is_said_again_only_where_it_was_refused() {
     rig.homes.notices.lock().clear();
     assert_eq!(announce_several(&rig, &key, 5).as_deref(), Some("unsure"));
     assert_eq!(asked(&rig), [5 + limits::ANNOUNCE_TRIES_MAX as usize, 5, 5, 5], "the tries are those of the call");
+}
+
+/// The user that the gateway names as the system's.
+fn system(rig: &Rig) -> Option<u64> {
+    let config = rig.ask(Ask::get("/api/v1/config", &[]));
+    let config: Value = serde_json::from_str(&config.body).expect("JSON");
+    assert!(config.get("system").is_some(), "{config}");
+    config["system"].as_u64()
+}
+
+#[test]
+fn clients_are_told_who_the_system_is_once_it_has_spoken() {
+    let rig = Rig::start();
+    assert_eq!(system(&rig), None);
+    assert_eq!(announce(&rig, &key(&rig)), None);
+    let made = rig.memory.connect().people().user_by_mobile("~system").expect("memory").expect("it was made");
+    assert_eq!(system(&rig), Some(made.id.get()));
+}
+
+#[test]
+fn who_the_system_is_on_another_gateway_is_found_out_without_waiting() {
+    let rig = Rig::start();
+    let password = "!external".to_owned();
+    let new = NewUser { mobile: "~system".to_owned(), password, ..NewUser::default() };
+    let made = rig.memory.connect().people().create_user(&new).expect("memory").expect("it is the first one").id;
+    rig.until(|| system(&rig) == Some(made.get()));
 }
 
 /// A home was busy, or the process ended: the group is dissolved, and has members still.

@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 use super::answer;
 use crate::api::app::App;
 use crate::api::json::json;
-use crate::limits;
+use crate::api::services::subjects;
+use crate::ids::UserId;
+use crate::{clock, limits};
 
 /// What a client must know before it offers something.
 #[derive(Serialize, ToSchema)]
@@ -22,6 +24,8 @@ pub(super) struct About {
     recall_ms: u64,
     /// What a new password must have, and a new login name.
     rules: Rules,
+    /// The user in whose name backends speak that name no author; none before they have done so.
+    system: Option<u64>,
     /// The gateway's.
     version: &'static str,
     /// Of our own pages.
@@ -66,6 +70,7 @@ pub(super) async fn config(State(app): State<App>) -> Response {
             nickname_chars_max: limits::NICKNAME_CHARS_MAX,
             registration_open: app.services.attempts.registration_is_open(),
         },
+        system: subjects::known_system(&app.services, clock::wall_ms()).map(UserId::get),
         version: env!("CARGO_PKG_VERSION"),
         languages: ["en", "zh"],
     };
