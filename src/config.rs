@@ -194,6 +194,12 @@ impl StoreUrl {
     pub fn is_server(&self) -> bool {
         ["mysql:", "mariadb:"].iter().any(|scheme| self.0.starts_with(scheme))
     }
+
+    /// Whether it is a file in the data directory.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        !self.is_server() && !self.0.starts_with("memory")
+    }
 }
 
 impl fmt::Debug for StoreUrl {
@@ -377,8 +383,7 @@ impl Config {
                 ));
             }
         }
-        let is_file = !self.store.is_server() && !self.store.expose().starts_with("memory");
-        if !is_file && self.sqlite_synchronous != Synchronous::Full {
+        if !self.store.is_file() && self.sqlite_synchronous != Synchronous::Full {
             found.push(("sqlite_synchronous", "the store is no file of SQLite"));
         }
         if self.listen_tls.is_empty() && !self.tls_pairs.is_empty() {

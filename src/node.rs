@@ -5,6 +5,7 @@
 //! Bounds: a stop takes at most what the setting `drain_deadline` says (`stop`).
 
 mod cluster;
+mod data;
 mod endings;
 mod keys;
 mod memory;
@@ -61,7 +62,7 @@ use crate::metrics::{Board, Publisher, threads};
 use crate::object_store::ObjectStore;
 use crate::shard::Setup;
 use crate::store::worker::{Replies, Store};
-use crate::store::{self, Backend, Opened};
+use crate::store::{self, Backend, DataLock, Opened};
 
 /// What only tests set.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +124,8 @@ pub struct Node {
     telling: Telling,
     /// They look as long as the gateway lives.
     _watches: (memory::Watch, SurroundingsWatch),
+    /// Nothing of another gateway may lie in the same directory.
+    _data_lock: Option<DataLock>,
 }
 
 /// Reads the sources of the configuration again.
@@ -217,6 +220,7 @@ impl Node {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
         probe_addresses(config)?;
+        let data_lock = data::lock(config)?;
         // Before the store is opened, which another try would find taken.
         let (key, counts) = (signing_key(config)?, Counts::new(config)?);
         let shards = config.shards;
@@ -279,6 +283,7 @@ impl Node {
             cluster,
             telling,
             _watches: (memory, surroundings),
+            _data_lock: data_lock,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The default backend: one SQLite file in the data directory, write-ahead log, nothing to install.
 //!
-//! Owns: the lock on the data directory, the settings of every connection, the life of a
+//! Owns: the settings of every connection, the life of a
 //! transaction.
 //! Never: is called from a shard's thread; every statement may wait for the disk.
 //! Bounds: [`SQLITE_BUSY_MS`] for a lock, [`WAL_PAGES_MAX`] for the log between two checkpoints.
@@ -27,10 +27,10 @@ mod trim;
 
 pub(super) use self::backup::backup;
 
-use std::fs::{DirBuilder, File, Permissions, TryLockError};
+use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,6 +38,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
+use super::data_lock::DataLock;
 use super::location::{OpenError, Opened, Synchronous, Upkeep};
 use super::{
     Admissions, ApiKeys, Backend, Changes, Error, Files, Groups, Keep, Logins, People, Read, ReadAnswer, Retention,
@@ -50,9 +51,6 @@ use crate::threads;
 
 /// The database file in the data directory.
 const FILE: &str = "imgate.db";
-/// The file whose lock says that a gateway runs on the data directory. It is never removed: between
-/// unlocking and removing another process could have locked it.
-const LOCK_FILE: &str = "imgate.lock";
 /// Page cache of a writing connection: the inner pages of the indexes of some ten million messages.
 const WRITER_CACHE_KIB: u32 = 64 * 1024;
 /// Page cache of a reading connection. SQLite empties it at each commit of another connection, so
@@ -130,28 +128,6 @@ fn make_private(path: &Path) {
             && let Err(why) = std::fs::set_permissions(&file, Permissions::from_mode(mode & !0o007))
         {
             tracing::warn!(file = ?Path::new(&file), %why, "others on this machine can read the database");
-        }
-    }
-}
-
-/// The exclusive right to a data directory, until it is dropped or the process ends.
-struct DataLock {
-    /// The lock belongs to the open file.
-    _file: File,
-}
-
-impl DataLock {
-    fn take(data_dir: &Path) -> Result<Self, OpenError> {
-        let unusable = |e: io::Error| OpenError::Directory { path: data_dir.to_owned(), why: e.to_string() };
-        // What is said here is private to the gateway's account.
-        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(unusable)?;
-        let mut options = File::options();
-        let file = options.write(true).create(true).truncate(false).mode(PRIVATE).open(data_dir.join(LOCK_FILE));
-        let file = file.map_err(unusable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked(PathBuf::from(data_dir))),
-            Err(TryLockError::Error(e)) => Err(unusable(e)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Copies, and what becomes of them when they are put in the place of the database.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use super::super::backup::RESTORED;
 use super::*;
