@@ -334,7 +334,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         None | Some(Verb::Serve) => {
             let settings = cli.settings;
-            imgate::node::run(&config, layers, &log, Box::new(move || settings.load()))?;
+            let port = imgate::node::run(&config, layers, &log, Box::new(move || settings.load()))?;
+            // The port last: whoever waits for the end of this process looks at it.
+            drop(log);
+            drop(port);
         }
         Some(Verb::Token(args)) => token(&config, &args)?,
         Some(Verb::Seed(args)) => seed(&config, &args)?,

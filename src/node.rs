@@ -96,6 +96,8 @@ enum Asked {
 pub struct Node {
     addresses: Vec<SocketAddr>,
     admin_address: SocketAddr,
+    /// Bound for as long as this is.
+    admin_port: TcpListener,
     clock: Clock,
     orders: Orders,
     progress: Receiver<StopProgress>,
@@ -135,13 +137,14 @@ pub struct Node {
 pub type Load = Box<dyn FnMut() -> anyhow::Result<Layers>>;
 
 /// Runs a gateway until a signal ends it; `signals` says which signal means what. A stop that comes
-/// during the start ends the process before it has served.
+/// during the start ends the process before it has served. What is given back is the admin port,
+/// to be dropped as the last thing: whoever waits for the end (`imgate drain`) looks at it.
 ///
 /// `load` reads the sources of the configuration, `layers` is what it has said for `config`.
 ///
 /// # Errors
 /// It cannot start; why is in the chain.
-pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Result<()> {
+pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Result<Option<TcpListener>> {
     // Before anything else, so that a signal during the start is not lost.
     let Heard { wishes, hurries } = signals::watch().context("cannot listen for signals")?;
     for (setting, why) in config.without_effect() {
@@ -149,11 +152,11 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     }
     let Some(mut node) = start_unless_stopped(config, log, &wishes)? else {
         tracing::info!("stopped during the start");
-        return Ok(());
+        return Ok(None);
     };
     let mut reloading = Reloading::new(layers, load);
     let supervisor = Supervisor::of_environment();
-    let _watchdog = node.watchdog().context("cannot start a thread")?;
+    let watchdog = node.watchdog().context("cannot start a thread")?;
     supervisor.ready();
     // An error would mean that the thread has gone; there is no other way to be stopped then, so
     // stop.
@@ -168,6 +171,9 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     }
     tracing::info!("stopping");
     supervisor.stopping();
+    // From now on the deadline counts: shards that have ended answer no watchdog.
+    drop(watchdog);
+    let admin_port = node.admin_port.try_clone().ok();
     let stopped = node.stop_unless_hurried(&hurries);
     supervisor.status(&stopped);
     if stopped.is_orderly() {
@@ -175,7 +181,7 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     } else {
         tracing::warn!("stopped, not in order: {stopped}");
     }
-    Ok(())
+    Ok(admin_port)
 }
 
 /// Starts a gateway on a thread of its own, because a database that does not answer may hold it for
@@ -228,6 +234,7 @@ impl Node {
         let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
         let cluster = cluster::start(config, &key, boot, &mut mesh, &store, clock)?;
         let Sockets { mut public, mut proxied, mut tls, admin, addresses, admin_address } = Sockets::bind(config)?;
+        let admin_port = admin.try_clone().context("the admin port has no descriptor")?;
         let certificates = tls::certificates(config)?;
         let board = Board::new(shards);
         let ((drain, drain_asked), (reload, reload_asked)) = (bounded(1), bounded(1));
@@ -264,6 +271,7 @@ impl Node {
         Ok(Self {
             addresses,
             admin_address,
+            admin_port,
             clock,
             orders,
             progress,

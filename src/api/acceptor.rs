@@ -53,7 +53,7 @@ impl ControlPlane for HandoverQueue {
 
 /// Waits for a slot for a connection and serves it; `false` when the gateway stops first.
 async fn slot(context: &ConnectionContext, mut stream: Stream, ahead: Bytes, peer: Peer) -> bool {
-    let mut stop = context.stop.clone();
+    let mut stop = context.mortal.stop.clone();
     let slot = tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => {
@@ -71,7 +71,7 @@ async fn slot(context: &ConnectionContext, mut stream: Stream, ahead: Bytes, pee
 
 /// Serves the connections that the gates hand over, until the gateway stops.
 pub(super) async fn serve_handovers(mut handovers: mpsc::Receiver<Handed>, context: ConnectionContext) {
-    let mut stop = context.stop.clone();
+    let mut stop = context.mortal.stop.clone();
     loop {
         let handed = tokio::select! {
             biased;
@@ -101,7 +101,7 @@ pub(super) async fn serve_handovers(mut handovers: mpsc::Receiver<Handed>, conte
 
 /// Serves the connections that `listener` accepts, until the gateway stops.
 pub(super) async fn serve_listener(listener: TcpListener, context: ConnectionContext) {
-    let mut stop = context.stop.clone();
+    let mut stop = context.mortal.stop.clone();
     let (clock, outage) = (Clock::start(), Outage::default());
     loop {
         let accepted = tokio::select! {

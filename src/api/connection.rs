@@ -27,11 +27,12 @@ use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::sync::futures::OwnedNotified;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tower::ServiceExt;
 use tracing::Level;
 
 use super::current_judge::CurrentJudge;
+use super::ending::Mortal;
 use super::exchange::{BodyState, Coming, Exchange, Leaving, Phase, Watch};
 use super::foreign::{ForeignTokens, Replaced};
 use super::rewind::{self, Rewind};
@@ -106,16 +107,14 @@ pub(super) struct ConnectionContext {
     pub(super) trails: Trails,
     /// How many connections there have been so far, of both ports.
     pub(super) numbers: Arc<AtomicU64>,
-    /// Turns true once.
-    pub(super) stop: watch::Receiver<bool>,
     /// Which connections may stay.
     pub(super) slots: Arc<ConnectionSlots>,
     /// Where descriptors come from when there are none left.
     pub(super) spare: Arc<ConnectionSlots>,
     /// Asked before each poll of a connection.
     pub(super) courtesy: Arc<Courtesy>,
-    /// Closed when the last connection has gone: each has a copy.
-    pub(super) alive: mpsc::Sender<()>,
+    /// Says when the port ends, and it when the last connection has gone.
+    pub(super) mortal: Mortal,
 }
 
 /// Serves `stream`, of which `ahead` has been read, until it ends, loses its slot, stops with the
@@ -131,8 +130,7 @@ pub(super) async fn serve(mut stream: Stream, mut ahead: Bytes, peer: Peer, slot
         deadlines,
         trails,
         numbers,
-        stop,
-        alive,
+        mortal: Mortal { stop, alive },
         courtesy,
         ..
     } = context;

@@ -20,6 +20,7 @@ mod connection;
 mod cors;
 mod current_judge;
 mod delivery;
+mod ending;
 mod exchange;
 mod family;
 mod files;
@@ -55,7 +56,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::auth::Key;
 use crate::caller::Judge;
@@ -77,6 +78,8 @@ use blocking::BlockingJobs;
 use connection::ConnectionContext;
 pub use connection::Deadlines;
 use current_judge::CurrentJudge;
+pub use ending::AdminPort;
+use ending::{Ending, Mortal};
 use foreign::ForeignTokens;
 use services::api_keys::Keyring;
 pub use services::attempts::Allowed;
@@ -155,18 +158,16 @@ pub struct Setup {
 /// The running control plane.
 pub struct ApiHandle {
     runtime: Runtime,
-    /// The admin port's own: it answers when everything else is busy.
-    admin_runtime: Runtime,
     handovers: Arc<HandoverQueue>,
     foreign: ForeignTokens,
     uploads: Arc<Uploads>,
     judge: Arc<CurrentJudge>,
-    stop: watch::Sender<bool>,
     stopping: Arc<AtomicBool>,
-    /// Ends when the last connection of both ports has gone.
-    gone: mpsc::Receiver<()>,
-    /// The connections of both ports.
-    slots: [Arc<ConnectionSlots>; 2],
+    /// The end of the public port's connections.
+    ending: Ending,
+    slots: Arc<ConnectionSlots>,
+    /// With a runtime of its own: it answers when everything else is busy, or has ended.
+    admin: AdminPort,
 }
 
 /// What a running control plane takes up when the configuration was loaded again.
@@ -219,8 +220,7 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         board: setup.operator.board.clone(),
     };
     let stopping = Arc::new(AtomicBool::new(false));
-    let (stop, stopped) = watch::channel(false);
-    let (alive, gone) = mpsc::channel(1);
+    let (ending, mortal) = Ending::new();
     let slots = ConnectionSlots::new(setup.slots, setup.trusted_proxies.clone(), Arc::clone(&setup.http));
     let metrics = counted(setup.metrics, Arc::clone(&slots), passwords);
     let insight = Insight {
@@ -243,27 +243,19 @@ pub fn start(setup: Setup) -> io::Result<ApiHandle> {
         deadlines: setup.deadlines,
         trails: setup.trails,
         numbers: Arc::new(AtomicU64::new(1)),
-        stop: stopped.clone(),
         spare: Arc::clone(&slots),
-        slots,
+        slots: Arc::clone(&slots),
         courtesy: services.passwords.courtesy(),
-        alive,
+        mortal: mortal.clone(),
     };
     let back_slots = ConnectionSlots::new(SlotBounds::admin(), setup.trusted_proxies, setup.http);
-    let back = behind(&public, admin::routes(insight, is_local(&setup.admin)), back_slots);
-    let slots = [Arc::clone(&public.slots), Arc::clone(&back.slots)];
+    let back = (admin::routes(insight, is_local(&setup.admin)), back_slots);
+    let admin = open_admin(admin_runtime, setup.admin, &public, back)?;
     let following = (setup.shared, setup.others.map(|others| others.heard));
-    serve_beside(&runtime, setup.control, following, services, (&stop, &public.alive));
-    let (queue, handovers) = HandoverQueue::new(Arc::clone(&public.slots));
+    serve_beside(&runtime, setup.control, following, services, &mortal);
+    let (queue, handovers) = HandoverQueue::new(Arc::clone(&slots));
     runtime.spawn(acceptor::serve_handovers(handovers, public));
-    open_admin(&admin_runtime, setup.admin, &back)?;
-    let handovers = Arc::new(queue);
-    Ok(ApiHandle { runtime, admin_runtime, handovers, foreign, uploads, judge, stop, stopping, gone, slots })
-}
-
-/// What connections of the admin port share, beside what those of the `public` one do.
-fn behind(public: &ConnectionContext, router: Router, slots: Arc<ConnectionSlots>) -> ConnectionContext {
-    ConnectionContext { router, gate: None, hsts: None, foreign: None, slots, ..public.clone() }
+    Ok(ApiHandle { runtime, handovers: Arc::new(queue), foreign, uploads, judge, stopping, ending, slots, admin })
 }
 
 /// The other gateways of the same database.
@@ -300,19 +292,19 @@ fn serve_beside(
     control: Option<control::Socket>,
     (shared, heard): (bool, Option<Arc<Notify>>),
     services: Arc<Services>,
-    (stop, alive): (&watch::Sender<bool>, &mpsc::Sender<()>),
+    Mortal { stop, alive }: &Mortal,
 ) {
     if let Some(messages) = services.hooks.group_messages() {
-        runtime.spawn(absent::tell(Arc::clone(&services), messages, stop.subscribe(), alive.clone()));
+        runtime.spawn(absent::tell(Arc::clone(&services), messages, stop.clone(), alive.clone()));
     }
     if let Some(socket) = control {
-        runtime.spawn(control::serve(socket, Arc::clone(&services), stop.subscribe()));
+        runtime.spawn(control::serve(socket, Arc::clone(&services), stop.clone()));
     }
     // An earlier run may have made it; who asks is told from the beginning.
     let seeking = Arc::clone(&services);
     runtime.spawn(async move { subjects::seek_system(&seeking).await });
     if shared {
-        runtime.spawn(following::follow(services, heard, stop.subscribe()));
+        runtime.spawn(following::follow(services, heard, stop.clone()));
     }
 }
 
@@ -321,14 +313,25 @@ fn foreign_tokens(setup: &Setup, services: &Arc<Services>) -> io::Result<Foreign
     Ok(ForeignTokens { jwt: Arc::new(jwt), services: Arc::clone(services) })
 }
 
-fn open_admin(runtime: &Runtime, listeners: Vec<TcpListener>, context: &ConnectionContext) -> io::Result<()> {
-    let _entered = runtime.enter();
+/// Serves the admin port, whose connections share what those of the `public` one do, but for what
+/// is given.
+fn open_admin(
+    runtime: Runtime,
+    listeners: Vec<TcpListener>,
+    public: &ConnectionContext,
+    (router, slots): (Router, Arc<ConnectionSlots>),
+) -> io::Result<AdminPort> {
+    let (ending, mortal) = Ending::new();
+    let port = AdminPort { runtime, ending, slots: Arc::clone(&slots) };
+    let context = ConnectionContext { router, gate: None, hsts: None, foreign: None, slots, mortal, ..public.clone() };
+    let entered = port.runtime.enter();
     for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        runtime.spawn(acceptor::serve_listener(listener, context.clone()));
+        port.runtime.spawn(acceptor::serve_listener(listener, context.clone()));
     }
-    Ok(())
+    drop(entered);
+    Ok(port)
 }
 
 /// Whether only this machine reaches the listeners.
@@ -389,18 +392,18 @@ impl ApiHandle {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// Takes no new connection, lets requests under way end for at most `patience`, then ends the
-    /// rest; how many these are. Blocks.
-    pub fn stop(self, patience: Duration) -> usize {
+    /// Takes no new connection of the public port, lets requests under way end for at most
+    /// `patience`, then ends the rest; how many these are. The admin port goes on: whoever looks
+    /// sees a gateway that stops. Blocks.
+    pub fn stop_public(self, patience: Duration) -> (usize, AdminPort) {
         self.announce_stop();
-        // The receivers live in the contexts; without any there is nothing left to tell.
-        self.stop.send_replace(true);
-        let mut gone = self.gone;
-        let ended = self.runtime.block_on(async { tokio::time::timeout(patience, gone.recv()).await });
-        let cut = if ended.is_err() { self.slots.iter().map(|slots| slots.taken()).sum() } else { 0 };
-        self.runtime.shutdown_background();
-        self.admin_runtime.shutdown_background();
-        cut
+        (self.ending.end(self.runtime, &self.slots, patience), self.admin)
+    }
+
+    /// As [`ApiHandle::stop_public`], of both ports.
+    pub fn stop(self, patience: Duration) -> usize {
+        let (cut, admin) = self.stop_public(patience);
+        cut + admin.stop(patience)
     }
 }
 

@@ -212,6 +212,12 @@ impl ConnectionSlots {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// How many connections are in the middle of a request.
+    pub(super) fn busy(&self) -> usize {
+        let table = self.table.lock();
+        [Hold::Waiting, Hold::Working].map(|hold| table.slots.count(hold)).iter().sum()
+    }
+
     /// Puts the gauges where a scrape finds them.
     pub(super) fn publish(&self) {
         let table = self.table.lock();

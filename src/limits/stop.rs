@@ -43,11 +43,12 @@ pub const SIGNALS_WAITING_MAX: usize = 4;
 pub const STOP_REST_MS_MAX: u64 = 2_000;
 /// The part of it that HTTP requests under way do not have, for what comes after them (webhooks,
 /// trails, the end of the process), at most; of a short deadline it is a twentieth. Otherwise they
-/// have all that is left: a download is cut for no other reason than the deadline.
+/// have all that is left: a download is cut for no other reason than the deadline. A store that
+/// hangs leaves as much to them.
 pub const STOP_LAST_MS_MAX: u64 = 500;
 
 const _: () = assert!(
     STOP_QUIESCE_MS_MAX + STOP_CLOSE_MS_MAX + STOP_REST_MS_MAX < DRAIN_DEADLINE_MS_DEFAULT
-        && STOP_LAST_MS_MAX < STOP_REST_MS_MAX,
+        && 2 * STOP_LAST_MS_MAX < STOP_REST_MS_MAX,
     "the stages of a stop fit into its deadline"
 );

@@ -82,7 +82,8 @@ fn plan(settings: &config::DrainPlan, connections: usize, room_ms: u64) -> Drain
 
 impl Node {
     /// Stops in order: word to balancers, accept, command intake, outstanding asks, close, shards,
-    /// store, control plane. Blocks, at most as long as the setting `drain_deadline` says.
+    /// store, control plane, webhooks, the admin port, trails. Blocks, at most as long as the
+    /// setting `drain_deadline` says.
     pub fn stop(self) -> Stopped {
         self.stop_unless_hurried(&crossbeam_channel::never())
     }
@@ -94,6 +95,9 @@ impl Node {
         let deadline_ms = self.drain.deadline_ms;
         let end_ms = began_ms + deadline_ms;
         let sessions_end_ms = end_ms - STOP_REST_MS_MAX.min(deadline_ms / 5);
+        // A store that hangs takes nothing from requests, and these nothing from what comes last.
+        let last_ms = STOP_LAST_MS_MAX.min(deadline_ms / 20);
+        let (store_end_ms, http_end_ms) = (end_ms - 2 * last_ms, end_ms - last_ms);
         self.announce(hurries);
         self.orders.all(&Order::StopAccepting);
         self.orders.all(&Order::Quiesce);
@@ -110,24 +114,23 @@ impl Node {
         let closed_ms = sessions_end_ms.min(now_ms + drain.spread_ms + STOP_CLOSE_MS_MAX);
         self.wait_for(closed_ms, |progress| matches!(progress, StopProgress::Empty(_)));
         self.orders.all(&Order::Exit);
-        let mut stopped = self.wait_for_ends(sessions_end_ms.max(closed_ms), end_ms);
+        let mut stopped = self.wait_for_ends(sessions_end_ms.max(closed_ms), store_end_ms);
         stopped.connections = connections;
         // What was stored last has left the shards.
         if let Some(cluster) = self.cluster.take() {
             cluster.stop();
         }
-        stopped.store_finished = self.stop_store(end_ms);
-        let http_end_ms = end_ms - STOP_LAST_MS_MAX.min(deadline_ms / 20);
-        let left_ms = http_end_ms.saturating_sub(self.clock.now().mono_ms);
-        stopped.cut_requests = self.api.stop(Duration::from_millis(left_ms));
-        let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
-        self.telling.stop(Duration::from_millis(left_ms.min(HOOK_STOP_MS_MAX)));
+        stopped.store_finished = self.stop_store(store_end_ms);
+        let left_ms = |until_ms: u64| until_ms.saturating_sub(self.clock.now().mono_ms);
+        let (cut, admin) = self.api.stop_public(Duration::from_millis(left_ms(http_end_ms)));
+        // Half of what is left is for the trails.
+        self.telling.stop(Duration::from_millis((left_ms(end_ms) / 2).min(HOOK_STOP_MS_MAX)));
+        stopped.cut_requests = cut + admin.stop(Duration::from_millis(left_ms(end_ms) / 2));
         self.trails
             .audit
             .say_deed("stopped", || json!({ "connections": stopped.connections, "orderly": stopped.is_orderly() }));
         for trail in [&self.trails.audit, &self.trails.access] {
-            let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
-            trail.flush(Duration::from_millis(left_ms.min(TRAIL_STOP_MS_MAX)));
+            trail.flush(Duration::from_millis(left_ms(end_ms).min(TRAIL_STOP_MS_MAX)));
         }
         self.endings.stopped();
         stopped.took_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
@@ -208,7 +211,14 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
     use super::*;
+    use crate::node::Tuning;
+    use crate::node::data::test_config;
+    use crate::store::worker::{Lane, LanePlace};
 
     const SETTINGS: config::DrainPlan = config::DrainPlan {
         deadline_ms: 10_000,
@@ -252,5 +262,29 @@ mod tests {
             "14995 of 15000 connections closed, 2 cut off, 3 not reached, 4 commands unanswered, 1 shards stuck, \
              the store has NOT finished; 5.021 s"
         );
+    }
+
+    #[test]
+    fn a_store_that_hangs_takes_nothing_from_requests_and_trails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let audit = folder.path().join("audit.log");
+        let path = audit.to_str().expect("UTF-8");
+        let config = test_config(folder.path(), &[("audit_log", path), ("drain_deadline", "2s")]);
+        let node = Node::start(&config, Tuning::default()).expect("it starts");
+        let mut idle = TcpStream::connect(node.addresses()[0]).expect("it listens");
+        idle.write_all(b"GET /api/v1/config HTTP/1.1\r\nHost: x\r\n\r\n").expect("it is taken");
+        idle.read_exact(&mut [0; 512]).expect("it is answered");
+        let (go_on, held) = crossbeam_channel::bounded::<()>(0);
+        let hang = Box::new(move |_: &mut dyn crate::store::Backend| {
+            let _ = held.recv();
+        });
+        node.store.call(LanePlace::of(Lane::Open), hang).expect("there is room");
+        let stopped = node.stop();
+        drop(go_on);
+        assert!(!stopped.store_finished && stopped.took_ms <= 2_000, "{stopped}");
+        assert_eq!(stopped.cut_requests, 0, "nothing was asked: {stopped}");
+        let said = fs::read_to_string(&audit).expect("a file");
+        let last = said.lines().last().expect("lines");
+        assert!(last.contains("\"event\":\"stopped\"") && last.contains("\"orderly\":false"), "{said}");
     }
 }

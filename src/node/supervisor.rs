@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{env, io, thread};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::api::services::ShardAccess;
@@ -134,6 +134,9 @@ fn watch(supervisor: &Supervisor, homes: &dyn ShardAccess, shards: u16, period: 
         let is_well = all_answer(homes, shards, period / 2);
         if is_well {
             supervisor.lives();
+        } else if stopped.try_recv() == Err(TryRecvError::Disconnected) {
+            // An orderly stop: the shards have ended.
+            return;
         } else if was_well {
             tracing::error!("a shard does not answer: the supervisor is not told that all is well");
         }

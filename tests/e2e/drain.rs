@@ -248,3 +248,30 @@ fn what_the_deadline_cuts_of_downloads_is_in_the_summary() {
     let summary = process.says("stopped, not in order");
     assert!(summary.contains("1 HTTP requests cut off, the store has finished"), "{summary}");
 }
+
+#[test]
+fn the_drain_command_waits_for_the_end_of_the_process_and_the_admin_port_says_meanwhile_how_it_is() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.args(["--drain-deadline", "3s"]);
+    let mut process = Process::launch(command, data.path());
+    let (_, token) = register(process.address, "/user/register", "13800000001");
+    let never_read = begin_download(process.address, &token);
+    let admin = process.admin.to_string();
+    let mut drain = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    let mut drain = drain.args(["drain", "--admin", &admin, "--data"]).arg(data.path());
+    drain = drain.stdout(std::process::Stdio::piped());
+    let drain = drain.spawn().expect("the command runs");
+    // The store is the last thing before the downloads.
+    let began = Instant::now();
+    while !readiness(&process).contains("store: ") {
+        assert!(began.elapsed() < PATIENCE, "it never stops");
+    }
+    assert!(readiness(&process).contains("\nstopping\n"), "it says so to its end");
+    let done = drain.wait_with_output().expect("the command ends");
+    process.ended(Duration::from_millis(500));
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("ended after"), "{done:?}");
+    process.says("1 HTTP requests cut off");
+    drop(never_read);
+}
