@@ -58,7 +58,8 @@ use crate::log::trail::Trails;
 use crate::mesh::{self, ControlPlane, Gate, Orders, ShardEnd, StopProgress};
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
-use crate::metrics::{Board, Publisher, threads};
+use crate::metrics::threads::ThreadTimes;
+use crate::metrics::{Board, Publisher};
 use crate::object_store::ObjectStore;
 use crate::shard::Setup;
 use crate::store::worker::{Replies, Store};
@@ -659,6 +660,7 @@ fn scraper(
 ) -> api::admin::Metrics {
     let (board, store, counts, fingerprint) = (board.clone(), store.clone(), counts.clone(), Arc::clone(fingerprint));
     let (stored, trails) = (config.durability == Durability::Stored, trails.clone());
+    let threads = ThreadTimes::new(usize::from(config.shards));
     // Of these the connections are no part: they have not begun.
     let descriptors = ProcessNumbers::read(start_ms).open_fds;
     Arc::new(move |format, unready| {
@@ -669,7 +671,7 @@ fn scraper(
             version: env!("CARGO_PKG_VERSION"),
             config: &fingerprint.lock(),
             unready,
-            threads: &threads::by_role(shards.len()),
+            threads: &threads.by_role(),
             shards: &shards,
             accounts: &counts.accounts,
             http: &counts.http,
