@@ -253,7 +253,7 @@ impl Node {
         let memory = memory::Watch::start(&pressure, turns::watch(&board, clock, &homes)).context("no thread")?;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
-        let operator = operator((drain, reload), &board, cluster.as_ref(), &pressure);
+        let operator = operator((drain, reload), (&board, clock), cluster.as_ref(), &pressure);
         let told = (hooks.clone(), trails.clone());
         let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, told);
         let api = api::start(setup).context("cannot start the control plane")?;
@@ -585,14 +585,15 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, hooks: 
 
 fn operator(
     (drain, reload): (Sender<()>, Sender<ReloadWish>),
-    board: &Board,
+    (board, clock): (&Board, Clock),
     cluster: Option<&Cluster>,
     pressure: &Arc<Pressure>,
 ) -> (api::admin::Operator, Option<api::Others>) {
     let degraded = cluster.map(cluster::degraded);
     let pressure = Arc::clone(pressure);
     let short_of_memory = Arc::new(move || pressure.refuses_newcomers());
-    let operator = api::admin::Operator { drain, reload, board: board.clone(), degraded, short_of_memory };
+    let dead = Arc::new(turns::dead(board, clock));
+    let operator = api::admin::Operator { drain, reload, board: board.clone(), dead, degraded, short_of_memory };
     (operator, cluster.map(cluster::others))
 }
 

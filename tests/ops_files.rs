@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use imgate::config::{Config, Layers};
-use imgate::limits::{CERTIFICATE_ENDS_SOON_S, DATA_ROOM_BYTES_MIN};
+use imgate::limits::{CERTIFICATE_ENDS_SOON_S, DATA_ROOM_BYTES_MIN, READY_MS_MAX};
 use imgate::metrics::names;
 
 const ALERTS: &str = include_str!("../ops/prometheus/alerts.yml");
@@ -50,6 +50,9 @@ fn containers_are_made_of_what_there_is() {
     for path in values(KUBERNETES, "httpGet") {
         assert!(["/readyz", "/healthz"].iter().any(|known| path.contains(&format!("path: {known},"))), "{path}");
     }
+    let (_, readiness) = KUBERNETES.split_once("readinessProbe:").expect("a probe");
+    let patience: u64 = values(readiness, "timeoutSeconds")[0].parse().expect("seconds");
+    assert!(patience * 1000 > 2 * READY_MS_MAX, "a slow store is told as one, and not taken for none");
     // One user in all three, so that a volume may be taken from one to the other.
     let user = "65532";
     assert!(

@@ -70,7 +70,7 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
         .route_layer(from_fn_with_state(insight.clone(), operate::is_operator));
     let routes = Router::new()
         .merge(operators)
-        .route("/healthz", get(async || text(StatusCode::OK, "ok\n")))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/admin", get(page::status))
@@ -111,6 +111,14 @@ impl Pulse {
         let (silent, store) = tokio::join!(pulse::silent(insight.services.homes.as_ref()), insight.db.ping());
         let short_of_memory = (insight.operator.short_of_memory)();
         Self { silent, store, stopping: insight.stopping.load(Ordering::Acquire), short_of_memory }
+    }
+}
+
+/// Waits for nothing: what is asked whether it lives must say so at once.
+async fn healthz(State(insight): State<Insight>) -> Response {
+    match (insight.operator.dead)() {
+        None => text(StatusCode::OK, "ok\n"),
+        Some(shard) => text(StatusCode::SERVICE_UNAVAILABLE, format!("shard {} does not turn any more\n", shard.0)),
     }
 }
 

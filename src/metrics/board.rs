@@ -197,6 +197,13 @@ impl Publisher {
     }
 }
 
+/// A shard that has ended is in no turn, however it has.
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.end_turn();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

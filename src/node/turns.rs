@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::api::services::ShardAccess;
 use crate::clock::Clock;
 use crate::ids::ShardId;
-use crate::limits::{SHARD_ASK_MS, SHARD_STUCK_MS};
+use crate::limits::{SHARD_ASK_MS, SHARD_DEAD_MS, SHARD_STUCK_MS};
 use crate::log::outage::{Outage, OutageLine};
 use crate::metrics::Board;
 use crate::shard::Notice;
@@ -19,6 +19,18 @@ use crate::shard::Notice;
 pub(super) fn watch(board: &Board, clock: Clock, homes: &Arc<dyn ShardAccess>) -> impl FnMut() + Send + 'static {
     let (mut turns, homes) = (Turns::new(board.clone(), clock), Arc::clone(homes));
     move || turns.look(&homes)
+}
+
+/// What says which shard has not turned for so long that it will not any more, each time that it is
+/// called. `clock` is theirs.
+pub(super) fn dead(board: &Board, clock: Clock) -> impl Fn() -> Option<ShardId> + Send + Sync + 'static {
+    let board = board.clone();
+    move || dead_at(&board, clock.nanos())
+}
+
+fn dead_at(board: &Board, now_ns: u64) -> Option<ShardId> {
+    let mut turning = (0..).map(ShardId).zip(board.turning(now_ns));
+    turning.find(|(_, turning_ns)| turning_ns / 1_000_000 >= SHARD_DEAD_MS).map(|(shard, _)| shard)
 }
 
 /// What is known of the turns.
@@ -109,5 +121,23 @@ mod tests {
         assert!(matches!(look(&mut turns, later + 250)[..], [(1, OutageLine::Ended { .. }, 0)]));
         assert_eq!(look(&mut turns, later + 500), []);
         busy.publish(1, later, &Tally::default(), &DriverTally::default());
+    }
+
+    #[test]
+    fn a_shard_whose_turn_has_lasted_half_a_minute_is_dead_and_one_that_has_ended_is_not() {
+        let board = Board::new(3);
+        let [_idle, mut stuck, ended] =
+            [0, 1, 2].map(|shard| board.publisher(ShardId(shard), 0).expect("there are three"));
+        let dead = |ms: u64| dead_at(&board, ms * 1_000_000).map(|shard| shard.0);
+        ended.begin_turn(500 * 1_000_000);
+        stuck.begin_turn(1_000 * 1_000_000);
+        drop(ended);
+        assert_eq!((dead(2_000), dead(SHARD_DEAD_MS)), (None, None), "it may come back");
+        assert_eq!(dead(SHARD_DEAD_MS + 1_000), Some(1));
+        stuck.publish(1, 0, &Tally::default(), &DriverTally::default());
+        stuck.end_turn();
+        assert_eq!(dead(2 * SHARD_DEAD_MS), None);
+        let _asked = board.ask(ShardId(0), 1_000_000).expect("it owes none");
+        assert_eq!(dead(SHARD_DEAD_MS + 1), Some(0), "one that is not woken is no better");
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use super::{Insight, text};
 use crate::api::trails::Acting;
 use crate::caller::bearer;
+use crate::ids::ShardId;
 use crate::limits::RELOAD_MS_MAX;
 use crate::metrics::Board;
 
@@ -33,6 +34,8 @@ pub struct Operator {
     pub reload: Sender<ReloadWish>,
     /// Where the shards are asked who takes the most.
     pub board: Board,
+    /// The first shard that has not turned for [`crate::limits::SHARD_DEAD_MS`].
+    pub dead: Arc<dyn Fn() -> Option<ShardId> + Send + Sync>,
     /// What a gateway that serves has to say against itself on `/readyz`, if anything.
     pub degraded: Option<Degraded>,
     /// Whether newcomers are refused for want of memory.

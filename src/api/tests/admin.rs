@@ -43,6 +43,27 @@ fn it_says_how_the_gateway_is() {
 }
 
 #[test]
+fn a_supervisor_is_told_of_a_shard_that_does_not_come_back() {
+    let rig = Rig::start();
+    *rig.homes.dead.lock() = Some(ShardId(2));
+    assert_eq!(look(&rig, "/healthz"), (503, "shard 2 does not turn any more\n".to_owned()));
+    *rig.homes.dead.lock() = None;
+    assert_eq!(look(&rig, "/healthz"), (200, "ok\n".to_owned()));
+}
+
+#[test]
+fn the_admin_port_outlives_the_public_one() {
+    let mut rig = Rig::start();
+    let mut idle = rig.client();
+    assert_eq!(idle.ask(Ask::get("/", &[])).status, 200);
+    let (cut, admin) = rig.api.take().expect("running").stop_public(PATIENCE);
+    assert!(cut == 0 && idle.is_ended(), "nothing was asked");
+    let (status, why) = look(&rig, "/readyz");
+    assert!(status == 503 && why.contains("stopping"), "{why}");
+    assert_eq!(admin.stop(PATIENCE), 0);
+}
+
+#[test]
 fn a_stuck_shard_does_not_hide_who_loads_the_others() {
     let rig = Rig::start();
     let proof = format!("Bearer {}", rig.key.admin_token());

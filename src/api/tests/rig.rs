@@ -159,6 +159,7 @@ impl Rig {
             introduced: Mutex::default(),
             hints: Mutex::default(),
             mood: Mutex::default(),
+            dead: Mutex::default(),
             unanswered: Mutex::default(),
             lines: AtomicU64::default(),
         });
@@ -171,6 +172,7 @@ impl Rig {
         let file_counters = Arc::<FileCounters>::default();
         let data = tempfile::tempdir().expect("a directory");
         let (drain, drained) = bounded(1);
+        let shards = Arc::clone(&homes);
         let setup = Setup {
             store: store.clone(),
             key: key.clone(),
@@ -203,6 +205,7 @@ impl Rig {
                 drain,
                 reload: bounded(1).0,
                 board: Board::new(4),
+                dead: Arc::new(move || *shards.dead.lock()),
                 degraded: None,
                 short_of_memory: Arc::new(|| false),
             },
@@ -360,6 +363,8 @@ pub(in crate::api) struct TestShards {
     /// What sessions are to load again.
     pub(in crate::api) hints: Mutex<Vec<(ShardId, Notice)>>,
     pub(in crate::api) mood: Mutex<Mood>,
+    /// One that `/healthz` is told does not turn any more.
+    pub(in crate::api) dead: Mutex<Option<ShardId>>,
     /// Of the shards that are stuck.
     unanswered: Mutex<Vec<Then>>,
     /// What was said in groups about them.
