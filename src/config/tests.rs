@@ -253,9 +253,19 @@ fn a_fingerprint_tells_settings_apart_and_no_secrets() {
         Config::from_layers(&layers).expect("a configuration").fingerprint()
     };
     assert_eq!(of("").len(), 8);
-    assert_ne!(of("shards = 2"), of("shards = 3"));
-    let secret = |last: char| of(&format!("shards = 2\nsecret = \"{}{last}\"", "x".repeat(40)));
+    assert_ne!(of("keep_count = 200"), of("keep_count = 300"));
+    let secret = |last: char| of(&format!("keep_count = 200\nsecret = \"{}{last}\"", "x".repeat(40)));
     assert_eq!(secret('a'), secret('b'));
+    for own in [
+        "node = 7",
+        "listen = [\"127.0.0.1:9001\"]",
+        "listen_proxy = [\"127.0.0.1:9002\"]",
+        "admin = \"127.0.0.1:9003\"",
+        "data = \"/srv/imgate-7\"",
+        "shards = 3",
+    ] {
+        assert_eq!(of(own), of(""), "gateways of a cluster are set up alike with {own}");
+    }
 }
 
 /// Two endpoints of one URL would write into one file of what waits.

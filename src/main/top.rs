@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use clap::Args;
+use imgate::clock::Clock;
 use imgate::config::Config;
 use imgate::metrics::names;
 use serde_json::Value;
@@ -37,12 +38,15 @@ pub(crate) fn run(config: &Config, args: &TopArgs) -> anyhow::Result<()> {
     let to = address(config);
     let token = imgate::node::gateways_key(config)?.admin_token();
     let path = format!("/admin/top?seconds={}&by={}", args.seconds, args.by);
-    let mut before = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
+    let clock = Clock::start();
+    let mut before = (Scrape::parse(&ask_well(to, "GET", "/metrics", None)?), clock.nanos());
     loop {
         let top = ask_well_for(to, "GET", &path, Some(&token), args.seconds)?;
         let top: Value = serde_json::from_str(&top).context("the answer is no JSON")?;
-        let now = Scrape::parse(&ask_well(to, "GET", "/metrics", None)?);
-        let picture = picture(&now, &before, &top);
+        let now = (Scrape::parse(&ask_well(to, "GET", "/metrics", None)?), clock.nanos());
+        // What was asked for is not what it took: shards that do not answer are waited for.
+        let seconds = now.1.saturating_sub(before.1) as f64 / 1e9;
+        let picture = picture(&now.0, &before.0, seconds, &top);
         before = now;
         let mut out = io::stdout().lock();
         if args.once {
@@ -109,8 +113,9 @@ fn bound(series: &str) -> Option<&str> {
     series.split("le=\"").nth(1)?.split('"').next()
 }
 
-fn picture(now: &Scrape, before: &Scrape, top: &Value) -> String {
-    let seconds = top["seconds"].as_f64().unwrap_or(1.0).max(1.0);
+/// What there is to see, of two scrapes with `seconds` between them.
+fn picture(now: &Scrape, before: &Scrape, seconds: f64, top: &Value) -> String {
+    let seconds = seconds.max(1.0);
     let rate = |name: &str| (now.sum(name, "") - before.sum(name, "")).max(0.0) / seconds;
     let mut out = String::new();
     let ready = if now.sum(names::READY.name, "") > 0.0 { "ready" } else { "NOT READY" };
@@ -178,7 +183,8 @@ fn shards(out: &mut String, now: &Scrape, before: &Scrape, seconds: f64) {
 
 /// One list of those that take the most, a second each.
 fn list(out: &mut String, top: &Value, name: &str, key: &str, columns: &[&str], most: usize) {
-    let seconds = top["seconds"].as_f64().unwrap_or(1.0).max(1.0);
+    let counted = top["counted_ms"].as_f64().map(|ms| ms / 1e3).or_else(|| top["seconds"].as_f64());
+    let seconds = counted.unwrap_or(1.0).max(1.0);
     let Some(rows) = top[name].as_array().filter(|rows| !rows.is_empty()) else { return };
     let head: String = columns.iter().map(|column| format!(" {:>11}", format!("{column}/s"))).collect();
     let _ = writeln!(out, "\n{key:>18}{head}");
@@ -212,7 +218,7 @@ mod tests {
             "users": [{"user": 7, "cost": 400, "messages": 100, "bytes": 2000, "refused": 2, "opened": 1}],
             "networks": [{"network": "203.0.113.9", "opened": 3}],
         });
-        let picture = picture(&Scrape::parse(&now), &Scrape::parse(BEFORE), &top);
+        let picture = picture(&Scrape::parse(&now), &Scrape::parse(BEFORE), 2.0, &top);
         for words in [
             "imgate version=\"0.1.0\"  ready",
             "stored 20.0/s",
@@ -230,7 +236,21 @@ mod tests {
     #[test]
     fn a_picture_names_the_shards_that_do_not_answer() {
         let top = serde_json::json!({ "seconds": 2, "users": [], "silent_shards": [1, 3] });
-        let picture = picture(&Scrape::parse(BEFORE), &Scrape::parse(BEFORE), &top);
+        let picture = picture(&Scrape::parse(BEFORE), &Scrape::parse(BEFORE), 2.0, &top);
         assert!(picture.contains("NO ANSWER from shard 1, 3"), "{picture}");
+    }
+
+    #[test]
+    fn rates_are_of_the_time_that_it_took() {
+        let now =
+            BEFORE.replace("stored_total 100", "stored_total 140").replace("{shard=\"1\"} 10", "{shard=\"1\"} 13");
+        let top = serde_json::json!({
+            "seconds": 2, "counted_ms": 4_000,
+            "users": [{"user": 7, "cost": 400, "messages": 100, "bytes": 2000, "refused": 2, "opened": 1}],
+        });
+        let picture = picture(&Scrape::parse(&now), &Scrape::parse(BEFORE), 4.0, &top);
+        for words in ["stored 10.0/s", "       1            0    25%", "                 7       100.0        25.0"] {
+            assert!(picture.contains(words), "`{words}` in\n{picture}");
+        }
     }
 }

@@ -59,7 +59,7 @@ macro_rules! metrics {
 
 metrics! {
     BUILD_INFO = Gauge "imgate_build_info" ["version"] "Always 1; the version is the label.";
-    CONFIG_INFO = Gauge "imgate_config_info" ["hash"] "Always 1; the hash of all settings but secrets, as they were last loaded, is the label: gateways with the same one are set up alike.";
+    CONFIG_INFO = Gauge "imgate_config_info" ["hash"] "Always 1; the hash of the settings as they were last loaded is the label, without secrets and what each gateway has for itself (`node`, `listen…`, `admin`, `data`, `shards`): gateways with the same one are set up alike.";
     READY = Gauge "imgate_ready" [] "1 when /readyz says so, 0 when it does not.";
     NOT_READY = Gauge "imgate_not_ready" ["reason"] "1 for each reason that /readyz has to say no: a shard that does not answer, the store, a stop that has begun, too little memory for newcomers.";
     SHARDS = Gauge "imgate_shards" [] "Shard threads.";

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Insight, text};
 use crate::api::services::{ShardAccess, pulse};
+use crate::clock::Clock;
 use crate::ids::ShardId;
 use crate::limits::{TOP_ROWS_MAX, TOP_SECONDS_MAX};
 use crate::metrics::Board;
@@ -61,10 +62,12 @@ pub(super) async fn top(State(insight): State<Insight>, Query(asked): Query<Hash
     let look = Look(insight.operator.board.clone());
     drop(look.0.take_tops());
     look.0.look(true);
+    let clock = Clock::start();
     let mut shards = Turning::all(&insight);
     shards.turned().await;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     look.0.look(false);
+    let counted_ms = clock.now().mono_ms;
     shards.turned().await;
     let (mut users, mut groups, mut networks) = (Top::default(), Top::default(), Top::default());
     for report in look.0.take_tops() {
@@ -76,6 +79,8 @@ pub(super) async fn top(State(insight): State<Insight>, Query(asked): Query<Hash
         if name == "bytes" { |weights| weights.bytes } else { |weights| weights.messages };
     Json(json!({
         "seconds": seconds,
+        // Longer where a shard had to be waited for.
+        "counted_ms": counted_ms,
         "users": rows(users, "user", by, |user| json!(user.get())),
         "groups": rows(groups, "group", of_groups, |group| json!(group.get())),
         "networks": rows(networks, "network", |weights| weights.opened, |network| json!(network.to_string())),
