@@ -87,7 +87,8 @@ enum Verb {
     Drain(DrainArgs),
     /// Has the running gateway load its configuration again, as SIGHUP does, and prints which
     /// settings are in force now and which wait for a restart; one JSON line with --json. Exit code
-    /// 1: it is not valid, and nothing has changed.
+    /// 1: it is not valid, and nothing has changed; or a certificate cannot be taken up, and
+    /// everything else is in force.
     Reload(reload::ReloadArgs),
     /// Shows live what the running gateway does, and which users take the most.
     Top(top::TopArgs),

@@ -151,7 +151,7 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     for (setting, why) in config.without_effect() {
         tracing::warn!(setting, "this setting has no effect: {why}");
     }
-    let Some(mut node) = start_unless_stopped(config, log, &wishes)? else {
+    let Some((mut node, reload_asked)) = start_unless_stopped(config, log, &wishes)? else {
         tracing::info!("stopped during the start");
         return Ok(None);
     };
@@ -159,9 +159,9 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     let supervisor = Supervisor::of_environment();
     let watchdog = node.watchdog().context("cannot start a thread")?;
     supervisor.ready();
-    // An error would mean that the thread has gone; there is no other way to be stopped then, so
-    // stop.
-    while let Asked::Reload(whom) = node.next_wish(&wishes) {
+    // What was read for the start may be older than what whoever asked meanwhile has written.
+    let mut wish = if reload_asked { Asked::Reload(None) } else { node.next_wish(&wishes) };
+    while let Asked::Reload(whom) = wish {
         supervisor.reloading();
         let outcome = reloading.reload(&mut node, log, if whom.is_some() { "operator" } else { "signal" });
         if let Some(whom) = whom {
@@ -169,6 +169,7 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
             let _ = whom.send(outcome);
         }
         supervisor.ready();
+        wish = node.next_wish(&wishes);
     }
     tracing::info!("stopping");
     supervisor.stopping();
@@ -186,8 +187,8 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
 }
 
 /// Starts a gateway on a thread of its own, because a database that does not answer may hold it for
-/// long; `None`: a signal was faster.
-fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> anyhow::Result<Option<Node>> {
+/// long; with it, whether a signal wants the configuration loaded again. `None`: one was faster.
+fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> anyhow::Result<Option<(Node, bool)>> {
     let (tell, started) = bounded(1);
     let (config, lost_lines) = (config.clone(), log.lost_lines());
     let start = move || {
@@ -198,11 +199,8 @@ fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> 
     loop {
         crossbeam_channel::select! {
             recv(started) -> node => {
-                if reload_asked {
-                    tracing::info!("SIGHUP during the start: the configuration was just loaded");
-                }
                 // It panicked: why has been printed.
-                return node.context("the start has failed")?.map(Some);
+                return node.context("the start has failed")?.map(|node| Some((node, reload_asked)));
             }
             recv(wishes) -> wish => match wish {
                 Ok(Wish::Reload) => reload_asked = true,
@@ -300,7 +298,8 @@ impl Node {
         Watchdog::start(Arc::clone(&self.homes), u16::try_from(self.orders.shards()).unwrap_or(u16::MAX))
     }
 
-    /// Waits until something is wanted: by a signal, or at the admin port.
+    /// Waits until something is wanted: by a signal, or at the admin port. An error would mean that
+    /// the thread of the signals has gone; there is no other way to be stopped then, so it stops.
     fn next_wish(&self, signals: &Receiver<Wish>) -> Asked {
         crossbeam_channel::select! {
             recv(signals) -> wish => match wish {

@@ -77,13 +77,31 @@ pub fn bind(data: &Path) -> io::Result<Socket> {
     Ok(Socket { listener, file })
 }
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// A gateway may run, and was not asked: another account's, for one.
+    #[error("{0}")]
+    Unasked(io::Error),
+    /// It was asked and has not answered: done or not done.
+    #[error("{0}")]
+    Unanswered(#[from] io::Error),
+}
+
 /// Asks the gateway that runs on `data`. `None`: none does, or none that listens.
 ///
 /// # Errors
-/// It was asked and has not answered: done or not done.
-pub fn ask(data: &Path, deed: Deed, user: UserId) -> io::Result<Option<Done>> {
-    let Ok(short) = Short::of(data) else { return Ok(None) };
-    let Ok(mut stream) = UnixStream::connect(&short.path) else { return Ok(None) };
+/// See [`AskError`].
+pub fn ask(data: &Path, deed: Deed, user: UserId) -> Result<Option<Done>, AskError> {
+    match Short::of(data).and_then(|short| UnixStream::connect(&short.path)) {
+        Ok(stream) => Ok(Some(ask_on(stream, deed, user)?)),
+        // Nothing is there, or what a gateway that was killed has left.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) => Err(AskError::Unasked(error)),
+    }
+}
+
+fn ask_on(mut stream: UnixStream, deed: Deed, user: UserId) -> io::Result<Done> {
     let patience = Some(Duration::from_millis(limits::CONTROL_DEED_MS_MAX + limits::CONTROL_MS_MAX));
     stream.set_read_timeout(patience)?;
     stream.set_write_timeout(patience)?;
@@ -93,7 +111,7 @@ pub fn ask(data: &Path, deed: Deed, user: UserId) -> io::Result<Option<Done>> {
     let mut answer = String::new();
     let most = limits::CONTROL_ANSWER_BYTES_MAX;
     BufReader::new(stream.take(most)).read_line(&mut answer)?;
-    Ok(Some(serde_json::from_str(&answer)?))
+    Ok(serde_json::from_str(&answer)?)
 }
 
 /// Serves until the gateway stops.
@@ -207,6 +225,18 @@ mod tests {
         drop(UnixListener::bind(place(data.path())).expect("a socket"));
         assert!(place(data.path()).exists(), "as after a kill");
         drop(bind(data.path()).expect("replaced"));
+    }
+
+    #[test]
+    fn a_socket_that_is_not_to_be_reached_is_not_taken_for_none() {
+        let data = tempfile::tempdir().expect("a directory");
+        let ask = || ask(data.path(), Deed::Delete, UserId::new(1).expect("an id"));
+        drop(UnixListener::bind(place(data.path())).expect("a socket"));
+        assert!(matches!(ask(), Ok(None)), "as after a kill");
+        fs::remove_file(place(data.path())).expect("it is there");
+        // As good as one of another account, which the system does not keep from root.
+        std::os::unix::fs::symlink("control.sock", place(data.path())).expect("a link to itself");
+        assert!(matches!(ask(), Err(AskError::Unasked(_))));
     }
 
     #[test]

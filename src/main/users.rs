@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use imgate::api::control;
+use imgate::api::control::{self, AskError};
 use imgate::api::services::operator::{self, AccountView, Deed, Done};
 use imgate::config::Config;
 use imgate::ids::UserId;
@@ -56,7 +56,11 @@ pub(crate) fn run(config: &Config, args: &UserArgs) -> anyhow::Result<ExitCode> 
     let done = match control::ask(&config.data, deed, user) {
         Ok(Some(done)) => done,
         Ok(None) => offline(config, deed, user)?,
-        Err(error) => {
+        Err(AskError::Unasked(error)) => {
+            let data = config.data.display();
+            bail!("not done: a gateway may run on {data}, and cannot be asked ({error}); use its account, or root");
+        }
+        Err(AskError::Unanswered(error)) => {
             writeln!(io::stderr(), "imgate: the gateway was asked and has not answered: {error}")?;
             return Ok(EXIT_UNSURE.into());
         }

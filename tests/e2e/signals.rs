@@ -145,3 +145,33 @@ fn a_stop_during_the_start_is_obeyed() {
     assert_eq!(ends_within(&mut child, PATIENCE), Some(0));
     drop(connection);
 }
+
+#[test]
+fn what_was_written_during_the_start_is_in_force_after_it_when_it_was_asked_for() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let file = data.path().join("imgate.toml");
+    std::fs::write(&file, "keep_count = 500\n").expect("a file");
+    let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("mysql://root@{}/imgate", mute.local_addr().expect("an address"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2", "--store", &url, "--data"]);
+    command.env("IMGATE_CONFIG", &file).stderr(Stdio::piped());
+    let mut child = command.arg(data.path()).spawn().expect("the binary starts");
+    let connection = mute.accept().expect("it connects");
+    std::fs::write(&file, "outbox = \"200KiB\"\nkeep_count = 500\n").expect("a file");
+    kill_process(Pid::from_child(&child), Signal::HUP).expect("it runs");
+    // From now on the database is away, which ends no start.
+    drop((connection, mute));
+    let (tell, told) = crossbeam_channel::bounded(64);
+    let log = BufReader::new(child.stderr.take().expect("its log"));
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok).filter(|line| line.contains("loaded again")) {
+            let _ = tell.send(line);
+        }
+    });
+    let line = told.recv_timeout(PATIENCE);
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    assert_eq!(ends_within(&mut child, PATIENCE), Some(0));
+    let line = line.expect("it says so");
+    assert!(line.contains("outbox"), "{line}");
+}
