@@ -153,6 +153,9 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
     };
     let mut tick = interval(Duration::from_millis(CLUSTER_TICK_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Made once: a pause that began anew with each turn would never end while there is traffic.
+    let mut room = interval(Duration::from_millis(FAR_ROOM_MS));
+    room.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
@@ -161,7 +164,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
             Some(event) = events.recv() => bus.note(&event),
             Some((scan, answer)) = scanned.recv() => bus.step(In::Scanned { scan, answer }),
             _ = tick.tick() => bus.tick(client.as_ref()),
-            () = tokio::time::sleep(Duration::from_millis(FAR_ROOM_MS)), if bus.waits() => bus.give_what_waits(),
+            _ = room.tick(), if bus.waits() => bus.give_what_waits(),
             _ = &mut stop => break,
         }
     }
@@ -539,7 +542,12 @@ mod tests {
     use super::*;
     use crate::store::memory::Memory;
 
+    use crate::ids::{ConvId, GroupId, NodeId, Seq};
+    use crate::limits::FAR_IN_MAX;
+    use crate::mesh::build;
+    use crate::shard::FarIn;
     #[test]
+    use crate::store::{Backend, Keep, Opened};
     fn a_scan_is_answered_once_whether_the_store_runs_it_or_drops_it() {
         let (answers, mut heard) = mpsc::channel(4);
         let call = |scan| scan_call(Answering { scan, answer: None, answers: answers.clone() }, Since::Ago(5), 0);
@@ -552,3 +560,59 @@ mod tests {
         assert!(heard.try_recv().is_err(), "each of them once");
     }
 }
+
+    /// Something that happens again and again, without a pause, does not hold it up.
+    #[test]
+    fn what_waits_for_room_is_given_while_there_is_traffic() {
+        // More than there is room for at once.
+        const HEADS: u64 = FAR_IN_MAX as u64;
+        // The first look is made at once, the next one after a pause.
+        const EVENTS: [u32; 2] = [2_000, 2_000_000];
+        let clock = Clock::start();
+        let memory = Memory::new();
+        let connection = || vec![Box::new(memory.connect()) as Box<dyn Backend>];
+        let opened = Opened { writers: connection(), readers: connection(), upkeep: None, keep: Keep::default() };
+        let mut mesh = build::<()>(1).expect("descriptors");
+        let store = Store::start(opened, 1, Arc::clone(&mesh.replies) as _, clock).expect("threads");
+        let (wake, bell) = crate::cluster::bell();
+        let end = mesh.join_cluster(wake);
+        let (_, mut seat) = mesh.seats.remove(0);
+        let mut exchange = Exchange::new(NodeId(1), 7, 1, clock.now(), None);
+        for n in 1..=HEADS {
+            let (conv, seq) = (ConvId::Group(GroupId::new(n).expect("small")), Seq::new(3).expect("small"));
+            let head = FarIn::Head { conv, lowest: seq, newest: seq };
+            exchange.step(clock.now(), In::Refused(ShardId(0), head), &|_| true, &mut Vec::new());
+        }
+        let setup = Setup {
+            servers: vec!["nats://127.0.0.1:1".to_owned()],
+            name: "test".to_owned(),
+            key: BusKey::new((&[7; 32], None), "test"),
+            exchange,
+            end,
+            wake: Arc::clone(&bell),
+            store,
+            clock,
+            changes: ChangeFeed::default(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a poll");
+        let came = runtime.block_on(async {
+            let ((admission, _hears), (_stop, stopped)) = (oneshot::channel(), oneshot::channel());
+            tokio::spawn(run(setup, Numbers::default(), admission, stopped));
+            let mut came = Vec::new();
+            for events in EVENTS {
+                let (mut heads, before) = (0, came.iter().sum::<u64>());
+                for _ in 0..events {
+                    bell.notify_one();
+                    tokio::task::yield_now().await;
+                    let all = std::iter::from_fn(|| seat.heard_far());
+                    heads += all.filter(|far| matches!(far, FarIn::Head { .. })).count() as u64;
+                    if before + heads == HEADS || (heads > 0 && before == 0) {
+                        break;
+                    }
+                }
+                came.push(heads);
+            }
+            came
+        });
+        assert!(came[0] > 0 && came.iter().sum::<u64>() == HEADS, "at once, and the rest: {came:?}");
+    }
