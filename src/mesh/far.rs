@@ -143,6 +143,9 @@ impl FarSeat {
     pub(super) fn tell(&self, what: FarOut) {
         let row = match what {
             FarOut::Here { whom, on } => {
+                // First: the thread that hears of the newcomer may look at once, and would tell the
+                // others that none is here.
+                self.here.note(whom, on);
                 match whom {
                     Whom::User(user) => {
                         self.changed.lock().note(user, on);
@@ -150,7 +153,7 @@ impl FarSeat {
                     Whom::Group(group) if on => note_member(&self.members, group),
                     Whom::Group(_) => {}
                 }
-                return self.here.note(whom, on);
+                return;
             }
             FarOut::Word(word) => {
                 if self.words.try_send(word).is_err() {
@@ -393,6 +396,7 @@ impl<H> Mesh<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::build;
 
     fn user(n: usize) -> UserId {
         UserId::new(n as u64 + 1).expect("small")
@@ -413,5 +417,28 @@ mod tests {
         users.note(user(3), true);
         let Users::All(all) = users else { panic!("it is a list") };
         assert_eq!(all, [user(2), user(3)].into_iter().collect::<HashSet<_>>(), "as it stands by now");
+    }
+
+    /// Otherwise the thread of the cluster tells the others that a member is here, hears of the
+    /// group, and answers that none is, for good.
+    #[test]
+    fn whoever_is_told_that_somebody_has_come_finds_them_here() {
+        let mut mesh = build::<()>(2).expect("descriptors");
+        let end = mesh.join_cluster(Arc::new(|| {}));
+        let (group, user) = (Whom::Group(GroupId::new(5).expect("small")), Whom::User(user(5)));
+        // While it cannot be told it is so already.
+        let locks = (end.members.lock(), end.changed[1].lock());
+        let seats = std::mem::take(&mut mesh.seats).into_iter().zip([group, user]);
+        let shards: Vec<_> = seats
+            .map(|((_, seat), whom)| std::thread::spawn(move || seat.tell_far(FarOut::Here { whom, on: true })))
+            .collect();
+        let began = std::time::Instant::now();
+        while !(end.here.has(group) && end.here.has(user)) {
+            assert!(began.elapsed().as_secs() < 10, "it is told first");
+            std::thread::yield_now();
+        }
+        drop(locks);
+        shards.into_iter().for_each(|shard| shard.join().expect("it ends"));
+        assert_eq!((end.take_members().map(|all| all.len()), end.take_movements().changed.len()), (Some(1), 1));
     }
 }
