@@ -488,6 +488,7 @@ impl Bus {
             // What others said meanwhile is in the database.
             self.step(In::Lost);
         }
+        self.step(In::Deaf { on: self.canary.is_deaf() });
         let movements = self.end.take_movements();
         if !movements.changed.is_empty() {
             self.step(In::Arrivals(movements.changed));
@@ -506,6 +507,7 @@ impl Bus {
             tracing::error!("another gateway has the same number: give each another `node`, or stop one of them");
         }
         self.mine.up = self.up && !self.canary.is_deaf();
+        self.mine.refused = self.exchange.admitted() == Some(false);
         self.mine.renewed = self.renewed;
         self.mine.nodes = self.exchange.nodes(now) as u64;
         self.mine.age_ms = self.exchange.age_ms(now);
@@ -540,14 +542,14 @@ fn is_time(complained_ms: &mut Option<u64>, now_ms: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::memory::Memory;
-
     use crate::ids::{ConvId, GroupId, NodeId, Seq};
     use crate::limits::FAR_IN_MAX;
     use crate::mesh::build;
     use crate::shard::FarIn;
-    #[test]
+    use crate::store::memory::Memory;
     use crate::store::{Backend, Keep, Opened};
+
+    #[test]
     fn a_scan_is_answered_once_whether_the_store_runs_it_or_drops_it() {
         let (answers, mut heard) = mpsc::channel(4);
         let call = |scan| scan_call(Answering { scan, answer: None, answers: answers.clone() }, Since::Ago(5), 0);
@@ -559,7 +561,6 @@ mod tests {
         assert_eq!(heard.try_recv(), Ok((2, None)));
         assert!(heard.try_recv().is_err(), "each of them once");
     }
-}
 
     /// Something that happens again and again, without a pause, does not hold it up.
     #[test]
@@ -616,3 +617,4 @@ mod tests {
         });
         assert!(came[0] > 0 && came.iter().sum::<u64>() == HEADS, "at once, and the rest: {came:?}");
     }
+}

@@ -62,6 +62,8 @@ pub enum In {
     Heard(Envelope),
     /// The bus is connected, or not any more.
     Bus { up: bool },
+    /// Whether it is connected and does not bring what is said to this gateway; before each tick.
+    Deaf { on: bool },
     /// Something of the bus was dropped before it could be read.
     Lost,
     /// The database has answered the scan of that number, or has not.
@@ -108,8 +110,8 @@ enum Admission {
     Asking(Option<u64>),
     /// No other gateway has said that the number is its own.
     Given,
-    /// One has.
-    Refused,
+    /// One has, which was heard last at that time.
+    Refused(u64),
 }
 
 /// Whether a session of a user, or of a member of a group, may be here.
@@ -141,8 +143,13 @@ pub struct Exchange {
     epoch: Option<u64>,
     peers: BTreeMap<u16, Peer>,
     up: bool,
-    /// When the bus came or went last.
+    /// Nothing that others say comes here.
+    alone: bool,
+    /// When that began or ended last, or this gateway had stood still: before that no other one
+    /// could be heard.
     turned_ms: u64,
+    /// When the last tick came.
+    ticked_ms: u64,
     hello_ms: u64,
     /// Everything that was stored up to this second is known here, but for late commits.
     covered_s: Option<u64>,
@@ -180,7 +187,9 @@ impl Exchange {
             epoch: None,
             peers: BTreeMap::new(),
             up: false,
+            alone: true,
             turned_ms: now.mono_ms,
+            ticked_ms: now.mono_ms,
             hello_ms: now.mono_ms,
             covered_s: None,
             covered_ms: now.mono_ms,
@@ -231,7 +240,7 @@ impl Exchange {
         match self.admission {
             Admission::Asking(_) => None,
             Admission::Given => Some(true),
-            Admission::Refused => Some(false),
+            Admission::Refused(_) => Some(false),
         }
     }
 
@@ -267,6 +276,11 @@ impl Exchange {
             }
             In::Heard(envelope) => self.heard(now, envelope, is_here, out),
             In::Bus { up } => self.bus(now, up, out),
+            In::Deaf { on } => {
+                // It may be one of two connections: another gateway that is heard says so.
+                let alone = !self.up || (on && self.live(now).next().is_none());
+                self.set_alone(now, alone, out);
+            }
             In::Lost => self.hole = true,
             In::Scanned { scan, answer } => self.scanned(now, scan, answer, is_here, out),
             In::Refused(shard, far) => self.refused(shard, far),
@@ -291,15 +305,20 @@ impl Exchange {
     }
 
     fn bus(&mut self, now: Now, up: bool, out: &mut Vec<Out>) {
-        if std::mem::replace(&mut self.up, up) != up {
-            self.turned_ms = now.mono_ms;
-            self.give_alone(out);
-        }
+        self.up = up;
+        self.set_alone(now, !up, out);
         if up {
             self.hello_ms = now.mono_ms;
         } else if matches!(self.admission, Admission::Asking(_)) {
             // Whoever was to answer may not have heard.
             self.admission = Admission::Asking(None);
+        }
+    }
+
+    fn set_alone(&mut self, now: Now, alone: bool, out: &mut Vec<Out>) {
+        if std::mem::replace(&mut self.alone, alone) != alone {
+            self.turned_ms = now.mono_ms;
+            self.give_alone(out);
         }
     }
 
@@ -325,7 +344,9 @@ impl Exchange {
 
     // ---- whose number it is ---------------------------------------------------------------------
 
-    /// Asks whether another gateway has this one's number, or has waited for that long enough.
+    /// Asks whether another gateway has this one's number, or has waited for that long enough. One
+    /// that was refused after it had begun, the bus having come late, asks again when the other is
+    /// not heard any more.
     fn ask_admission(&mut self, now: Now, out: &mut Vec<Out>) {
         match self.admission {
             Admission::Asking(None) if self.up && self.epoch.is_some() => {
@@ -335,7 +356,12 @@ impl Exchange {
             Admission::Asking(Some(asked_ms)) if asked_ms + TWIN_ANSWER_MS <= now.mono_ms => {
                 self.admission = Admission::Given;
             }
-            Admission::Asking(_) | Admission::Given | Admission::Refused => {}
+            Admission::Refused(heard_ms)
+                if !self.alone && heard_ms.max(self.turned_ms) + NODE_SILENT_MS <= now.mono_ms =>
+            {
+                self.admission = Admission::Asking(None);
+            }
+            Admission::Asking(_) | Admission::Given | Admission::Refused(_) => {}
         }
     }
 
@@ -350,6 +376,9 @@ impl Exchange {
         if self.epoch != Some(from.epoch) {
             return;
         }
+        if let Admission::Refused(heard_ms) = &mut self.admission {
+            *heard_ms = now.mono_ms;
+        }
         for item in &envelope.items {
             match item {
                 Item::Start => {
@@ -357,7 +386,7 @@ impl Exchange {
                     let is_mine = match self.admission {
                         Admission::Given => true,
                         Admission::Asking(asked_ms) => asked_ms.is_some() && self.me.boot < from.boot,
-                        Admission::Refused => false,
+                        Admission::Refused(_) => false,
                     };
                     if is_mine {
                         self.publish_anyhow(now, To::All, vec![Item::Taken { boot: from.boot }], out);
@@ -365,7 +394,7 @@ impl Exchange {
                 }
                 // Whoever repeats what was said to another start does not stop this one.
                 Item::Taken { boot } if *boot == self.me.boot && self.admitted().is_none() => {
-                    self.admission = Admission::Refused;
+                    self.admission = Admission::Refused(now.mono_ms);
                 }
                 _ => {}
             }
@@ -543,9 +572,9 @@ impl Exchange {
         self.give_alone(out);
     }
 
-    /// Tells all shards whether the bus is away.
+    /// Tells all shards whether the bus is away, or brings nothing.
     fn give_alone(&self, out: &mut Vec<Out>) {
-        let on = !self.up;
+        let on = self.alone;
         out.extend((0..self.shards).map(|shard| Out::Give(ShardId(shard), FarIn::Alone { on })));
     }
 
@@ -559,13 +588,26 @@ impl Exchange {
     /// Whether a message may concern a session here, or be one of which others leave it to this
     /// gateway to tell that its recipient was away.
     fn may_concern(&self, now: Now, is_here: IsHere<'_>, conv: ConvId) -> bool {
-        let was_here = |user| self.whereabouts.is_mine(user) || self.departures.has(user, now.mono_ms);
-        concerns(is_here, conv) || matches!(conv, ConvId::Direct { lo, hi } if was_here(lo) || was_here(hi))
+        concerns(is_here, conv) || self.is_of_ours(now, conv)
     }
 
+    /// Whether it is direct, and one of its users is here, or was a moment ago.
+    fn is_of_ours(&self, now: Now, conv: ConvId) -> bool {
+        let was_here = |user| self.whereabouts.is_mine(user) || self.departures.has(user, now.mono_ms);
+        matches!(conv, ConvId::Direct { lo, hi } if was_here(lo) || was_here(hi))
+    }
+
+    /// Direct ones by what is known exactly: `is_here` may say yes where no user is, and such a
+    /// head costs a read of the database and counts as what the bus has lost. A user that came
+    /// within the last tick is not known yet; what is lacking there is read at open, or with the
+    /// next digest, which goes back further than this one.
     fn give_heads(&mut self, now: Now, heads: &[RecentConv], is_here: IsHere<'_>, out: &mut Vec<Out>) {
         for &head in heads {
-            if self.may_concern(now, is_here, head.conv) {
+            let concerned = match head.conv {
+                ConvId::Direct { .. } => self.is_of_ours(now, head.conv),
+                ConvId::Group(group) => is_here(Whom::Group(group)),
+            };
+            if concerned {
                 out.push(give_head(home_of(head.conv, self.shards), head));
             } else {
                 self.counts.filtered += 1;
@@ -600,6 +642,10 @@ impl Exchange {
     // ---- time -----------------------------------------------------------------------------------
 
     fn tick(&mut self, now: Now, is_here: IsHere<'_>, out: &mut Vec<Out>) {
+        if std::mem::replace(&mut self.ticked_ms, now.mono_ms) + NODE_SILENT_MS < now.mono_ms {
+            // It stood still. What the others have said meanwhile is yet to be read.
+            self.turned_ms = now.mono_ms;
+        }
         self.ask_admission(now, out);
         if now.mono_ms >= self.hello_ms && self.up {
             self.hello_ms = now.mono_ms + HEARTBEAT_MS;
@@ -622,7 +668,7 @@ impl Exchange {
     }
 
     /// Tells what was asked for, asks for what is lacking, and forgets users that are gone. Without
-    /// a bus everybody stays where they were heard of last.
+    /// a bus, or with one that brings nothing, everybody stays where they were heard of last.
     fn tend_whereabouts(&mut self, now: Now, out: &mut Vec<Out>) {
         if let Some(piece) = self.whereabouts.next_piece() {
             self.publish(now, To::All, vec![piece], out);
@@ -635,7 +681,7 @@ impl Exchange {
         let is_silent = |peer: &Peer| peer.heard_ms.max(self.turned_ms) + PRESENCE_GONE_MS <= now.mono_ms;
         let gone: Vec<u16> = self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(&node, _)| node).collect();
         let ghosts = self.has_fault(PlantedFault::GhostPresence);
-        for node in gone.into_iter().filter(|_| !ghosts) {
+        for node in gone.into_iter().filter(|_| !ghosts && !self.alone) {
             let told = self.whereabouts.forget(node);
             out.extend(told.into_iter().map(|(shard, far)| Out::Give(shard, far)));
         }

@@ -127,5 +127,10 @@ impl Cluster {
 /// What `/readyz` says of a gateway that serves, but hears of the others late.
 #[must_use]
 pub fn degraded(numbers: &ClusterNumbers) -> Option<&'static str> {
-    (!numbers.up).then_some("degraded: the bus between gateways is away, messages between them are some seconds late")
+    if !numbers.up {
+        return Some("degraded: the bus between gateways is away, messages between them are some seconds late");
+    }
+    numbers.refused.then_some(
+        "degraded: another gateway has the same `node`, messages between this one and the others are some seconds late",
+    )
 }

@@ -7,6 +7,8 @@
 pub struct ClusterNumbers {
     /// The bus is connected, and brings what is said to this gateway.
     pub up: bool,
+    /// Another gateway has this one's number, so it says nothing.
+    pub refused: bool,
     /// Times that it was connected anew because it brought nothing.
     pub renewed: u64,
     /// Gateways that live, this one included.

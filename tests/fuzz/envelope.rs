@@ -42,6 +42,13 @@ fn go_on(heard: envelope::Envelope) {
         (1_500, In::Tick),
         (1_500, In::Heard(heard)),
         (1_600, In::Tick),
+        (1_600, In::Deaf { on: true }),
+        (4_000, In::Tick),
+        (4_000, In::Deaf { on: false }),
+        (7_000, In::Tick),
+        (10_000, In::Tick),
+        (13_000, In::Tick),
+        (16_000, In::Tick),
         (20_000, In::Tick),
         (20_000, In::Stop),
     ];

@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::ids::{GroupId, Seq, UserId};
-use crate::limits::{CLUSTER_TICK_MS, ENVELOPE_OLD_MS, FAR_HEADS_MAX, FAR_IN_MAX, FAR_IN_ROWS, FAR_ROOM_MS, LATELY_MS};
+use crate::limits::{
+    CLUSTER_TICK_MS, ENVELOPE_OLD_MS, FAR_HEADS_MAX, FAR_IN_MAX, FAR_IN_ROWS, FAR_ROOM_MS, LATELY_MS, NODE_SILENT_MS,
+    PRESENCE_GONE_MS,
+};
 use crate::wire::Hint;
 
 /// An exchange whose bus is there and whose database has answered.
@@ -102,6 +105,93 @@ fn what_comes_for_who_has_just_left_is_given_to_its_home() {
     assert!(!gets(&mut rig));
 }
 
+/// The counters that shards keep may say yes where nobody is: a head given for that costs a read of
+/// the database, and looks like something that the bus has lost.
+#[test]
+fn heads_of_other_peoples_conversations_go_to_no_home() {
+    let mut rig = Rig::admitted(2, 7);
+    assert!(rig.here, "all counters say yes");
+    let user = |n| UserId::new(n).expect("small");
+    let conv = ConvId::direct(user(1), user(2));
+    let direct = RecentConv { conv, ..head(1) };
+    let mut count = 0;
+    let mut gets = |rig: &mut Rig, head: RecentConv| {
+        count += 1;
+        let from = From { node: 1, boot: 3, count, sent_ms: rig.now.wall_ms, epoch: 9 };
+        let digest = Digest { from_s: 10, to_s: 20, piece: 0, last: true, heads: vec![head] };
+        let envelope = Envelope { from, to: To::All, items: vec![Item::Digest(digest)], unknown: 0 };
+        given(&rig.step(In::Heard(envelope))).iter().any(|(_, far)| matches!(far, FarIn::Head { .. }))
+    };
+    assert!(!gets(&mut rig, direct));
+    assert!(gets(&mut rig, head(1)), "of groups no more is known");
+    rig.step(In::Arrivals(vec![(user(1), true)]));
+    assert!(gets(&mut rig, direct));
+
+    // What this gateway has read itself is no other matter.
+    let mut rig = Rig::admitted(2, 7);
+    rig.pass(2 * DIGEST_MS);
+    let scan = rig.step(In::Tick).into_iter().find_map(|one| match one {
+        Out::Scan { scan, .. } => Some(scan),
+        _ => None,
+    });
+    let scan = scan.expect("it reads the digest");
+    let out = rig.step(In::Scanned { scan, answer: Some(recent(vec![direct, head(1)])) });
+    let heads = given(&out).into_iter().filter(|(_, far)| matches!(far, FarIn::Head { .. }));
+    assert_eq!(heads.count(), 1, "{out:?}");
+}
+
+/// Another gateway with a user, and how many users shards are told to be gone.
+fn with_a_user_elsewhere() -> Rig {
+    let mut rig = Rig::admitted(2, 7);
+    let from = From { node: 1, boot: 3, count: 1, sent_ms: rig.now.wall_ms, epoch: 9 };
+    let rows = vec![(UserId::new(4).expect("small"), true)];
+    let items = vec![Item::Presence { number: 1, rows }];
+    let out = rig.step(In::Heard(Envelope { from, to: To::All, items, unknown: 0 }));
+    assert!(given(&out).iter().any(|(_, far)| matches!(far, FarIn::Elsewhere { .. })));
+    rig
+}
+
+/// Ticks for so long in which nothing is heard: how many users are told to be gone.
+fn gone_in(rig: &mut Rig, ms: u64) -> usize {
+    let mut gone = 0;
+    for _ in 0..ms / CLUSTER_TICK_MS {
+        rig.pass(CLUSTER_TICK_MS);
+        let told = given(&rig.step(In::Tick)).into_iter();
+        gone += told.filter(|(_, far)| matches!(far, FarIn::Elsewhere { .. })).count();
+    }
+    gone
+}
+
+#[test]
+fn a_gateway_that_stood_still_takes_nobody_for_gone_by_its_own_silence() {
+    let mut rig = with_a_user_elsewhere();
+    rig.pass(2 * PRESENCE_GONE_MS);
+    let out = rig.step(In::Tick);
+    assert!(!given(&out).iter().any(|(_, far)| matches!(far, FarIn::Elsewhere { .. })), "{out:?}");
+    assert_eq!(gone_in(&mut rig, PRESENCE_GONE_MS - CLUSTER_TICK_MS), 0, "what was said waits to be read");
+    assert_eq!(gone_in(&mut rig, CLUSTER_TICK_MS), 1, "nothing came");
+}
+
+#[test]
+fn a_bus_that_brings_nothing_takes_nobody_for_gone() {
+    let mut rig = with_a_user_elsewhere();
+    let alone = |out: Vec<Out>| {
+        let on = given(&out).into_iter().filter_map(|(_, far)| match far {
+            FarIn::Alone { on } => Some(on),
+            _ => None,
+        });
+        on.collect::<Vec<_>>()
+    };
+    assert_eq!(alone(rig.step(In::Deaf { on: true })), [false; 0], "another gateway was heard a moment ago");
+    assert_eq!(gone_in(&mut rig, NODE_SILENT_MS + CLUSTER_TICK_MS), 0);
+    assert_eq!(alone(rig.step(In::Deaf { on: true })), [true; 2], "shards are told that they know less");
+    assert_eq!(alone(rig.step(In::Deaf { on: true })), [false; 0], "once");
+    assert_eq!(gone_in(&mut rig, 2 * PRESENCE_GONE_MS), 0);
+    assert_eq!(alone(rig.step(In::Deaf { on: false })), [false; 2]);
+    assert_eq!(gone_in(&mut rig, PRESENCE_GONE_MS - CLUSTER_TICK_MS), 0);
+    assert_eq!(gone_in(&mut rig, CLUSTER_TICK_MS), 1);
+}
+
 #[test]
 fn numbers_at_their_end_are_only_numbers() {
     let mut rig = Rig::admitted(2, 7);
@@ -172,6 +262,40 @@ fn a_second_gateway_with_the_same_number_is_refused_and_the_first_stays() {
     third.pass(TWIN_ANSWER_MS);
     third.step(In::Tick);
     assert_eq!(third.exchange.admitted(), Some(true), "the first one is gone");
+}
+
+/// The bus came only after both had begun, so the second one runs, and says nothing.
+#[test]
+fn a_gateway_that_was_refused_asks_again_when_the_other_one_is_gone() {
+    let (mut first, mut second) = (Rig::admitted(3, 70), Rig::new(3, 60));
+    let asked = said(second.step(In::Tick));
+    let answers = said(first.step(In::Heard(asked[0].clone())));
+    second.step(In::Heard(answers[0].clone()));
+    let mut wait = |second: &mut Rig, ms: u64, hears: bool| {
+        let mut told = Vec::new();
+        for _ in 0..ms / CLUSTER_TICK_MS {
+            first.pass(CLUSTER_TICK_MS);
+            second.pass(CLUSTER_TICK_MS);
+            for word in said(first.step(In::Tick)) {
+                if hears {
+                    told.extend(said(second.step(In::Heard(word))));
+                }
+            }
+            told.extend(said(second.step(In::Tick)));
+        }
+        told
+    };
+    assert_eq!(wait(&mut second, 3 * NODE_SILENT_MS, true), [], "the other one is there");
+    assert_eq!(wait(&mut second, NODE_SILENT_MS - HEARTBEAT_MS, false), []);
+    second.step(In::Deaf { on: true });
+    assert_eq!(wait(&mut second, 3 * NODE_SILENT_MS, false), [], "nothing could be heard of it");
+    second.step(In::Deaf { on: false });
+    let told = wait(&mut second, NODE_SILENT_MS + 2 * CLUSTER_TICK_MS, false);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].items, [Item::Start]);
+    assert_eq!(second.exchange.admitted(), None);
+    wait(&mut second, TWIN_ANSWER_MS + CLUSTER_TICK_MS, false);
+    assert_eq!(second.exchange.admitted(), Some(true));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::metrics::surroundings::CertificateNumbers;
 
 const CLUSTER: ClusterNumbers = ClusterNumbers {
     up: true,
+    refused: false,
     renewed: 5,
     nodes: 3,
     age_ms: 1_500,
