@@ -225,6 +225,7 @@ contract! {
         every_change_is_told_with_how_things_stand
         what_changes_nothing_is_not_told
         changes_come_page_by_page
+        a_change_of_no_known_kind_holds_up_no_other
         changes_of_two_connections_are_all_told;
     erasing:
         a_deleted_user_leaves_only_what_the_others_have

@@ -4,7 +4,8 @@
 //! Owns: how far this gateway has read ([`Following`]), and which notice follows from a change.
 //! Never: writes, and never costs more than one question in [`limits::FOLLOW_MS`] while nothing
 //! changes, or more than one in [`limits::FOLLOW_GAP_MS`] while other gateways say that something
-//! does. What this gateway has changed itself comes back to it and changes nothing.
+//! does; what these look for is what is new, not everything that is not settled yet. What this
+//! gateway has changed itself comes back to it and changes nothing.
 //! Bounds: [`limits::CHANGES_MAX`] changes in one answer, [`limits::FOLLOW_TELLING_MAX`] told at
 //! once, each with [`limits::FOLLOW_TRIES_MAX`] tries.
 
@@ -27,23 +28,29 @@ use crate::wire::Reject;
 /// `heard`: another gateway says that there is something new.
 pub(super) async fn follow(services: Arc<Services>, heard: Option<Arc<Notify>>, stop: watch::Receiver<bool>) {
     let teller = Arc::new(Teller { services, clock: Clock::start() });
-    let mut follower = Follower { teller, following: Following::default(), heard_ms: 0, telling: JoinSet::new() };
-    let mut stop = stop;
+    let mut follower = Follower {
+        teller,
+        following: Following::default(),
+        heard_ms: 0,
+        whole_ms: 0,
+        telling: JoinSet::new(),
+        warned: false,
+    };
+    let (mut stop, mut quick) = (stop, false);
     loop {
         let round = async {
-            follower.round().await;
-            let pause = Duration::from_millis(limits::FOLLOW_MS);
-            match &heard {
-                None => tokio::time::sleep(pause).await,
-                Some(heard) => {
-                    tokio::time::sleep(Duration::from_millis(limits::FOLLOW_GAP_MS)).await;
-                    // What was said meanwhile is not lost.
-                    let _ = tokio::time::timeout(pause, heard.notified()).await;
-                }
-            }
+            follower.round(quick).await;
+            let Some(heard) = &heard else {
+                tokio::time::sleep(Duration::from_millis(limits::FOLLOW_MS)).await;
+                return false;
+            };
+            tokio::time::sleep(Duration::from_millis(limits::FOLLOW_GAP_MS)).await;
+            // What was said meanwhile is not lost.
+            let pause = follower.until_whole();
+            !pause.is_zero() && tokio::time::timeout(pause, heard.notified()).await.is_ok()
         };
         tokio::select! {
-            () = round => {}
+            is_heard = round => quick = is_heard,
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
@@ -54,9 +61,13 @@ struct Follower {
     following: Following,
     /// When the last answer came.
     heard_ms: u64,
+    /// When the last round ended that was not quick.
+    whole_ms: u64,
     /// Changes on their way to their shards: one that is busy holds up no other, unless it has very
     /// many.
     telling: JoinSet<()>,
+    /// The log has it that there are changes of which this version does not know.
+    warned: bool,
 }
 
 /// Tells shards.
@@ -65,9 +76,51 @@ struct Teller {
     clock: Clock,
 }
 
+/// A change on its way to its shard, as it was read last.
+struct Known {
+    change: Change,
+    /// When the database was asked.
+    asked_ms: u64,
+    /// It could be read anew when that was last tried.
+    is_fresh: bool,
+}
+
+impl Known {
+    /// A block may be lifted by now, and that told: told again it would stand until the user's next
+    /// open. Anything else ends no more than it must, or is told with its age.
+    const fn may_be_told(&self) -> bool {
+        self.is_fresh || !matches!(self.change.what, Changed::Block { .. })
+    }
+
+    /// The database was asked again at that time. `false`: it does not know the change any more.
+    fn read_again(&mut self, answer: Result<Option<Change>, StoreFailure>, asked_ms: u64) -> bool {
+        self.is_fresh = answer.is_ok();
+        match answer {
+            Ok(Some(change)) => (self.change, self.asked_ms) = (change, asked_ms),
+            Ok(None) => return false,
+            Err(_) => {}
+        }
+        true
+    }
+}
+
 impl Follower {
-    /// Reads and tells everything that is new.
-    async fn round(&mut self) {
+    /// Reads and tells everything that is new; see [`Following::begin`].
+    async fn round(&mut self, quick: bool) {
+        self.following.begin(quick);
+        self.read_on().await;
+        if !quick {
+            self.whole_ms = self.teller.clock.now().mono_ms;
+        }
+    }
+
+    /// How long it is until the next round that is not quick.
+    fn until_whole(&self) -> Duration {
+        let next_ms = self.whole_ms + limits::FOLLOW_MS;
+        Duration::from_millis(next_ms.saturating_sub(self.teller.clock.now().mono_ms))
+    }
+
+    async fn read_on(&mut self) {
         loop {
             let asked_ms = self.teller.clock.now().mono_ms;
             if asked_ms.saturating_sub(self.heard_ms) > u64::from(limits::CHANGES_KEPT_S) * 1000 {
@@ -88,6 +141,14 @@ impl Follower {
             self.heard_ms = self.teller.clock.now().mono_ms;
             let more = changes.more;
             for change in self.following.take(changes) {
+                if change.what == Changed::Unknown {
+                    if !std::mem::replace(&mut self.warned, true) {
+                        tracing::warn!(
+                            "a gateway of a later version has made a change that this one does not understand"
+                        );
+                    }
+                    continue;
+                }
                 counts.follow(Followed::Told);
                 while self.telling.len() >= limits::FOLLOW_TELLING_MAX {
                     self.telling.join_next().await;
@@ -108,38 +169,43 @@ impl Teller {
     /// Tells the shard that it concerns, again and again while that refuses. `asked_ms`: when the
     /// database was asked.
     async fn tell(&self, change: Change, asked_ms: u64) {
-        let (mut change, mut asked_ms) = (change, asked_ms);
+        let mut known = Known { change, asked_ms, is_fresh: true };
         for _ in 0..limits::FOLLOW_TRIES_MAX {
-            let (shard, notice) = self.notice(change, asked_ms);
-            if let Changed::Block { other, .. } = change.what {
-                // The other one's shard, too; what is lost there is read at the next open.
-                let others = shard_of(other, self.services.homes.shards());
-                if others != shard {
-                    self.services.tell(others, notice.clone());
-                }
-            }
-            match self.services.notify(shard, notice).await {
-                Answer::Refused(Reject::Stopping) => return,
-                Answer::Refused(_) => {}
-                Answer::Done
-                | Answer::AsBefore
-                | Answer::OwnerStays
-                | Answer::Recalled { .. }
-                | Answer::Posted { .. }
-                | Answer::Online { .. }
-                | Answer::Roster { .. } => return,
+            if known.may_be_told() && self.is_told(known.change, known.asked_ms).await {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(limits::FOLLOW_RETRY_MS)).await;
             // How things stand may be something else by now.
-            asked_ms = self.clock.now().mono_ms;
-            match self.again(change.id).await {
-                Ok(Some(now)) => change = now,
-                Ok(None) => return,
-                Err(_) => {}
+            let again_ms = self.clock.now().mono_ms;
+            if !known.read_again(self.again(change.id).await, again_ms) {
+                return;
             }
         }
         tracing::debug!(user = %change.user, what = ?change.what, "a change by another gateway could not be told to its shard");
         self.services.not_told("a change by another gateway", Reject::Busy);
+    }
+
+    /// Tells it once. `true`: there is no more to be done.
+    async fn is_told(&self, change: Change, asked_ms: u64) -> bool {
+        let (shard, notice) = self.notice(change, asked_ms);
+        if let Changed::Block { other, .. } = change.what {
+            // The other one's shard, too; what is lost there is read at the next open.
+            let others = shard_of(other, self.services.homes.shards());
+            if others != shard {
+                self.services.tell(others, notice.clone());
+            }
+        }
+        match self.services.notify(shard, notice).await {
+            Answer::Refused(Reject::Stopping) => true,
+            Answer::Refused(_) => false,
+            Answer::Done
+            | Answer::AsBefore
+            | Answer::OwnerStays
+            | Answer::Recalled { .. }
+            | Answer::Posted { .. }
+            | Answer::Online { .. }
+            | Answer::Roster { .. } => true,
+        }
     }
 
     /// The change of that number, as things stand now.
@@ -164,6 +230,34 @@ impl Teller {
                 (of(user), if alive { Notice::Hello } else { Notice::LoginEnded { user, login } })
             }
             Changed::Block { other, on } => (of(user), Notice::Block { owner: user, other, on }),
+            // None is told.
+            Changed::Unknown => (of(user), Notice::Hello),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::GroupId;
+
+    fn known(what: Changed) -> Known {
+        Known { change: Change { id: 4, user: UserId::new(1).expect("small"), what }, asked_ms: 100, is_fresh: true }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_told_as_if_it_were_fresh() {
+        let group = GroupId::new(3).expect("small");
+        let mut member = known(Changed::Member { group, since: None });
+        assert!(member.read_again(Err(StoreFailure::Busy), 1_100));
+        assert!(member.may_be_told() && member.asked_ms == 100, "with its age");
+        assert!(member.read_again(Ok(Some(member.change)), 2_100));
+        assert_eq!(member.asked_ms, 2_100);
+        assert!(!member.read_again(Ok(None), 3_100), "there is nothing to tell");
+
+        let mut block = known(Changed::Block { other: UserId::new(2).expect("small"), on: true });
+        assert!(block.may_be_told() && block.read_again(Err(StoreFailure::Busy), 1_100));
+        assert!(!block.may_be_told(), "it may be lifted by now");
+        assert!(block.read_again(Ok(Some(block.change)), 2_100) && block.may_be_told());
     }
 }

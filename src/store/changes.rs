@@ -58,6 +58,8 @@ pub enum Changed {
         /// It is still good; nothing is to be done.
         alive: bool,
     },
+    /// Something of which only a later version knows; its number counts like any other.
+    Unknown,
 }
 
 /// Some of the changes after a number.
@@ -123,14 +125,29 @@ pub struct Following {
     last: Option<u64>,
     /// Numbers above `settled` that were handed on.
     seen: HashSet<u64, FixedState>,
+    /// The round is a quick one, see [`Following::begin`].
+    quick: bool,
+    /// The highest number handed on: so far, when this round began, and when the one before did.
+    top: [u64; 3],
 }
 
 impl Following {
+    /// A round begins, unless one is under way. A quick one reads what was not there two rounds
+    /// ago: while very much changes, everything that is not settled is not read each time. What
+    /// appears later than that, under a number below, is left to the next one that is not quick.
+    pub fn begin(&mut self, quick: bool) {
+        if self.last.is_none() {
+            self.quick = quick;
+            self.top = [self.top[0], self.top[0], self.top[1]];
+        }
+    }
+
     /// Where the next answer begins; `None`: the first, which has no rows and says where they
     /// begin.
     #[must_use]
     pub fn after(&self) -> Option<u64> {
-        self.last.or(self.settled)
+        let from = self.settled.map(|settled| if self.quick { settled.max(self.top[2]) } else { settled });
+        self.last.or(from)
     }
 
     /// What is new in the answer to the last question. As long as the answer says `more`, the next
@@ -145,8 +162,11 @@ impl Following {
         }
         let Changes { list, more, .. } = changes;
         let fresh: Vec<Change> = list.iter().copied().filter(|change| self.seen.insert(change.id)).collect();
-        self.last = list.last().map(|change| change.id).filter(|_| more);
-        if self.last.is_none() {
+        let last = list.last().map(|change| change.id);
+        self.top[0] = self.top[0].max(last.unwrap_or(0));
+        self.last = last.filter(|_| more);
+        // A quick round has not read all that is up to there.
+        if self.last.is_none() && !self.quick {
             let settles = self.settles;
             self.settled = Some(settles);
             self.seen.retain(|id| *id > settles);
@@ -205,6 +225,58 @@ mod tests {
         // 1 appears behind the page that was read, and by the time of the next page it is settled.
         following.take(answer(&[1, 2, 3, 4], following.after(), 2, 4));
         assert_eq!(round(&mut following, &[1, 2, 3, 4], 4), [1]);
+    }
+
+    /// 5,000 changes are made while another gateway says so twenty times: of a group that ends, or
+    /// of a list of members. Each is read twice at most until everything is looked at again.
+    #[test]
+    fn a_burst_of_changes_is_not_read_again_by_each_look() {
+        const EACH: u64 = 250;
+        let mut following = Following::default();
+        following.take(answer(&[], following.after(), 1000, 0));
+        let (mut read, mut told) = (0, 0);
+        let look = |following: &mut Following, ids: &[u64], quick: bool| {
+            following.begin(quick);
+            let (mut rows, mut fresh) = (0, Vec::new());
+            loop {
+                let page = answer(ids, following.after(), 1000, 0);
+                let more = page.more;
+                rows += page.list.len();
+                fresh.extend(following.take(page).iter().map(|change| change.id));
+                if !more {
+                    return (rows, fresh);
+                }
+            }
+        };
+        // Every hundredth appears one look later than the others.
+        for n in 1..=20 {
+            let ids: Vec<u64> = (1..=n * EACH).filter(|id| id % 100 != 0 || *id <= (n - 1) * EACH).collect();
+            let (more, fresh) = look(&mut following, &ids, true);
+            (read, told) = (read + more, told + fresh.len() as u64);
+            assert_eq!(told, ids.len() as u64, "all that can be seen");
+        }
+        assert!(read as u64 <= 2 * 20 * EACH, "{read} rows");
+        let all: Vec<u64> = (1..=20 * EACH).collect();
+        assert_eq!(look(&mut following, &all, true).1, [4800, 4900, 5000], "these were late");
+        look(&mut following, &all, true);
+        assert_eq!(look(&mut following, &all, true), (0, Vec::new()));
+        assert_eq!(look(&mut following, &all, false), (all.len(), Vec::new()), "everything that is not settled");
+    }
+
+    #[test]
+    fn only_a_look_at_everything_settles_anything() {
+        let mut following = Following::default();
+        following.take(answer(&[], None, 9, 0));
+        for _ in 0..3 {
+            following.begin(true);
+            following.take(answer(&[2, 3], following.after(), 9, 0));
+        }
+        // 1 was late, and all of them are settled when a quick look comes.
+        following.begin(true);
+        assert_eq!(following.take(answer(&[1, 2, 3], following.after(), 9, 3)), []);
+        following.begin(false);
+        assert_eq!(following.take(answer(&[1, 2, 3], following.after(), 9, 3)), [change(1)]);
+        assert_eq!(following.after(), Some(3));
     }
 
     #[test]

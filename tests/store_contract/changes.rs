@@ -2,6 +2,7 @@
 
 use imgate::ids::Seq;
 use imgate::store::{Changed, Changes, Following};
+use mysql::prelude::Queryable;
 
 use super::*;
 
@@ -103,6 +104,33 @@ pub(super) fn changes_come_page_by_page(site: &Site) {
     }
     assert_eq!((users, pages), ((1..=9).collect(), 5));
     assert_eq!(following.take(db.changes(following.after(), 2).expect("read")), [], "none twice");
+}
+
+/// A gateway of a later version writes what this one does not know: the changes behind it are told
+/// all the same.
+pub(super) fn a_change_of_no_known_kind_holds_up_no_other(site: &Site) {
+    let db = &mut *site.connect();
+    users(db, 3);
+    let mark = last(db);
+    db.people().log_out(uid(1), 0).expect("works");
+    let strange = "INSERT INTO changes (user_id, kind, other, at_s) VALUES (2, 99, 7, ";
+    match site {
+        // It is written by this version alone.
+        Site::Memory(_) => return,
+        Site::Sqlite(dir) => {
+            let file = rusqlite::Connection::open(dir.path().join("imgate.db")).expect("a database");
+            file.execute(&format!("{strange} unixepoch())"), []).expect("written");
+        }
+        Site::Mysql(url) => {
+            let mut conn = mysql::Conn::new(url.as_str()).expect("a connection");
+            // A server that is set up against us.
+            conn.query_drop("SET SESSION TRANSACTION READ WRITE").expect("set");
+            conn.query_drop("SET autocommit = 1").expect("set");
+            conn.query_drop(format!("{strange} UNIX_TIMESTAMP())")).expect("written");
+        }
+    }
+    db.people().log_out(uid(3), 0).expect("works");
+    assert_eq!(told(db, mark), [(1, standing(1, false)), (2, Changed::Unknown), (3, standing(1, false))]);
 }
 
 /// Numbers are given in one order and appear in another: nothing is lost by that.
