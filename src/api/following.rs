@@ -39,11 +39,16 @@ pub(super) async fn follow(services: Arc<Services>, heard: Option<Arc<Notify>>, 
     let (mut stop, mut quick) = (stop, false);
     loop {
         let round = async {
-            follower.round(quick).await;
+            let has_ended = follower.round(quick).await;
             let Some(heard) = &heard else {
                 tokio::time::sleep(Duration::from_millis(limits::FOLLOW_MS)).await;
                 return false;
             };
+            if !has_ended {
+                // The database does not answer: it is not asked for each word.
+                tokio::time::sleep(Duration::from_millis(limits::FOLLOW_RETRY_MS)).await;
+                return false;
+            }
             tokio::time::sleep(Duration::from_millis(limits::FOLLOW_GAP_MS)).await;
             // What was said meanwhile is not lost.
             let pause = follower.until_whole();
@@ -105,13 +110,15 @@ impl Known {
 }
 
 impl Follower {
-    /// Reads and tells everything that is new; see [`Following::begin`].
-    async fn round(&mut self, quick: bool) {
+    /// Reads and tells everything that is new; see [`Following::begin`]. `false`: the database did
+    /// not answer, and the rest is read with the next one.
+    async fn round(&mut self, quick: bool) -> bool {
         self.following.begin(quick);
-        self.read_on().await;
-        if !quick {
+        let has_ended = self.read_on().await;
+        if has_ended && self.following.was_whole() {
             self.whole_ms = self.teller.clock.now().mono_ms;
         }
+        has_ended
     }
 
     /// How long it is until the next round that is not quick.
@@ -120,7 +127,8 @@ impl Follower {
         Duration::from_millis(next_ms.saturating_sub(self.teller.clock.now().mono_ms))
     }
 
-    async fn read_on(&mut self) {
+    /// Reads to the end. `false`: the database did not answer, and the next round asks again.
+    async fn read_on(&mut self) -> bool {
         loop {
             let asked_ms = self.teller.clock.now().mono_ms;
             if asked_ms.saturating_sub(self.heard_ms) > u64::from(limits::CHANGES_KEPT_S) * 1000 {
@@ -134,21 +142,15 @@ impl Follower {
             let read = self.teller.services.db.read(move |store| store.changes(after, limits::CHANGES_MAX)).await;
             let counts = self.teller.services.attempts.counts();
             let Ok(changes) = read else {
-                // The next round asks again.
                 counts.follow(Followed::Failed);
-                return;
+                return false;
             };
             self.heard_ms = self.teller.clock.now().mono_ms;
             let more = changes.more;
+            if changes.strange.is_some() && !std::mem::replace(&mut self.warned, true) {
+                tracing::warn!("a gateway of a later version has made a change that this one does not understand");
+            }
             for change in self.following.take(changes) {
-                if change.what == Changed::Unknown {
-                    if !std::mem::replace(&mut self.warned, true) {
-                        tracing::warn!(
-                            "a gateway of a later version has made a change that this one does not understand"
-                        );
-                    }
-                    continue;
-                }
                 counts.follow(Followed::Told);
                 while self.telling.len() >= limits::FOLLOW_TELLING_MAX {
                     self.telling.join_next().await;
@@ -159,7 +161,7 @@ impl Follower {
             // What has ended is let go of.
             while self.telling.try_join_next().is_some() {}
             if !more {
-                return;
+                return true;
             }
         }
     }
@@ -230,8 +232,6 @@ impl Teller {
                 (of(user), if alive { Notice::Hello } else { Notice::LoginEnded { user, login } })
             }
             Changed::Block { other, on } => (of(user), Notice::Block { owner: user, other, on }),
-            // None is told.
-            Changed::Unknown => (of(user), Notice::Hello),
         }
     }
 }

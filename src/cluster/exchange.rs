@@ -8,14 +8,14 @@
 //! Bounds: [`NODES_MAX`] gateways, [`crate::limits::FAR_HEADS_MAX`] heads that wait for room at a
 //! shard; beyond it the database is asked again.
 //!
-//! Before a gateway says anything it asks whether its number is another's already; the one that has
-//! it says so, and the newcomer stays silent. What is said goes where it concerns a
-//! user or a member (`routing`).
+//! Before a gateway says anything it asks whether its number is another's already (`admission`).
+//! What is said goes where it concerns a user or a member (`routing`).
 //!
 //! The live gateway with the lowest number reads the digest; the others take over, each in its
 //! turn, when they hear none. Two at once are harmless, so nothing is agreed upon. A gateway that
 //! hears no other is the lowest that it knows.
 
+mod admission;
 mod peers;
 mod routing;
 #[cfg(test)]
@@ -27,6 +27,7 @@ use crate::clock::Now;
 use crate::cluster::addresses::Addresses;
 use crate::cluster::clocks::Clocks;
 use crate::cluster::envelope::{Digest, Envelope, From, Item, To};
+use crate::cluster::exchange::admission::Admission;
 use crate::cluster::exchange::peers::Peer;
 use crate::cluster::waiting::Waiting;
 use crate::cluster::whereabouts::Whereabouts;
@@ -35,7 +36,7 @@ use crate::ids::{ConvId, GroupId, NodeId, ShardId, UserId, home_of, shard_of};
 use crate::limits::{
     DEPARTED_MAX, DEPARTED_MS, DIGEST_ALONE_MS_MAX, DIGEST_ALONE_MS_PER_NODE, DIGEST_ANSWER_MS, DIGEST_BACK_S,
     DIGEST_DEEP_MS, DIGEST_DEEP_S, DIGEST_HOLE_S_MAX, DIGEST_LATE_MS, DIGEST_MS, HEARTBEAT_MS, NODE_SILENT_MS,
-    NODES_MAX, PRESENCE_GONE_MS, TWIN_ANSWER_MS,
+    NODES_MAX, PRESENCE_GONE_MS,
 };
 use crate::metrics::cluster::ExchangeCounts;
 use crate::shard::{FarIn, FarRow, FarSaid, FarWord, Whom};
@@ -101,17 +102,6 @@ struct Scan {
     /// Where it begins and ends, once the database has said that.
     span: Option<(u64, u64)>,
     piece: u16,
-}
-
-/// Whether a gateway may speak under its number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Admission {
-    /// It has asked the others at that time, or not yet.
-    Asking(Option<u64>),
-    /// No other gateway has said that the number is its own.
-    Given,
-    /// One has, which was heard last at that time.
-    Refused(u64),
 }
 
 /// Whether a session of a user, or of a member of a group, may be here.
@@ -234,16 +224,6 @@ impl Exchange {
         now.mono_ms.saturating_sub(self.covered_ms)
     }
 
-    /// Whether this gateway has its number for itself: `None`, while that is not known.
-    #[must_use]
-    pub const fn admitted(&self) -> Option<bool> {
-        match self.admission {
-            Admission::Asking(_) => None,
-            Admission::Given => Some(true),
-            Admission::Refused(_) => Some(false),
-        }
-    }
-
     /// Whether something waits for room at a shard; [`In::Room`] gives it.
     #[must_use]
     pub fn waits_for(&self, shard: ShardId) -> bool {
@@ -305,7 +285,11 @@ impl Exchange {
     }
 
     fn bus(&mut self, now: Now, up: bool, out: &mut Vec<Out>) {
+        let was_away = up && !self.up;
         self.up = up;
+        if was_away && self.alone {
+            self.doubt_admission(now.mono_ms.saturating_sub(self.turned_ms));
+        }
         self.set_alone(now, !up, out);
         if up {
             self.hello_ms = now.mono_ms;
@@ -340,65 +324,6 @@ impl Exchange {
         let Some(epoch) = self.epoch.filter(|_| self.up) else { return };
         self.me.count += 1;
         out.push(Out::Publish(to, From { sent_ms: now.wall_ms, epoch, ..self.me }, items));
-    }
-
-    // ---- whose number it is ---------------------------------------------------------------------
-
-    /// Asks whether another gateway has this one's number, or has waited for that long enough. One
-    /// that was refused after it had begun, the bus having come late, asks again when the other is
-    /// not heard any more.
-    fn ask_admission(&mut self, now: Now, out: &mut Vec<Out>) {
-        match self.admission {
-            Admission::Asking(None) if self.up && self.epoch.is_some() => {
-                self.admission = Admission::Asking(Some(now.mono_ms));
-                self.publish_anyhow(now, To::All, vec![Item::Start], out);
-            }
-            Admission::Asking(Some(asked_ms)) if asked_ms + TWIN_ANSWER_MS <= now.mono_ms => {
-                self.admission = Admission::Given;
-            }
-            Admission::Refused(heard_ms)
-                if !self.alone && heard_ms.max(self.turned_ms) + NODE_SILENT_MS <= now.mono_ms =>
-            {
-                self.admission = Admission::Asking(None);
-            }
-            Admission::Asking(_) | Admission::Given | Admission::Refused(_) => {}
-        }
-    }
-
-    /// A gateway with this one's number speaks.
-    fn twin(&mut self, now: Now, envelope: &Envelope, out: &mut Vec<Out>) {
-        let from = &envelope.from;
-        // One's own words do not come back.
-        if from.boot == self.me.boot {
-            return;
-        }
-        self.counts.twins += 1;
-        if self.epoch != Some(from.epoch) {
-            return;
-        }
-        if let Admission::Refused(heard_ms) = &mut self.admission {
-            *heard_ms = now.mono_ms;
-        }
-        for item in &envelope.items {
-            match item {
-                Item::Start => {
-                    // Of two that begin together one goes on.
-                    let is_mine = match self.admission {
-                        Admission::Given => true,
-                        Admission::Asking(asked_ms) => asked_ms.is_some() && self.me.boot < from.boot,
-                        Admission::Refused(_) => false,
-                    };
-                    if is_mine {
-                        self.publish_anyhow(now, To::All, vec![Item::Taken { boot: from.boot }], out);
-                    }
-                }
-                // Whoever repeats what was said to another start does not stop this one.
-                Item::Taken { boot } if *boot == self.me.boot && self.admitted().is_none() => {
-                    self.admission = Admission::Refused(now.mono_ms);
-                }
-                _ => {}
-            }
-        }
     }
 
     // ---- what others say ------------------------------------------------------------------------
@@ -642,9 +567,11 @@ impl Exchange {
     // ---- time -----------------------------------------------------------------------------------
 
     fn tick(&mut self, now: Now, is_here: IsHere<'_>, out: &mut Vec<Out>) {
-        if std::mem::replace(&mut self.ticked_ms, now.mono_ms) + NODE_SILENT_MS < now.mono_ms {
-            // It stood still. What the others have said meanwhile is yet to be read.
+        let stood_ms = now.mono_ms.saturating_sub(std::mem::replace(&mut self.ticked_ms, now.mono_ms));
+        if stood_ms > NODE_SILENT_MS {
+            // What the others have said meanwhile is yet to be read.
             self.turned_ms = now.mono_ms;
+            self.doubt_admission(stood_ms);
         }
         self.ask_admission(now, out);
         if now.mono_ms >= self.hello_ms && self.up {

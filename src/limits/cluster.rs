@@ -135,6 +135,10 @@ pub const PRESENCE_GONE_MS: u64 = 10_000;
 /// How long a gateway that begins waits for the word that its number is another's already: a round
 /// over the bus, and whatever the other is doing.
 pub const TWIN_ANSWER_MS: u64 = 1_000;
+/// Silence after which one that was refused its number asks for it again; one that has it, and was
+/// away for so long itself, asks whether it still has. Longer than anything that a gateway lives
+/// through and goes on.
+pub const TWIN_GONE_MS: u64 = 60_000;
 /// How long the start of a gateway waits for that at most, the way to the bus included.
 pub const CLUSTER_START_MS: u64 = 8_000;
 /// Pause between two digests.
@@ -229,6 +233,7 @@ const _: () = assert!(BUS_OUT_WORDS + BUS_OUT_ROWS < BUS_OUT_MAX, "what is kept 
 const _: () = assert!(2 * BUS_OUT_ROWS <= BUS_OUT_MAX, "words have as many places as are left to messages");
 const _: () = assert!(CANARY_MISSED_MAX as u64 * CANARY_MS > 3 * BUS_PING_MS, "pings notice a server that is gone");
 const _: () = assert!(TWIN_ANSWER_MS + BUS_CONNECT_MS < CLUSTER_START_MS, "a bus that is there is asked");
+const _: () = assert!(TWIN_GONE_MS > PRESENCE_GONE_MS && TWIN_GONE_MS >= ENVELOPE_OLD_MS, "no word of it is believed");
 const _: () = assert!(PRESENCE_GONE_MS > NODE_SILENT_MS, "a gateway is gone before its users are");
 const _: () = assert!(64 + 8 * NOT_HERE_PIECE < ENVELOPE_BYTES_MAX, "groups fit an envelope");
 const _: () = assert!(LATELY_MS >= 5 * CLUSTER_TICK_MS, "whoever comes is told in time");

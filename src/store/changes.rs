@@ -58,8 +58,6 @@ pub enum Changed {
         /// It is still good; nothing is to be done.
         alive: bool,
     },
-    /// Something of which only a later version knows; its number counts like any other.
-    Unknown,
 }
 
 /// Some of the changes after a number.
@@ -69,6 +67,9 @@ pub struct Changes {
     pub list: Vec<Change>,
     /// Whether there are more behind the last one.
     pub more: bool,
+    /// The highest number of those between them of which only a later version knows: they stand in
+    /// the list's place, and are not in it.
+    pub strange: Option<u64>,
     /// At or below this number nothing appears any more that could not be read when this answer
     /// was.
     pub settled: u64,
@@ -88,6 +89,8 @@ impl Note {
     pub(super) const MEMBER: u64 = 2;
     pub(super) const BLOCK: u64 = 3;
     pub(super) const LOGIN: u64 = 4;
+    /// Above it a kind is one of a later version.
+    pub(super) const LAST: u64 = Self::LOGIN;
 
     pub(super) fn columns(self) -> (u64, u64) {
         match self {
@@ -142,6 +145,12 @@ impl Following {
         }
     }
 
+    /// Whether the round that has ended was not quick: one that was under way goes on as it began.
+    #[must_use]
+    pub const fn was_whole(&self) -> bool {
+        !self.quick
+    }
+
     /// Where the next answer begins; `None`: the first, which has no rows and says where they
     /// begin.
     #[must_use]
@@ -160,9 +169,10 @@ impl Following {
         if self.last.is_none() {
             self.settles = changes.settled.max(settled);
         }
-        let Changes { list, more, .. } = changes;
+        let Changes { list, more, strange, .. } = changes;
         let fresh: Vec<Change> = list.iter().copied().filter(|change| self.seen.insert(change.id)).collect();
-        let last = list.last().map(|change| change.id);
+        // One that is not known is passed by like any other.
+        let last = list.last().map(|change| change.id).max(strange);
         self.top[0] = self.top[0].max(last.unwrap_or(0));
         self.last = last.filter(|_| more);
         // A quick round has not read all that is up to there.
@@ -188,7 +198,7 @@ mod tests {
     fn answer(ids: &[u64], after: Option<u64>, max: usize, settled: u64) -> Changes {
         let Some(after) = after else { return Changes { settled, ..Changes::default() } };
         let all: Vec<Change> = ids.iter().filter(|id| **id > after).map(|id| change(*id)).collect();
-        Changes { list: all.iter().copied().take(max).collect(), more: all.len() > max, settled }
+        Changes { list: all.iter().copied().take(max).collect(), more: all.len() > max, settled, strange: None }
     }
 
     fn round(following: &mut Following, ids: &[u64], settled: u64) -> Vec<u64> {
@@ -215,6 +225,18 @@ mod tests {
         assert_eq!(following.seen.len(), 1, "only what may be read again");
         assert_eq!(round(&mut following, &[7, 9], 9), [9]);
         assert_eq!((following.after(), following.seen.len()), (Some(9), 0));
+    }
+
+    #[test]
+    fn what_no_version_of_ours_has_written_is_passed_by() {
+        let mut following = Following::default();
+        following.take(answer(&[], None, 2, 0));
+        let page = |list, strange, more| Changes { list, more, settled: 0, strange };
+        assert_eq!(following.take(page(vec![change(1)], Some(2), true)), [change(1)]);
+        assert_eq!(following.after(), Some(2));
+        assert_eq!(following.take(page(Vec::new(), Some(4), true)), [], "a page of nothing else");
+        assert_eq!(following.after(), Some(4));
+        assert_eq!(following.take(page(vec![change(6)], Some(5), false)), [change(6)]);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) fn retaken<T, E: std::fmt::Display>(take: impl Fn() -> Result<T, E>) 
         match take() {
             Ok(taken) => return taken,
             Err(error) if format!("{error:#}").contains(TAKEN) && began.elapsed() < PATIENCE => {
-                std::thread::yield_now()
+                std::thread::yield_now();
             }
             Err(error) => panic!("it does not start: {error:#}"),
         }

@@ -6,7 +6,7 @@ use super::*;
 use crate::ids::{GroupId, Seq, UserId};
 use crate::limits::{
     CLUSTER_TICK_MS, ENVELOPE_OLD_MS, FAR_HEADS_MAX, FAR_IN_MAX, FAR_IN_ROWS, FAR_ROOM_MS, LATELY_MS, NODE_SILENT_MS,
-    PRESENCE_GONE_MS,
+    PRESENCE_GONE_MS, TWIN_ANSWER_MS, TWIN_GONE_MS,
 };
 use crate::wire::Hint;
 
@@ -286,16 +286,63 @@ fn a_gateway_that_was_refused_asks_again_when_the_other_one_is_gone() {
         told
     };
     assert_eq!(wait(&mut second, 3 * NODE_SILENT_MS, true), [], "the other one is there");
-    assert_eq!(wait(&mut second, NODE_SILENT_MS - HEARTBEAT_MS, false), []);
+    assert_eq!(wait(&mut second, TWIN_GONE_MS - HEARTBEAT_MS, false), [], "it may stand still");
     second.step(In::Deaf { on: true });
-    assert_eq!(wait(&mut second, 3 * NODE_SILENT_MS, false), [], "nothing could be heard of it");
+    assert_eq!(wait(&mut second, TWIN_GONE_MS, false), [], "nothing could be heard of it");
     second.step(In::Deaf { on: false });
-    let told = wait(&mut second, NODE_SILENT_MS + 2 * CLUSTER_TICK_MS, false);
+    let told = wait(&mut second, TWIN_GONE_MS + 2 * CLUSTER_TICK_MS, false);
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].items, [Item::Start]);
     assert_eq!(second.exchange.admitted(), None);
     wait(&mut second, TWIN_ANSWER_MS + CLUSTER_TICK_MS, false);
     assert_eq!(second.exchange.admitted(), Some(true));
+}
+
+#[test]
+fn a_gateway_whose_twin_says_that_it_goes_asks_at_once() {
+    let (mut first, mut second) = (Rig::admitted(3, 70), Rig::new(3, 60));
+    let asked = said(second.step(In::Tick));
+    let answers = said(first.step(In::Heard(asked[0].clone())));
+    second.step(In::Heard(answers[0].clone()));
+    assert_eq!(second.exchange.admitted(), Some(false));
+    let bye = said(first.step(In::Stop));
+    second.step(In::Heard(bye[0].clone()));
+    second.pass(CLUSTER_TICK_MS);
+    assert_eq!(said(second.step(In::Tick))[0].items, [Item::Start]);
+    second.pass(TWIN_ANSWER_MS);
+    second.step(In::Tick);
+    assert_eq!(second.exchange.admitted(), Some(true));
+}
+
+/// Of two with one number, one that stood still for so long that the other has it now says nothing in its name any more.
+#[test]
+fn a_gateway_that_was_away_for_long_asks_whether_its_number_is_still_its_own() {
+    let stands = |rig: &mut Rig| rig.pass(TWIN_GONE_MS);
+    let loses = |rig: &mut Rig| {
+        rig.step(In::Bus { up: false });
+        for _ in 0..=TWIN_GONE_MS / CLUSTER_TICK_MS {
+            rig.pass(CLUSTER_TICK_MS);
+            rig.step(In::Tick);
+        }
+        rig.step(In::Bus { up: true });
+    };
+    let cases: [&dyn Fn(&mut Rig); 2] = [&stands, &loses];
+    for goes_away in cases {
+        let (mut first, mut second) = (Rig::admitted(3, 70), Rig::admitted(3, 60));
+        goes_away(&mut first);
+        let asked = said(first.step(In::Tick));
+        assert_eq!(asked[0].items, [Item::Start], "before anything else");
+        let answers = said(second.step(In::Heard(asked[0].clone())));
+        first.step(In::Heard(answers[0].clone()));
+        assert_eq!((first.exchange.admitted(), second.exchange.admitted()), (Some(false), Some(true)));
+        // Alone it has it again.
+        let mut only = Rig::admitted(3, 70);
+        goes_away(&mut only);
+        only.step(In::Tick);
+        only.pass(TWIN_ANSWER_MS);
+        only.step(In::Tick);
+        assert_eq!(only.exchange.admitted(), Some(true));
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl State {
         let max = max.clamp(1, CHANGES_MAX) as usize;
         let list = self.changes.range(from..).take(max);
         let list = list.map(|&(id, user, note)| Change { id, user, what: self.stands(user, note) }).collect();
-        Changes { list, more: self.changes.len() - from > max, settled }
+        Changes { list, more: self.changes.len() - from > max, settled, strange: None }
     }
 
     fn stands(&self, user: UserId, note: Note) -> Changed {

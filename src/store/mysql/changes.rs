@@ -43,8 +43,13 @@ pub(super) fn changes(session: &mut Session, after: Option<u64>, max: u32) -> Re
     let mut changes = Changes { settled, ..Changes::default() };
     let Some(after) = after else { return Ok(changes) };
     let max = max.clamp(1, CHANGES_MAX);
-    changes.list = session.rows(CHANGES, vec![int(after), int(u64::from(max) + 1)], |row| {
+    let mut rows = session.rows(CHANGES, vec![int(after), int(u64::from(max) + 1)], |row| {
         let number = |column| get_uint(row, column);
+        let id = number(0)?;
+        if number(2)? > Note::LAST {
+            // Of a gateway of a later version: it must not hold up the changes behind it.
+            return Ok((id, None));
+        }
         let what = match Note::from_columns(number(2)?, number(3)?) {
             Some(Note::Standing) => {
                 let token_epoch =
@@ -57,13 +62,14 @@ pub(super) fn changes(session: &mut Session, after: Option<u64>, max: u32) -> Re
             }
             Some(Note::Block(other)) => Changed::Block { other, on: number(7)? != 0 },
             Some(Note::Login(login)) => Changed::Login { login, alive: number(8)? != 0 },
-            // Of a gateway of a later version: it must not hold up the changes behind it.
-            None => Changed::Unknown,
+            None => return Err(broken("a change of no known kind".to_owned())),
         };
-        Ok(Change { id: number(0)?, user: get_user(row, 1)?, what })
+        Ok((id, Some(Change { id, user: get_user(row, 1)?, what })))
     })?;
-    changes.more = changes.list.len() > max as usize;
-    changes.list.truncate(max as usize);
+    changes.more = rows.len() > max as usize;
+    rows.truncate(max as usize);
+    changes.strange = rows.iter().rev().find(|(_, change)| change.is_none()).map(|(id, _)| *id);
+    changes.list = rows.into_iter().filter_map(|(_, change)| change).collect();
     Ok(changes)
 }
 

@@ -28,11 +28,14 @@ pub(super) fn changes(conn: &Connection, after: Option<u64>, max: u32) -> Result
     let max = max.clamp(1, CHANGES_MAX);
     let mut statement = conn.prepare_cached(CHANGES_SQL)?;
     let mut rows = statement.query([int(after), i64::from(max) + 1])?;
+    let mut read = 0;
     while let Some(row) = rows.next()? {
-        if changes.list.len() == max as usize {
+        if read == max {
             changes.more = true;
             break;
         }
+        read += 1;
+        let id = get_uint(row, 0)?;
         let what = match get_uint(row, 2)? {
             Note::STANDING => Changed::Standing { token_epoch: row.get(4)?, banned: row.get(5)? },
             Note::MEMBER => {
@@ -42,9 +45,12 @@ pub(super) fn changes(conn: &Connection, after: Option<u64>, max: u32) -> Result
             Note::BLOCK => Changed::Block { other: get_user(row, 3)?, on: row.get(7)? },
             Note::LOGIN => Changed::Login { login: get_login(row, 3)?, alive: row.get(8)? },
             // Of a later version: it must not hold up the changes behind it.
-            _ => Changed::Unknown,
+            _ => {
+                changes.strange = Some(id);
+                continue;
+            }
         };
-        changes.list.push(Change { id: get_uint(row, 0)?, user: get_user(row, 1)?, what });
+        changes.list.push(Change { id, user: get_user(row, 1)?, what });
     }
     Ok(changes)
 }
