@@ -12,6 +12,7 @@ mod memory;
 mod reloading;
 mod settings;
 mod signals;
+mod starting;
 mod stop;
 mod supervisor;
 mod surroundings;
@@ -37,6 +38,7 @@ pub use self::keys::{gateways_key, signing_key, tokens_key};
 use self::reloading::{Fixed, Reloading};
 use self::settings::{Counts, allowed, jwt_settings, start_hooks, trails, upload_bounds};
 use self::signals::{Heard, Wish};
+use self::starting::{Crossing, start_unless_stopped};
 pub use self::stop::Stopped;
 use self::supervisor::{Supervisor, Watchdog};
 use self::surroundings::{Surroundings, SurroundingsWatch};
@@ -91,6 +93,15 @@ enum Asked {
     Stop,
     /// Load the configuration again; whoever has asked at the admin port wants to know how it went.
     Reload(Option<ReloadWish>),
+}
+
+impl From<Wish> for Asked {
+    fn from(wish: Wish) -> Self {
+        match wish {
+            Wish::Stop => Self::Stop,
+            Wish::Reload => Self::Reload(None),
+        }
+    }
 }
 
 /// A running gateway.
@@ -151,16 +162,18 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     for (setting, why) in config.without_effect() {
         tracing::warn!(setting, "this setting has no effect: {why}");
     }
-    let Some((mut node, reload_asked)) = start_unless_stopped(config, log, &wishes)? else {
+    let (configured, lost_lines) = (config.clone(), Arc::new(log.lost_lines()));
+    let start = move |crossing: &_| Node::start_counting(&configured, Tuning::default(), lost_lines, crossing);
+    let Some((mut node, heard)) = start_unless_stopped(&wishes, start)? else {
         tracing::info!("stopped during the start");
         return Ok(None);
     };
     let mut reloading = Reloading::new(layers, load);
     let supervisor = Supervisor::of_environment();
-    let watchdog = node.watchdog().context("cannot start a thread")?;
+    let watchdog = node.watchdog().inspect_err(|_| node.endings.stopped()).context("cannot start a thread")?;
     supervisor.ready();
     // What was read for the start may be older than what whoever asked meanwhile has written.
-    let mut wish = if reload_asked { Asked::Reload(None) } else { node.next_wish(&wishes) };
+    let mut wish = heard.map_or_else(|| node.next_wish(&wishes), Asked::from);
     while let Asked::Reload(whom) = wish {
         supervisor.reloading();
         let outcome = reloading.reload(&mut node, log, if whom.is_some() { "operator" } else { "signal" });
@@ -186,30 +199,6 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     Ok(admin_port)
 }
 
-/// Starts a gateway on a thread of its own, because a database that does not answer may hold it for
-/// long; with it, whether a signal wants the configuration loaded again. `None`: one was faster.
-fn start_unless_stopped(config: &Config, log: &Log, wishes: &Receiver<Wish>) -> anyhow::Result<Option<(Node, bool)>> {
-    let (tell, started) = bounded(1);
-    let (config, lost_lines) = (config.clone(), log.lost_lines());
-    let start = move || {
-        let _ = tell.send(Node::start_counting(&config, Tuning::default(), Arc::new(lost_lines)));
-    };
-    thread::Builder::new().name("start".to_owned()).spawn(start).context("cannot start a thread")?;
-    let mut reload_asked = false;
-    loop {
-        crossbeam_channel::select! {
-            recv(started) -> node => {
-                // It panicked: why has been printed.
-                return node.context("the start has failed")?.map(|node| Some((node, reload_asked)));
-            }
-            recv(wishes) -> wish => match wish {
-                Ok(Wish::Reload) => reload_asked = true,
-                Ok(Wish::Stop) | Err(_) => return Ok(None),
-            },
-        }
-    }
-}
-
 impl Node {
     /// Starts a gateway: store, control plane, shards, in this order, so that none of them is asked
     /// before it can answer. Port 0 lets the kernel choose; see [`Node::addresses`].
@@ -217,11 +206,12 @@ impl Node {
     /// # Errors
     /// The data directory, the database, an address or a thread is not to be had.
     pub fn start(config: &Config, tuning: Tuning) -> anyhow::Result<Self> {
-        Self::start_counting(config, tuning, Arc::new(|| 0))
+        Self::start_counting(config, tuning, Arc::new(|| 0), &Crossing::default())
     }
 
-    /// As [`Node::start`], for a process whose log counts its lost lines.
-    fn start_counting(config: &Config, tuning: Tuning, lost_log_lines: LostLines) -> anyhow::Result<Self> {
+    /// As [`Node::start`], for a process whose log counts its lost lines, and which may be stopped
+    /// meanwhile.
+    fn start_counting(config: &Config, tuning: Tuning, lost: LostLines, crossing: &Crossing) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
         probe_addresses(config)?;
@@ -245,7 +235,7 @@ impl Node {
         let around = Arc::new(Surroundings::new((clock, start_ms), config.data.clone(), certificates.clone()));
         let endings = Endings::of(&config.data, config.node);
         let numbers = (pressure.max(), Arc::clone(&around), cluster.as_ref().map(Cluster::numbers), endings.unclean());
-        let process = (start_ms, clock, lost_log_lines);
+        let process = (start_ms, clock, lost);
         let metrics = scraper(&board, config, &store, &counts, process, numbers, (&fingerprint, &trails));
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
         let memory = memory::Watch::start(&pressure, turns::watch(&board, clock, &homes)).context("no thread")?;
@@ -263,17 +253,15 @@ impl Node {
         let listeners =
             || [&mut public, &mut proxied, &mut tls].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
         let acceptor = || certificates.as_ref().map(|all| tls::acceptor(config, &secret, all)).transpose();
-        let ended = start_shards(&common, mesh.seats, &board, listeners, acceptor)?;
+        let ended = crossing.serve(&endings, || start_shards(&common, mesh.seats, &board, listeners, acceptor))?;
         announce(&addresses, shards, admin_address);
-        endings.begin();
-        let (orders, progress) = (mesh.orders, mesh.progress);
         Ok(Self {
             addresses,
             admin_address,
             admin_port,
             clock,
-            orders,
-            progress,
+            orders: mesh.orders,
+            progress: mesh.progress,
             ended,
             drain: config.drain,
             endings,
@@ -302,10 +290,7 @@ impl Node {
     /// the thread of the signals has gone; there is no other way to be stopped then, so it stops.
     fn next_wish(&self, signals: &Receiver<Wish>) -> Asked {
         crossbeam_channel::select! {
-            recv(signals) -> wish => match wish {
-                Ok(Wish::Reload) => Asked::Reload(None),
-                Ok(Wish::Stop) | Err(_) => Asked::Stop,
-            },
+            recv(signals) -> wish => wish.map_or(Asked::Stop, Asked::from),
             recv(self.drain_asked) -> _ => Asked::Stop,
             recv(self.reload_asked) -> whom => whom.map_or(Asked::Stop, |whom| Asked::Reload(Some(whom))),
         }
