@@ -44,7 +44,7 @@ pub const STOP_REST_MS_MAX: u64 = 2_000;
 /// The part of it that HTTP requests under way do not have, for what comes after them (webhooks,
 /// trails, the end of the process), at most; of a short deadline it is a twentieth. Otherwise they
 /// have all that is left: a download is cut for no other reason than the deadline. A store that
-/// hangs leaves as much to them.
+/// hangs leaves as much to them, and half of it to the trails.
 pub const STOP_LAST_MS_MAX: u64 = 500;
 
 const _: () = assert!(

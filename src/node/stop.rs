@@ -6,14 +6,16 @@
 //! shard that is late, a peer, a database, an HTTP request. Bounds:
 //! [`crate::config::Drain::deadline_ms`] for all of it.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use serde_json::json;
 
 use super::Node;
+use crate::clock::Clock;
 use crate::config;
 use crate::limits::{
     DRAIN_AWAY_MS_MAX, DRAIN_CLOSES_PER_SECOND_MIN, HOOK_STOP_MS_MAX, STOP_CLOSE_MS_MAX, STOP_LAST_MS_MAX,
@@ -90,7 +92,8 @@ impl Node {
 
     /// As [`Node::stop`]; what `hurries` brings ends the announcement.
     pub(super) fn stop_unless_hurried(mut self, hurries: &Receiver<()>) -> Stopped {
-        let began_ms = self.clock.now().mono_ms;
+        let clock = self.clock;
+        let began_ms = clock.now().mono_ms;
         self.trails.audit.say_deed("drain", || json!({ "deadline_ms": self.drain.deadline_ms }));
         let deadline_ms = self.drain.deadline_ms;
         let end_ms = began_ms + deadline_ms;
@@ -120,20 +123,26 @@ impl Node {
         if let Some(cluster) = self.cluster.take() {
             cluster.stop();
         }
-        stopped.store_finished = self.stop_store(store_end_ms);
-        let left_ms = |until_ms: u64| until_ms.saturating_sub(self.clock.now().mono_ms);
+        let store = self.store.clone();
+        let store_ends = aside("stop-store", move || store.stop());
+        has_ended(&store_ends, clock, store_end_ms);
+        let left_ms = |until_ms: u64| until_ms.saturating_sub(clock.now().mono_ms);
         let (cut, admin) = self.api.stop_public(Duration::from_millis(left_ms(http_end_ms)));
         // Half of what is left is for the trails.
         self.telling.stop(Duration::from_millis((left_ms(end_ms) / 2).min(HOOK_STOP_MS_MAX)));
         stopped.cut_requests = cut + admin.stop(Duration::from_millis(left_ms(end_ms) / 2));
+        // A store that is only slow has what the others did not need.
+        stopped.store_finished = has_ended(&store_ends, clock, end_ms - last_ms / 2);
         self.trails
             .audit
             .say_deed("stopped", || json!({ "connections": stopped.connections, "orderly": stopped.is_orderly() }));
+        let endings = self.endings.clone();
+        let remembered = aside("endings", move || endings.stopped());
         for trail in [&self.trails.audit, &self.trails.access] {
             trail.flush(Duration::from_millis(left_ms(end_ms).min(TRAIL_STOP_MS_MAX)));
         }
-        self.endings.stopped();
-        stopped.took_ms = self.clock.now().mono_ms.saturating_sub(began_ms);
+        has_ended(&remembered, clock, end_ms);
+        stopped.took_ms = clock.now().mono_ms.saturating_sub(began_ms);
         stopped
     }
 
@@ -190,23 +199,28 @@ impl Node {
         }
         stopped
     }
+}
 
-    /// Stops the store; whether it has finished in time.
-    fn stop_store(&self, end_ms: u64) -> bool {
-        let (tell, finished) = crossbeam_channel::bounded::<()>(0);
-        let store = self.store.clone();
-        let thread = thread::Builder::new().name("stop-store".to_owned()).spawn(move || {
-            store.stop();
-            drop(tell);
-        });
-        if thread.is_err() {
-            // Here, then; it only takes long if the database does.
-            self.store.stop();
-            return true;
-        }
-        let left_ms = end_ms.saturating_sub(self.clock.now().mono_ms);
-        finished.recv_timeout(Duration::from_millis(left_ms)) == Err(RecvTimeoutError::Disconnected)
+/// Whether what was begun [`aside`] ends before `end_ms`.
+fn has_ended(work: &Receiver<Infallible>, clock: Clock, end_ms: u64) -> bool {
+    let left_ms = end_ms.saturating_sub(clock.now().mono_ms);
+    work.recv_timeout(Duration::from_millis(left_ms)) == Err(RecvTimeoutError::Disconnected)
+}
+
+/// Does `work` on a thread of its own, because a database or a disk may hold it for ever. What is
+/// given back ends when it does.
+fn aside(name: &str, work: impl Fn() + Clone + Send + 'static) -> Receiver<Infallible> {
+    let (alive, ended) = bounded(0);
+    let here = work.clone();
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        work();
+        drop(alive);
+    });
+    if thread.is_err() {
+        // Here, then; it only takes long if something hangs.
+        here();
     }
+    ended
 }
 
 #[cfg(test)]
@@ -214,10 +228,14 @@ mod tests {
     use std::fs;
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::path::Path;
+
+    use crossbeam_channel::Sender;
 
     use super::*;
     use crate::node::Tuning;
     use crate::node::data::test_config;
+    use crate::store::Backend;
     use crate::store::worker::{Lane, LanePlace};
 
     const SETTINGS: config::DrainPlan = config::DrainPlan {
@@ -264,27 +282,68 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_store_that_hangs_takes_nothing_from_requests_and_trails() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let audit = folder.path().join("audit.log");
+    /// A gateway whose store does nothing until what comes with it is dropped, and a connection
+    /// that was answered and is idle.
+    fn with_a_store_that_hangs(data: &Path, audit: &Path) -> (Node, Sender<()>, TcpStream) {
         let path = audit.to_str().expect("UTF-8");
-        let config = test_config(folder.path(), &[("audit_log", path), ("drain_deadline", "2s")]);
+        let config = test_config(data, &[("audit_log", path), ("drain_deadline", "10s")]);
         let node = Node::start(&config, Tuning::default()).expect("it starts");
         let mut idle = TcpStream::connect(node.addresses()[0]).expect("it listens");
         idle.write_all(b"GET /api/v1/config HTTP/1.1\r\nHost: x\r\n\r\n").expect("it is taken");
         idle.read_exact(&mut [0; 512]).expect("it is answered");
-        let (go_on, held) = crossbeam_channel::bounded::<()>(0);
-        let hang = Box::new(move |_: &mut dyn crate::store::Backend| {
+        let (go_on, held) = bounded::<()>(0);
+        let hang = Box::new(move |_: &mut dyn Backend| {
             let _ = held.recv();
         });
         node.store.call(LanePlace::of(Lane::Open), hang).expect("there is room");
+        (node, go_on, idle)
+    }
+
+    fn last_line(audit: &Path) -> String {
+        let said = fs::read_to_string(audit).expect("a file");
+        said.lines().last().expect("lines").to_owned()
+    }
+
+    #[test]
+    fn a_store_that_hangs_takes_nothing_from_requests_and_trails() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let audit = folder.path().join("audit.log");
+        let (node, go_on, _idle) = with_a_store_that_hangs(folder.path(), &audit);
+        let deadline_ms = node.drain.deadline_ms;
         let stopped = node.stop();
         drop(go_on);
-        assert!(!stopped.store_finished && stopped.took_ms <= 2_000, "{stopped}");
+        assert!(!stopped.store_finished && stopped.took_ms <= deadline_ms, "{stopped}");
         assert_eq!(stopped.cut_requests, 0, "nothing was asked: {stopped}");
-        let said = fs::read_to_string(&audit).expect("a file");
-        let last = said.lines().last().expect("lines");
-        assert!(last.contains("\"event\":\"stopped\"") && last.contains("\"orderly\":false"), "{said}");
+        let last = last_line(&audit);
+        assert!(last.contains("\"event\":\"stopped\"") && last.contains("\"orderly\":false"), "{last}");
+    }
+
+    #[test]
+    fn a_slow_store_has_the_time_that_requests_did_not_need() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let audit = folder.path().join("audit.log");
+        let (node, go_on, mut idle) = with_a_store_that_hangs(folder.path(), &audit);
+        let stopped = thread::scope(|scope| {
+            scope.spawn(move || {
+                // Idle connections end when the store has been waited for.
+                idle.read_to_end(&mut Vec::new()).expect("the server ends the stream");
+                drop(go_on);
+            });
+            node.stop()
+        });
+        assert!(stopped.store_finished && stopped.is_orderly(), "{stopped}");
+        let last = last_line(&audit);
+        assert!(last.contains("\"event\":\"stopped\"") && last.contains("\"orderly\":true"), "{last}");
+    }
+
+    #[test]
+    fn what_hangs_aside_is_waited_for_until_its_time_and_no_longer() {
+        let (clock, (go_on, held)) = (Clock::start(), bounded::<()>(0));
+        let work = aside("hangs", move || {
+            let _ = held.recv();
+        });
+        assert!(!has_ended(&work, clock, clock.now().mono_ms + 10));
+        drop(go_on);
+        assert!(has_ended(&work, clock, clock.now().mono_ms + 20_000));
     }
 }
