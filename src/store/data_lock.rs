@@ -36,7 +36,24 @@ impl DataLock {
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked(PathBuf::from(data_dir))),
-            Err(TryLockError::Error(e)) => Err(unusable(e)),
+            Err(TryLockError::Error(e)) => Err(without_locks(data_dir, &e)),
         }
+    }
+}
+
+/// A network file system that was mounted without locks is found here.
+fn without_locks(data_dir: &Path, error: &io::Error) -> OpenError {
+    OpenError::Directory { path: data_dir.to_owned(), why: format!("it cannot be locked: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_told() {
+        let said = without_locks(Path::new("/srv/data"), &io::Error::from_raw_os_error(37)).to_string();
+        let begins = "the data directory /srv/data cannot be used: it cannot be locked: No locks available";
+        assert!(said.starts_with(begins), "{said}");
     }
 }
