@@ -6,7 +6,7 @@
 //! Never: fails. What the disk does not take is not counted.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::ids::NodeId;
@@ -38,7 +38,7 @@ impl Endings {
     pub(super) fn begin(&self) {
         // Never half of a line, wherever it is cut off.
         let new = self.path.with_extension("new");
-        let written = fs::write(&new, format!("{}\n", self.unclean)).and_then(|()| fs::rename(&new, &self.path));
+        let written = write_through(&new, &format!("{}\n", self.unclean)).and_then(|()| fs::rename(&new, &self.path));
         self.told(written.and_then(|()| fs::write(running(&self.path), "")));
     }
 
@@ -53,6 +53,13 @@ impl Endings {
             tracing::debug!(%error, path = %self.path.display(), "how the gateway ends is not remembered");
         }
     }
+}
+
+/// A file whose name is there before its content would be, after a power cut, an empty one.
+fn write_through(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// The file that is there while a gateway runs, beside its count.

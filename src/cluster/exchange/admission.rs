@@ -1,8 +1,10 @@
 //! Whose a number is that is given to two gateways.
 //!
 //! Owns: what is asked and answered for that, and what comes of silence.
-//! Never: takes the number of one that lives. One that could not be heard for as long as another
-//! one waits asks again whether it still has it.
+//! Never: takes, once refused, the number of one that lives: it waits longer than anything that a
+//! gateway lives through, and one that could not be heard for so long asks whether its number is
+//! still its own. One that begins asks for a second only: whoever gives a number twice may have it
+//! spoken under twice after an outage, which both logs say.
 //! Bounds: one question at a time; an answer is waited for [`TWIN_ANSWER_MS`].
 
 use super::{Exchange, Out};
@@ -85,6 +87,9 @@ impl Exchange {
                     };
                     if is_mine {
                         self.publish_anyhow(now, To::All, vec![Item::Taken { boot: from.boot }], out);
+                    } else if matches!(self.admission, Admission::Asking(_)) {
+                        // The other one may not have heard the question: it was not there yet.
+                        self.admission = Admission::Asking(None);
                     }
                 }
                 // Whoever repeats what was said to another start does not stop this one.

@@ -357,6 +357,30 @@ fn of_two_that_begin_together_one_goes_on() {
     assert_eq!((one.exchange.admitted(), two.exchange.admitted()), (Some(true), Some(false)));
 }
 
+/// One of them was not on the bus yet when the other one asked.
+#[test]
+fn of_two_that_begin_one_after_the_other_one_goes_on() {
+    for boots in [[1, 2], [2, 1]] {
+        let [mut early, mut late] = boots.map(|boot| Rig::new(3, boot));
+        early.step(In::Tick);
+        early.pass(TWIN_ANSWER_MS / 2);
+        late.pass(TWIN_ANSWER_MS / 2);
+        let mut words = said(late.step(In::Tick));
+        for _ in 0..=TWIN_ANSWER_MS / CLUSTER_TICK_MS {
+            let answers: Vec<Envelope> = words.drain(..).flat_map(|word| said(early.step(In::Heard(word)))).collect();
+            words.extend(answers.into_iter().flat_map(|word| said(late.step(In::Heard(word)))));
+            early.pass(CLUSTER_TICK_MS);
+            late.pass(CLUSTER_TICK_MS);
+            let asked = said(early.step(In::Tick));
+            words.extend(asked.into_iter().flat_map(|word| said(late.step(In::Heard(word)))).collect::<Vec<_>>());
+            words.extend(said(late.step(In::Tick)));
+        }
+        let admitted = [early.exchange.admitted(), late.exchange.admitted()];
+        assert_eq!(admitted.iter().filter(|one| **one == Some(true)).count(), 1, "{boots:?}: {admitted:?}");
+        assert!(admitted.contains(&Some(false)), "{boots:?}: {admitted:?}");
+    }
+}
+
 #[test]
 fn a_bus_that_goes_while_it_is_asked_is_asked_again() {
     let mut rig = Rig::new(3, 1);
