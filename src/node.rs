@@ -139,7 +139,7 @@ pub struct Node {
     /// They look as long as the gateway lives.
     _watches: (memory::Watch, SurroundingsWatch),
     /// Nothing of another gateway may lie in the same directory.
-    _data_lock: Option<DataLock>,
+    _data_lock: Arc<DataLock>,
 }
 
 /// Reads the sources of the configuration again.
@@ -220,7 +220,7 @@ impl Node {
         let (key, counts) = (signing_key(config)?, Counts::new(config)?);
         let shards = config.shards;
         let (mut mesh, boot) = (mesh::build(shards).context("no polls for the shards")?, getrandom::u64()?);
-        let store = open_store(config, Arc::clone(&mesh.replies) as _, clock)?;
+        let store = open_store(config, &data_lock, Arc::clone(&mesh.replies) as _, clock)?;
         let cluster = cluster::start(config, &key, boot, &mut mesh, &store, clock)?;
         let Sockets { mut public, mut proxied, mut tls, admin, addresses, admin_address } = Sockets::bind(config)?;
         let admin_port = admin.try_clone().context("the admin port has no descriptor")?;
@@ -727,21 +727,22 @@ fn address_limits(config: &Config, conns_max: usize) -> AddressLimits {
 /// # Errors
 /// The database cannot be opened, or a gateway is running on it.
 pub fn open_backend(config: &Config) -> anyhow::Result<Box<dyn Backend>> {
-    open(config)?.writers.pop().context("the store has no writing connection")
+    open(config, None)?.writers.pop().context("the store has no writing connection")
 }
 
 /// Opens the database and starts its threads.
-fn open_store(config: &Config, replies: Arc<dyn Replies>, clock: Clock) -> anyhow::Result<Store> {
-    Store::start(open(config)?, config.shards, replies, clock).context("cannot start the threads of the store")
+fn open_store(config: &Config, lock: &Arc<DataLock>, replies: Arc<dyn Replies>, clock: Clock) -> anyhow::Result<Store> {
+    Store::start(open(config, Some(lock))?, config.shards, replies, clock)
+        .context("cannot start the threads of the store")
 }
 
-fn open(config: &Config) -> anyhow::Result<Opened> {
+fn open(config: &Config, held: Option<&Arc<DataLock>>) -> anyhow::Result<Opened> {
     let (synchronous, keep) = (config.sqlite_synchronous, config.keep);
     // What is not a server has one writer.
     let writers = if config.store.is_server() { config.store_writers } else { 1 };
     let gateway = getrandom::u32().context("no random numbers")?;
     let options = store::Options { synchronous, keep, writers, gateway, ..store::Options::default() };
-    store::open(config.store.expose(), &config.data, options).context("cannot open the store")
+    store::open(config.store.expose(), &config.data, held, options).context("cannot open the store")
 }
 
 /// The store's own counters under the names that a scrape shows.

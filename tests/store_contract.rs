@@ -97,13 +97,13 @@ impl Site {
 /// NORMAL: the contract is about what is stored, not about what a loss of power leaves.
 fn open_sqlite(dir: &Path, writers: usize) -> Vec<Box<dyn Backend>> {
     let options = Options { synchronous: Synchronous::Normal, writers, readers: 1, ..Options::default() };
-    open("sqlite", dir, options).unwrap_or_else(|e| panic!("{e}")).writers
+    open("sqlite", dir, None, options).unwrap_or_else(|e| panic!("{e}")).writers
 }
 
 /// The directory is not used.
 fn open_mysql(url: &str, writers: usize) -> Vec<Box<dyn Backend>> {
     let options = Options { writers, readers: 1, ..Options::default() };
-    open(url, Path::new("."), options).unwrap_or_else(|e| panic!("{e}")).writers
+    open(url, Path::new("."), None, options).unwrap_or_else(|e| panic!("{e}")).writers
 }
 
 /// Each test on each backend. The next backend is one more module here.

@@ -1,7 +1,9 @@
 //! The right of one gateway at a time to its data directory, whatever the store is.
 //!
 //! Owns: when it is taken.
-//! Never: for a store that takes it itself, as SQLite does, also for commands without a gateway.
+//! Never: for a command without a gateway; a store that is a file takes it for such a one.
+
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -13,11 +15,8 @@ use crate::store::DataLock;
 ///
 /// # Errors
 /// Another gateway runs on it, or it cannot be made.
-pub(super) fn lock(config: &Config) -> anyhow::Result<Option<DataLock>> {
-    if config.store.is_file() {
-        return Ok(None);
-    }
-    DataLock::take(&config.data).map(Some).context("cannot start")
+pub(super) fn lock(config: &Config) -> anyhow::Result<Arc<DataLock>> {
+    DataLock::take(&config.data).map(Arc::new).context("cannot start")
 }
 
 /// A configuration for tests: one shard, nothing kept, ports that the kernel chooses.
@@ -45,13 +44,25 @@ mod tests {
 
     #[test]
     fn two_gateways_have_no_data_directory_in_common() {
+        for store in ["memory:", "sqlite:"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let config = test_config(folder.path(), &[("store", store)]);
+            let node = Node::start(&config, Tuning::default()).expect("it starts");
+            let refused = Node::start(&config, Tuning::default()).err().expect("another one runs");
+            let why = format!("{refused:#}");
+            assert!(why.contains(&format!("running on the data directory {}", folder.path().display())), "{why}");
+            node.stop();
+            Node::start(&config, Tuning::default()).expect("the first one has gone").stop();
+        }
+    }
+
+    #[test]
+    fn a_store_in_a_file_has_the_lock_of_its_gateway_and_no_less_long() {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = test_config(folder.path(), &[]);
-        let node = Node::start(&config, Tuning::default()).expect("it starts");
-        let refused = Node::start(&config, Tuning::default()).err().expect("another one runs");
-        let why = format!("{refused:#}");
-        assert!(why.contains(&format!("running on the data directory {}", folder.path().display())), "{why}");
-        node.stop();
-        Node::start(&config, Tuning::default()).expect("the first one has gone").stop();
+        let config = test_config(folder.path(), &[("store", "sqlite:")]);
+        let held = lock(&config).expect("it is free");
+        drop(crate::node::open(&config, Some(&held)).expect("the caller has the lock"));
+        let refused = lock(&config).err().expect("the store's end is not the gateway's");
+        assert!(format!("{refused:#}").contains("running on the data directory"), "{refused:#}");
     }
 }

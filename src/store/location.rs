@@ -5,9 +5,10 @@
 //! or to a command.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::memory::Memory;
-use super::{Backend, Error, Keep, mysql, sqlite};
+use super::{Backend, DataLock, Error, Keep, mysql, sqlite};
 use crate::limits::STORE_CONNS_MAX;
 
 /// What an ack is worth on SQLite. Other databases have their own setting.
@@ -140,18 +141,21 @@ pub fn backup(url: &str, data_dir: &Path, target: &Path) -> Result<u64, BackupEr
 }
 
 /// Opens the store that `url` names: `sqlite` (a file in `data_dir`, which is locked as long as a
-/// connection lives) or `mysql://user:password@host:port/database` (MySQL or MariaDB, which several
+/// connection lives; `held` is the caller's lock, if it has it already) or `mysql://user:password@host:port/database` (MySQL or MariaDB, which several
 /// gateways may share; see `docs/operations.md`) or `memory:` (gone with the process). A MySQL
 /// server that does not answer is no error: the connections are made when they are needed, again
 /// and again.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open(url: &str, data_dir: &Path, options: Options) -> Result<Opened, OpenError> {
+pub fn open(url: &str, data_dir: &Path, held: Option<&Arc<DataLock>>, options: Options) -> Result<Opened, OpenError> {
     let writers = options.writers.clamp(1, STORE_CONNS_MAX);
     let readers = options.readers.clamp(1, STORE_CONNS_MAX);
     let opened = match url {
-        "sqlite" | "sqlite:" => sqlite::open(data_dir, options.synchronous, writers, readers),
+        "sqlite" | "sqlite:" => {
+            let lock = held.cloned().map_or_else(|| DataLock::take(data_dir).map(Arc::new), Ok)?;
+            sqlite::open(data_dir, &lock, options.synchronous, writers, readers)
+        }
         _ if mysql::is_ours(url) => mysql::open(url, writers, readers, options.gateway),
         "memory" | "memory:" => Ok(open_memory(writers, readers)?),
         _ => Err(match url.split_once(':') {
@@ -183,7 +187,7 @@ mod tests {
     use super::*;
 
     fn refused(url: &str) -> OpenError {
-        match open(url, Path::new("/nonexistent"), Options::default()) {
+        match open(url, Path::new("/nonexistent"), None, Options::default()) {
             Ok(_) => panic!("{url} opened"),
             Err(error) => error,
         }
@@ -207,7 +211,7 @@ mod tests {
     fn a_directory_that_cannot_be_made_is_told() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         let below = file.path().join("data");
-        match open("sqlite", &below, Options::default()) {
+        match open("sqlite", &below, None, Options::default()) {
             Err(OpenError::Directory { path, .. }) => assert_eq!(path, below),
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("opened below a file"),
@@ -228,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_handed_on() {
         let keep = Keep { age_ms: 7, count: 9 };
-        let opened = open("memory:", Path::new("/nonexistent"), Options { keep, ..Options::default() });
+        let opened = open("memory:", Path::new("/nonexistent"), None, Options { keep, ..Options::default() });
         assert_eq!(opened.map(|opened| opened.keep).ok(), Some(keep));
     }
 

@@ -27,7 +27,7 @@ fn pair() -> ConvId {
 fn a_data_directory_has_one_gateway() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let first = open_sqlite(dir.path(), 1);
-    match open("sqlite", dir.path(), Options::default()) {
+    match open("sqlite", dir.path(), None, Options::default()) {
         Err(OpenError::Locked(path)) => assert_eq!(path, dir.path()),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("two gateways on one directory"),
@@ -36,7 +36,7 @@ fn a_data_directory_has_one_gateway() {
     // A process that another test starts has a copy of the lock until it runs its program.
     let until = Instant::now() + Duration::from_secs(20);
     let again = loop {
-        match open("sqlite", dir.path(), Options::default()) {
+        match open("sqlite", dir.path(), None, Options::default()) {
             Err(OpenError::Locked(_)) if Instant::now() < until => std::thread::yield_now(),
             other => break other,
         }
@@ -80,7 +80,7 @@ fn a_killed_process_loses_nothing_acked() {
 fn open_once_free(dir: &Path) -> Opened {
     let options = Options { synchronous: Synchronous::Full, ..Options::default() };
     for _ in 0..1_000 {
-        match open("sqlite", dir, options) {
+        match open("sqlite", dir, None, options) {
             Err(OpenError::Locked(_)) => std::thread::yield_now(),
             opened => return opened.unwrap_or_else(|e| panic!("{e}")),
         }

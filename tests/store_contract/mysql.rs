@@ -80,7 +80,7 @@ fn two_gateways_number_the_same_conversations() {
                 let (url, convs) = (&url, &convs);
                 scope.spawn(move || {
                     let options = Options { writers: 2, readers: 1, ..Options::default() };
-                    let opened = open(url, Path::new("."), options).unwrap_or_else(|e| panic!("{e}"));
+                    let opened = open(url, Path::new("."), None, options).unwrap_or_else(|e| panic!("{e}"));
                     let sink = Arc::new(Sink::default());
                     let replies: Arc<dyn Replies> = sink.clone();
                     let store = Store::start(opened, 2, replies, Clock::start()).expect("threads");
@@ -468,7 +468,7 @@ fn gateways_that_start_together_make_one_schema() {
 #[test]
 fn a_newer_or_foreign_database_is_left_alone() {
     let Some(server) = Server::shared() else { return };
-    let refused = |url: &str| match open(url, Path::new("."), Options::default()) {
+    let refused = |url: &str| match open(url, Path::new("."), None, Options::default()) {
         Err(OpenError::Store(Error::Broken(text))) => text,
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("opened"),
@@ -603,7 +603,7 @@ fn an_older_program_goes_on_where_a_newer_one_has_only_added() {
     let (db, url) = fresh(server);
     drop(db);
     let database = url.rsplit('/').next().expect("a name");
-    let opened = || open(&url, Path::new("."), Options::default()).map(|mut opened| opened.writers[0].ping());
+    let opened = || open(&url, Path::new("."), None, Options::default()).map(|mut opened| opened.writers[0].ping());
     server.run(&format!("UPDATE {database}.meta SET value = value + 2 WHERE name = 'schema'"));
     assert!(matches!(opened(), Ok(Ok(()))), "what is needed is known");
     // What is needed is as new as what there is.

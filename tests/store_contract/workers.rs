@@ -791,7 +791,7 @@ fn threads_end_with_the_last_handle() {
 #[test]
 fn it_runs_on_sqlite() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let mut opened = open("sqlite", dir.path(), Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    let mut opened = open("sqlite", dir.path(), None, Options::default()).unwrap_or_else(|e| panic!("{e}"));
     users(&mut *opened.writers[0], 9);
     let sink = Arc::new(Sink::default());
     let replies: Arc<dyn Replies> = sink.clone();

@@ -17,7 +17,7 @@ pub(crate) fn batch(c: &mut Criterion) {
         [("memory", "memory:", full), ("sqlite, normal", "sqlite:", normal), ("sqlite, full", "sqlite:", full)]
     {
         let folder = tempfile::tempdir().expect("a folder for a database");
-        let mut opened = open(url, folder.path(), options).expect("a fresh database");
+        let mut opened = open(url, folder.path(), None, options).expect("a fresh database");
         let backend = opened.writers.first_mut().expect("one writer");
         let seed = Seed { users: USERS, groups: 0, group_size: 0, created_ms: 1 };
         let first = backend.seed(&seed).expect("users").first_user;
@@ -68,7 +68,7 @@ pub(crate) fn open_unread(c: &mut Criterion) {
     for (name, url) in [("memory", "memory:"), ("sqlite", "sqlite:")] {
         let folder = tempfile::tempdir().expect("a folder for a database");
         let options = Options { synchronous: Synchronous::Normal, ..Options::default() };
-        let mut opened = open(url, folder.path(), options).expect("a fresh database");
+        let mut opened = open(url, folder.path(), None, options).expect("a fresh database");
         let (writer, reader) = (&mut opened.writers[0], &mut opened.readers[0]);
         let seed = Seed { users: 2 * PAIRS, groups: 0, group_size: 0, created_ms: 1 };
         let first = writer.seed(&seed).expect("users").first_user;

@@ -62,21 +62,21 @@ const SQLITE_STEPS: i32 = 2_000;
 /// Different statements of one connection; there are fewer.
 const STATEMENTS_MAX: usize = 96;
 
-/// Locks `data_dir`, applies what is missing of the schema, and connects.
+/// Applies what is missing of the schema, and connects. `lock`: of `data_dir`.
 pub(super) fn open(
     data_dir: &Path,
+    lock: &Arc<DataLock>,
     synchronous: Synchronous,
     writers: usize,
     readers: usize,
 ) -> Result<Opened, OpenError> {
-    let lock = Arc::new(DataLock::take(data_dir)?);
     let path = data_dir.join(FILE);
     let epoch = migrate::prepare(&path)?;
     let connect = |role: Role, n: usize| -> Result<Vec<Box<dyn Backend>>, Error> {
-        let one = |_| Ok(Box::new(Sqlite::connect(&path, role, epoch, &lock)?) as Box<dyn Backend>);
+        let one = |_| Ok(Box::new(Sqlite::connect(&path, role, epoch, lock)?) as Box<dyn Backend>);
         (0..n).map(one).collect()
     };
-    let checkpoints = Checkpoints { conn: Role::Writer(synchronous).connect(&path)?, _lock: Arc::clone(&lock) };
+    let checkpoints = Checkpoints { conn: Role::Writer(synchronous).connect(&path)?, _lock: Arc::clone(lock) };
     Ok(Opened {
         writers: connect(Role::Writer(synchronous), writers)?,
         readers: connect(Role::Reader, readers)?,
