@@ -21,6 +21,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Sleep;
 
+use super::bodies::BODY_ROOM;
 use super::slots::{Short, Slot, Work};
 use super::trails::Asked;
 use super::user_requests::RequestPermit;
@@ -195,7 +196,8 @@ impl Exchange {
     }
 
     fn collected(&self, bytes: usize) {
-        let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let room = bytes * BODY_ROOM;
+        let held = self.held.fetch_add(room, Ordering::Relaxed) + room;
         self.slot.weighs(self.own + held);
     }
 

@@ -14,6 +14,7 @@ mod absent;
 mod acceptor;
 mod app;
 mod blocking;
+mod bodies;
 mod caller;
 mod client;
 mod connection;
@@ -373,7 +374,8 @@ impl ApiHandle {
     pub fn reload_jwt(&self, settings: JwtSettings) -> Result<usize, BadKeys> {
         let gone = self.foreign.jwt.reload(settings)?;
         let (users, services) = (gone.len(), Arc::clone(&self.foreign.services));
-        self.runtime.spawn(async move { Jwt::end_sessions(&services, gone).await });
+        let jwt = Arc::clone(&self.foreign.jwt);
+        self.runtime.spawn(async move { jwt.end_sessions(&services, gone).await });
         Ok(users)
     }
 

@@ -126,3 +126,6 @@ pub const GROUP_LINES_MAX: u64 = 128;
 pub const GROUP_LINE_MS: u64 = 2_000;
 /// Bytes of the secret in the link to a group: it cannot be guessed.
 pub const INVITE_BYTES: usize = 16;
+/// Fields of one request of the old pages; what comes after them is not bound. A page sends a
+/// dozen, and an empty one of two bytes costs some sixty.
+pub const LEGACY_FIELDS_MAX: usize = 256;

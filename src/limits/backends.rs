@@ -112,3 +112,6 @@ pub const JWT_CACHE_MS: u64 = 60_000;
 pub const JWT_CACHE_MAX: usize = 65_536;
 /// Users, by key, that are known to have come in by one: as many as a gateway has connections.
 pub const JWT_USERS_MAX: usize = 1 << 20;
+/// Pause after which users whose key was removed are disconnected once more: far longer than a
+/// session that was admitted takes to its shard.
+pub const JWT_LATE_MS: u64 = 5_000;

@@ -6,7 +6,7 @@ use super::source::{Source, occurrences};
 
 /// The parts of `api`, from the ground up. What stands in one row does not know of each other.
 const API: &[&[&str]] = &[
-    &["services", "slots", "blocking", "json", "caller", "stream", "current_judge", "trails"],
+    &["services", "slots", "blocking", "bodies", "json", "caller", "stream", "current_judge", "trails"],
     &["absent", "admin", "control", "following", "foreign", "user_requests", "delivery", "ending", "family", "history"],
     &["client", "exchange", "uploads"],
     &["app", "rewind"],

@@ -5,22 +5,23 @@
 //! field is ignored, and `encodeURI`'s raw `&`, `=` and `+` mean what they mean to every form
 //! parser, at registration and login alike.
 //! Bounds: [`crate::limits::HTTP_BODY_BYTES_MAX`] for the body, [`crate::limits::HEAD_BYTES_MAX`]
-//! for the query.
+//! for the query, [`LEGACY_FIELDS_MAX`] for what is made of both.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{NOT_LOGGED_IN, TOO_LARGE, envelope, store_failure};
 use crate::api::app::App;
-use crate::api::caller;
 use crate::api::json::without_bom;
 use crate::api::services::accounts;
+use crate::api::{bodies, caller};
 use crate::caller::Place;
 use crate::ids::UserId;
+use crate::limits::LEGACY_FIELDS_MAX;
 
 /// A request whose body has been read.
 pub(super) struct Asked {
@@ -47,8 +48,7 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
         let headers = request.headers().clone();
         let query = request.uri().query().unwrap_or_default().to_owned();
         let place = caller::place(request.extensions());
-        let body = Bytes::from_request(request, state).await.map_err(|unread| {
-            let response = unread.into_response();
+        let body = bodies::whole(request, state).await.map_err(|response| {
             // The old pages hear of nothing but 200.
             if response.status() == StatusCode::PAYLOAD_TOO_LARGE { envelope::failure(TOO_LARGE) } else { response }
         })?;
@@ -145,10 +145,11 @@ impl Fields {
         self.text(name).trim().parse().unwrap_or(0)
     }
 
-    /// Appends the pairs of a form.
+    /// Appends the pairs of a form, as far as there is room.
     fn append(&mut self, form: &[u8]) {
+        let room = LEGACY_FIELDS_MAX.saturating_sub(self.0.len());
         let pairs = form_urlencoded::parse(form).map(|(key, value)| (key.into_owned(), value.into_owned()));
-        self.0.extend(pairs);
+        self.0.extend(pairs.take(room));
     }
 
     /// The scalars of a JSON object. Go's decoder compares names without case, so names are kept in
@@ -163,7 +164,7 @@ impl Fields {
             };
             Some((key.to_lowercase(), text))
         });
-        Ok(Self(scalars.collect()))
+        Ok(Self(scalars.take(LEGACY_FIELDS_MAX).collect()))
     }
 }
 
@@ -223,6 +224,16 @@ mod tests {
             assert_eq!(fields.int(name), 0, "{name}");
         }
         assert_eq!((fields.int("ok"), fields.int("minus")), (7, -3));
+    }
+
+    #[test]
+    fn a_field_costs_more_than_it_weighs_and_there_are_only_so_many() {
+        let fields = form(&format!("mobile=138&passwd=pw{}", "&a".repeat(32_000)));
+        assert_eq!((fields.text("mobile"), fields.text("passwd")), ("138", "pw"));
+        assert_eq!(fields.0.len(), LEGACY_FIELDS_MAX);
+        let object = (0..5_000).map(|n| format!("\"{n}\":1")).collect::<Vec<_>>().join(",");
+        let fields = asked(Method::POST, Some(JSON), "", &format!("{{{object}}}")).bind().expect("JSON");
+        assert_eq!(fields.0.len(), LEGACY_FIELDS_MAX);
     }
 
     #[test]

@@ -13,10 +13,11 @@ mod keys;
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, crypto, decode};
 use keys::{JwtKey, KeyTag};
@@ -150,13 +151,14 @@ impl Jwt {
         }
         let expires_ms = expires_ms.saturating_add(in_force.settings.leeway_s * 1000);
         self.note(key, user.id, expires_ms, now_ms)?;
-        // A reload meanwhile finds the user noted, or this finds the keys replaced.
-        if !self.in_force.read().has(key) {
-            return Err(NotTaken::Bad(Foreign::Signature));
-        }
         let own = services.key.issue(user.id, user.token_epoch, Issuer::Own, expires_ms);
         let until_ms = expires_ms.min(now_ms + limits::JWT_CACHE_MS);
         let mut seen = self.seen.lock();
+        // A reload meanwhile finds the user noted and forgets what is kept here, or this finds the
+        // keys replaced.
+        if !self.in_force.read().has(key) {
+            return Err(NotTaken::Bad(Foreign::Signature));
+        }
         if seen.len() >= limits::JWT_CACHE_MAX {
             seen.retain(|_, seen| now_ms < seen.until_ms);
         }
@@ -203,13 +205,33 @@ impl Jwt {
     }
 
     /// Ends the sessions of users whose key is gone. They may come back with a token of another
-    /// one.
-    pub async fn end_sessions(services: &Services, users: Vec<UserId>) {
-        for user in users {
+    /// one. Once more after [`limits::JWT_LATE_MS`]: what was admitted just before the keys were
+    /// replaced may have been on its way to its shard.
+    pub async fn end_sessions(&self, services: &Services, users: Vec<UserId>) {
+        let stay = Self::disconnect(services, &users).await;
+        tokio::time::sleep(Duration::from_millis(limits::JWT_LATE_MS)).await;
+        for user in Self::disconnect(services, &self.not_back(users, &stay)).await {
+            tracing::warn!(%user, "a user whose key was removed could not be disconnected");
+        }
+    }
+
+    /// Answers for whom it could not be done.
+    async fn disconnect(services: &Services, users: &[UserId]) -> Vec<UserId> {
+        let mut stay = Vec::new();
+        for &user in users {
             if backends::disconnect(services, user).await.is_err() {
-                tracing::warn!(%user, "a user whose key was removed could not be disconnected");
+                stay.push(user);
             }
         }
+        stay
+    }
+
+    /// Those of `users` who have not come by a key that is there, and those who were to go and did
+    /// not.
+    fn not_back(&self, mut users: Vec<UserId>, stay: &[UserId]) -> Vec<UserId> {
+        let back: HashSet<UserId> = self.users.lock().keys().map(|(_, user)| *user).collect();
+        users.retain(|user| !back.contains(user) || stay.contains(user));
+        users
     }
 }
 

@@ -11,17 +11,15 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::IntoResponse;
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::refusal::{self, Refusal};
 use crate::api::app::App;
-use crate::api::caller;
 use crate::api::json::without_bom;
 use crate::api::services::accounts;
 use crate::api::services::logins::LoginDevice;
 use crate::api::trails::Acting;
+use crate::api::{bodies, caller};
 use crate::auth::Identity;
 use crate::caller::{Place, bearer};
 use crate::ids::{GroupId, LoginId, UserId};
@@ -138,8 +136,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let json = kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"));
-        let bytes = Bytes::from_request(request, state).await.map_err(|unread| {
-            let too_large = unread.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE;
+        let bytes = bodies::whole(request, state).await.map_err(|unread| {
+            let too_large = unread.status() == StatusCode::PAYLOAD_TOO_LARGE;
             if too_large { refusal::TOO_LARGE } else { refusal::BAD_JSON }
         })?;
         let bytes = without_bom(&bytes);
