@@ -765,5 +765,6 @@ fn store_numbers(store: &Store, answers: bool) -> StoreNumbers {
         trimmed_keys: gauges.trimmed_keys,
         upkeep_errors: gauges.upkeep_errors,
         errors: gauges.commit_errors + gauges.read_errors,
+        clock_offset_ms: gauges.clock_offset_ms,
     }
 }

@@ -98,11 +98,12 @@ fn durability(config: &Config, probed: &Probed) -> Finding {
 /// `theirs` was read between the two.
 fn skew(before_ms: u64, theirs_ms: u64, after_ms: u64) -> Finding {
     const WHAT: &str = "time against the database's";
-    let off_ms = theirs_ms.saturating_sub(after_ms).max(before_ms.saturating_sub(theirs_ms));
+    let offset_ms = store::clock_offset_ms(before_ms, theirs_ms, after_ms);
+    let off_ms = offset_ms.unsigned_abs();
     if off_ms <= SKEW_MS_MAX {
         return Finding::ok(WHAT, "the same");
     }
-    let direction = if theirs_ms > after_ms { "behind" } else { "ahead" };
+    let direction = if offset_ms < 0 { "behind" } else { "ahead" };
     let why = "times of messages differ from gateway to gateway, and tokens end early or late";
     Finding::bad(Severity::Warning, WHAT, format!("{:.1} s {direction}", off_ms as f64 / 1000.0), why)
         .wanted("the same")

@@ -1,9 +1,9 @@
-//! What is kept of what clients have begun to send: parts of messages and of heads, and bytes of
-//! sessions that are not read now.
+//! What is kept of what clients have begun to send: parts of messages, of heads and of TLS records,
+//! and bytes of sessions that are not read now.
 //!
-//! Owns: which connection has to end when all shards together keep too much, and when a message was
-//! not whole in time. The account itself is a [`crate::fair::Holdings`]; whoever changes what a
-//! connection keeps says so there.
+//! Owns: which connection has to end when all shards together keep too much, and when a message or
+//! a record was not whole in time. The account itself is a [`crate::fair::Holdings`]; whoever
+//! changes what a connection keeps says so there.
 //! Never: costs anything for a connection of which nothing is kept.
 //! Bounds: [`crate::config::Config::inbound_budget`], but for what one turn of each shard adds;
 //! [`TURN_EVICTIONS_MAX`] a turn.
@@ -32,15 +32,8 @@ impl Driver {
             if self.inbound_bytes() <= enough {
                 break;
             }
-            let cut = self.tls.as_ref().filter(|tls| tls.cut_bytes() > self.inbound.bytes());
-            if let Some(id) = cut.and_then(|tls| tls.heaviest(self.now.mono_ms)) {
-                // At once: what is kept of it is no message that it could be told of.
-                self.tally.inbound_ended[InboundEnd::Budget as usize] += 1;
-                self.doom(id);
-                self.bury();
-                continue;
-            }
-            let Some(id) = self.inbound.heaviest(self.now.mono_ms) else { break };
+            let records = self.tls.as_ref().map(Tls::begun).filter(|begun| begun.bytes() > self.inbound.bytes());
+            let Some(id) = records.unwrap_or(&self.inbound).heaviest(self.now.mono_ms) else { break };
             self.end_inbound(id, InboundEnd::Budget);
         }
         self.bury();
@@ -49,18 +42,24 @@ impl Driver {
 
     /// What is kept of messages, heads and TLS records that are not whole.
     pub(super) fn inbound_bytes(&self) -> usize {
-        self.inbound.bytes() + self.tls.as_ref().map_or(0, Tls::cut_bytes)
+        self.inbound.bytes() + self.tls.as_ref().map_or(0, |tls| tls.begun().bytes())
     }
 
     /// When the oldest of what is kept may have been too long.
     pub(super) fn message_due_ms(&self) -> Option<u64> {
-        self.inbound.oldest().map(|(since_ms, _)| since_ms + self.message_ms_max)
+        self.oldest_begun().map(|(since_ms, _)| since_ms + self.message_ms_max)
+    }
+
+    /// What was begun first of messages, heads and TLS records that are not whole.
+    fn oldest_begun(&self) -> Option<(u64, ConnId)> {
+        let record = self.tls.as_ref().and_then(|tls| tls.begun().oldest());
+        [self.inbound.oldest(), record].into_iter().flatten().min()
     }
 
     /// Ends those whose message was not whole in time, also if they talk in between.
     pub(super) fn end_slow_messages(&mut self) {
         for _ in 0..TURN_EXPIRES_MAX {
-            let Some((since_ms, id)) = self.inbound.oldest() else { return };
+            let Some((since_ms, id)) = self.oldest_begun() else { return };
             if since_ms + self.message_ms_max > self.now.mono_ms {
                 return;
             }
@@ -86,6 +85,9 @@ impl Driver {
     /// session that is not read now is not late.
     fn look_later(&mut self, id: ConnId) {
         let since_ms = (self.now.mono_ms + LOOK_AGAIN_MS).saturating_sub(self.message_ms_max);
+        if let Some(tls) = &mut self.tls {
+            tls.note_anew(id, since_ms);
+        }
         let Some(conn) = self.table.get_mut(id) else { return };
         let before = conn.holding();
         match &mut conn.state {
@@ -109,6 +111,9 @@ impl Driver {
             Some(State::Echo(_) | State::Parting(_)) | None => self.doom(id),
         }
         // It has no more of it in any case, so that the next one is another.
+        if let Some(tls) = &mut self.tls {
+            tls.forget(id);
+        }
         if let Some(conn) = self.table.get_mut(id) {
             let before = conn.holding();
             if let State::Handshake(_) = conn.state {

@@ -588,9 +588,13 @@ impl Driver {
     /// process takes too much memory. After the flush, so that only what the sockets did not take
     /// counts.
     fn settle_budget(&mut self) {
-        if let Some(bytes) = self.budget.settle(self.shard.held()) {
-            self.give(Event::Overdrawn { bytes });
-            self.budget.settle(self.shard.held());
+        if let Some(bytes) = self.budget.settle(self.held()) {
+            if self.unsent_bytes() > self.shard.held() {
+                self.let_go_of_records(bytes);
+            } else {
+                self.give(Event::Overdrawn { bytes });
+            }
+            self.budget.settle(self.held());
         }
         let bytes = match self.pressure.shedding() {
             Shedding::Nothing | Shedding::Newcomers => return,
@@ -601,6 +605,11 @@ impl Driver {
             self.shed_ms = self.now.mono_ms + MEMORY_SHED_MS;
             self.give(Event::Shed { bytes });
         }
+    }
+
+    /// What is kept for readers: what the shard keeps, and rests of TLS records.
+    fn held(&self) -> usize {
+        self.shard.held() + self.unsent_bytes()
     }
 
     /// Tells the node when a stage of the stop is over.
@@ -636,7 +645,7 @@ impl Driver {
         if looked_at != self.counted.is_some() {
             self.look(looked_at);
         }
-        let inbound = self.inbound_bytes() as u64;
+        let (inbound, unsent) = (self.inbound_bytes() as u64, self.unsent_bytes() as u64);
         let tally = &mut self.tally;
         tally.turns += 1;
         tally.wakes += woken;
@@ -644,7 +653,7 @@ impl Driver {
         tally.heads_pending = self.heads.len() as u64;
         tally.heavy = self.ready.heavy() as u64;
         tally.frames = self.frames;
-        tally.inbound = inbound;
+        (tally.inbound, tally.unsent) = (inbound, unsent);
         tally.inbox = self.seat.waiting() as u64;
         self.publisher.publish(
             self.ended_ns.saturating_sub(self.began_ns),

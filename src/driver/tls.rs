@@ -1,12 +1,13 @@
 //! TLS connections: their handshakes, and the sessions beside their sockets.
 //!
 //! Owns: what every thread needs for TLS ([`Tls`]), the line of handshakes that wait for their next
-//! step, how bytes pass a session, and the account of records that are cut.
+//! step, how bytes pass a session, and the accounts of records that are cut.
 //! Never: delays the sessions that stand: a turn has [`TURN_HANDSHAKE_STEPS_MAX`] steps for
 //! newcomers, and [`TURN_PART_US`]. Keeps plaintext: what a socket does not take stays with the
 //! shard, but for the rest of one record.
-//! Bounds: handshakes are heads (`heads`), by number, address and deadline; cut records are part of
-//! [`crate::config::Config::inbound_budget`].
+//! Bounds: handshakes are heads (`heads`), by number, address and deadline; records that have not
+//! come whole are part of [`crate::config::Config::inbound_budget`] and have the time of a message,
+//! those that were not taken whole are part of [`crate::config::Config::outbox_budget`].
 
 use std::collections::{HashMap, VecDeque};
 
@@ -21,10 +22,11 @@ use crate::fair::{Holding, Holdings};
 use crate::http::Response;
 use crate::ids::ConnId;
 use crate::limits::{
-    HANDSHAKES_PATIENT_MAX, HEADS_PENDING_MAX, READ_SCRATCH_BYTES, TURN_HANDSHAKE_STEPS_MAX, TURN_PART_US,
-    UNREAD_LOOK_BYTES, WRITE_SCRATCH_BYTES,
+    HANDSHAKES_PATIENT_MAX, HEADS_PENDING_MAX, READ_SCRATCH_BYTES, TURN_EVICTIONS_MAX, TURN_HANDSHAKE_STEPS_MAX,
+    TURN_PART_US, UNREAD_LOOK_BYTES, WRITE_SCRATCH_BYTES,
 };
 use crate::metrics::tally::{GateRefusal, HandshakeEnd};
+use crate::shard::Event;
 
 /// What one thread has for TLS.
 pub(super) struct Tls {
@@ -54,8 +56,18 @@ pub(super) struct Newcomer {
 /// What is kept of records that are cut, and whose.
 #[derive(Default)]
 struct Cut {
-    account: Holdings<ConnId>,
-    each: HashMap<ConnId, Holding>,
+    /// What has come of records that are not whole, since the last one that was.
+    begun: Holdings<ConnId>,
+    /// What is left of records that their readers have not taken whole.
+    unsent: Holdings<ConnId>,
+    each: HashMap<ConnId, Kept>,
+}
+
+/// What is kept of one connection's records.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Kept {
+    begun: Holding,
+    unsent: Holding,
 }
 
 impl Tls {
@@ -74,19 +86,21 @@ impl Tls {
         !self.line.0.is_empty()
     }
 
-    /// Bytes that are kept of cut records.
-    pub(super) const fn cut_bytes(&self) -> usize {
-        self.cut.account.bytes()
+    /// What has come of records that are not whole.
+    pub(super) const fn begun(&self) -> &Holdings<ConnId> {
+        &self.cut.begun
     }
 
-    /// Whose cut records are the most for the longest.
-    pub(super) fn heaviest(&self, now_ms: u64) -> Option<ConnId> {
-        self.cut.account.heaviest(now_ms)
+    /// What has come of a record counts as if it had begun then.
+    pub(super) fn note_anew(&mut self, id: ConnId, since_ms: u64) {
+        if let Some(kept) = self.cut.each.get(&id).copied() {
+            self.cut.set(id, Kept { begun: Holding { since_ms, ..kept.begun }, ..kept });
+        }
     }
 
     /// The connection is gone, or another thread's.
     pub(super) fn forget(&mut self, id: ConnId) {
-        self.cut.note(id, 0, 0);
+        self.cut.set(id, Kept::default());
     }
 
     /// Begins the handshake of a connection.
@@ -230,17 +244,31 @@ impl Newcomer {
 }
 
 impl Cut {
-    fn note(&mut self, id: ConnId, bytes: usize, now_ms: u64) {
-        if bytes == 0 && self.each.is_empty() {
+    /// What a session keeps now. `came`: a record of its peer's came to its end, so that what is
+    /// kept of one has begun since.
+    fn note(&mut self, id: ConnId, session: &Session, now_ms: u64, came: bool) {
+        let all = session.kept_bytes();
+        if all == 0 && self.each.is_empty() {
             return;
         }
         let before = self.each.get(&id).copied().unwrap_or_default();
-        let since_ms = if before.bytes > 0 { before.since_ms } else { now_ms };
-        let after = if bytes > 0 { Holding { bytes, since_ms } } else { Holding::default() };
-        self.account.change(id, before, after);
-        if bytes > 0 {
+        let holding = |bytes: usize, before: Holding, anew: bool| match bytes {
+            0 => Holding::default(),
+            _ if before.bytes == 0 || anew => Holding { bytes, since_ms: now_ms },
+            _ => Holding { bytes, ..before },
+        };
+        let bytes = session.incoming_bytes();
+        let (begun, unsent) = (holding(bytes, before.begun, came), holding(all - bytes, before.unsent, false));
+        self.set(id, Kept { begun, unsent });
+    }
+
+    fn set(&mut self, id: ConnId, after: Kept) {
+        let before = self.each.get(&id).copied().unwrap_or_default();
+        self.begun.change(id, before.begun, after.begun);
+        self.unsent.change(id, before.unsent, after.unsent);
+        if after != Kept::default() {
             self.each.insert(id, after);
-        } else {
+        } else if !self.each.is_empty() {
             self.each.remove(&id);
         }
     }
@@ -264,6 +292,7 @@ impl Driver {
     fn after_pull(&mut self, id: ConnId, got: Got) {
         let Some((conn, session)) = self.table.secured(id) else { return };
         let Some(tls) = &mut self.tls else { return };
+        let came = matches!(got, Got::Bytes { wrapping, .. } if wrapping > 0);
         if got == Got::End && !matches!(conn.state, State::Open(_) | State::Parting(_)) {
             // Nothing more is said to whoever says nothing more, as on a bare socket. A session may
             // still have its last words.
@@ -274,14 +303,14 @@ impl Driver {
             if let Took::Part(_) = tls.push(&mut conn.transport, session, &[])
                 && got != Got::Broken
             {
-                tls.cut.note(id, session.kept_bytes(), self.now.mono_ms);
+                tls.cut.note(id, session, self.now.mono_ms, came);
                 return self.block(id);
             }
             if got == Got::Broken {
                 conn.transport.empty(&mut [0; UNREAD_LOOK_BYTES]);
             }
         }
-        tls.cut.note(id, session.kept_bytes(), self.now.mono_ms);
+        tls.cut.note(id, session, self.now.mono_ms, came);
     }
 
     /// Nothing more is said to a connection, which is to know that.
@@ -308,12 +337,32 @@ impl Driver {
         }
     }
 
+    /// Bytes that are left of records that their readers have not taken whole.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.cut.unsent.bytes())
+    }
+
+    /// Ends those that have not taken the most for the longest, until `bytes` are let go. At once:
+    /// whoever does not read on does not read a close frame either.
+    pub(super) fn let_go_of_records(&mut self, bytes: usize) {
+        let enough = self.unsent_bytes().saturating_sub(bytes);
+        for _ in 0..TURN_EVICTIONS_MAX {
+            let Some(tls) = self.tls.as_ref().filter(|tls| tls.cut.unsent.bytes() > enough) else { break };
+            let Some(id) = tls.cut.unsent.heaviest(self.now.mono_ms) else { break };
+            if matches!(self.table.get(id).map(|conn| &conn.state), Some(State::Open(_))) {
+                self.give(Event::Unread { conn: id });
+            }
+            self.doom(id);
+            self.bury();
+        }
+    }
+
     /// A session has come with records that may be cut.
     pub(super) fn note_records(&mut self, id: ConnId) {
         let Some((_, session)) = self.table.secured(id) else { return };
-        let (bytes, wants) = (session.kept_bytes(), session.wants_write());
+        let wants = session.wants_write();
         if let Some(tls) = &mut self.tls {
-            tls.cut.note(id, bytes, self.now.mono_ms);
+            tls.cut.note(id, session, self.now.mono_ms, true);
         }
         if wants {
             self.soil(id);
@@ -493,7 +542,7 @@ pub(super) fn write(table: &mut Table, tls: &mut Option<Tls>, id: ConnId, bytes:
     }
     let (Some((conn, session)), Some(tls)) = (table.secured(id), tls) else { return Took::Broken };
     let took = tls.push(&mut conn.transport, session, bytes);
-    tls.cut.note(id, session.kept_bytes(), now_ms);
+    tls.cut.note(id, session, now_ms, false);
     took
 }
 

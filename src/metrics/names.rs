@@ -73,8 +73,8 @@ metrics! {
     TLS_NOT_AFTER = Gauge "imgate_tls_not_after_seconds" [] "When the first of the certificates that are served ends, in seconds since 1970; absent without listen_tls.";
     TLS_REFUSED = Gauge "imgate_tls_refused_certificates" [] "Certificates whose files cannot be served as they are now; what was read before is served still. Absent without listen_tls.";
     HEAVY = Gauge "imgate_connections_heavy" [] "Connections that used up their share of a turn and wait for the next one among others of their kind.";
-    INBOUND = Gauge "imgate_inbound_bytes" [] "Bytes that are kept of what clients have begun to send: parts of messages and of request heads, sessions that are not read now; bounded by inbound_budget.";
-    INBOUND_ENDED = Counter "imgate_inbound_ended_total" ["why"] "Connections ended because of what they had begun to send: inbound_budget was exceeded and they had the most for the longest, or their message was not whole in time.";
+    INBOUND = Gauge "imgate_inbound_bytes" [] "Bytes that are kept of what clients have begun to send: parts of messages, of request heads and of TLS records, sessions that are not read now; bounded by inbound_budget.";
+    INBOUND_ENDED = Counter "imgate_inbound_ended_total" ["why"] "Connections ended because of what they had begun to send: inbound_budget was exceeded and they had the most for the longest, or their message or record was not whole in time.";
     DEFLATED = Counter "imgate_compressed_messages_total" ["outcome"] "Messages compressed, each for all who get it on a shard or, made in time by another shard, there too; in vain are those that did not become a tenth shorter and are sent as they are.";
     DEFLATED_BYTES = Counter "imgate_compressed_bytes_total" ["form"] "Bytes of the messages that became shorter, as they were and as they are sent; each message once, however many get it.";
     INFLATED = Counter "imgate_inflated_messages_total" [] "Compressed messages taken from clients.";
@@ -124,7 +124,7 @@ metrics! {
     PACED = Gauge "imgate_paced" [] "Users, and guests, whose connections are not read at the moment because they were over their pace.";
     PAUSES = Counter "imgate_pauses_total" ["what"] "Times that a user or guest went over the pace and was not read for a while, by what ran out.";
     MERGED = Counter "imgate_merged_total" ["what"] "Read marks, watch lists and hints that were replaced by a later one before they were carried out.";
-    HELD = Gauge "imgate_outbox_bytes" [] "Bytes of memory that shards keep alive for their readers; bounded by outbox_budget.";
+    HELD = Gauge "imgate_outbox_bytes" [] "Bytes of memory that shards keep alive for their readers, rests of TLS records included; bounded by outbox_budget.";
     DROPPED = Counter "imgate_messages_dropped_total" [] "Messages that the full outbox of a volatile session, or the full budget of all outboxes, dropped.";
     LANE_DROPPED = Counter "imgate_lane_dropped_total" [] "Volatile messages that a full lane between shards, or a full list of sweeps, dropped; each for all sessions of a shard.";
     ROOM_MESSAGES = Counter "imgate_room_messages_total" [] "Guests' words taken in /chatroom, which are never stored.";
@@ -204,6 +204,7 @@ metrics! {
     STORE_TRIMMED_KEYS = Counter "imgate_store_trimmed_keys_total" [] "Dedupe keys that retention removed.";
     STORE_UPKEEP_ERRORS = Counter "imgate_store_upkeep_errors_total" [] "Checkpoints and steps of retention that failed; the next round tries again.";
     STORE_ERRORS = Counter "imgate_store_errors_total" [] "Transactions and reads that failed; transient ones were tried again.";
+    STORE_CLOCK_OFFSET = Gauge "imgate_store_clock_offset_seconds" [] "By how much the system's clock is ahead of the database server's; negative: behind. What the question takes is neither's. Absent without a server, and while it does not answer.";
 
     LOG_LINES_LOST = Counter "imgate_log_lines_lost_total" [] "Lines of the log that were lost: whatever reads stderr is slower than they come, or has gone, or its disk is full.";
     TRAIL_LEFT_OUT = Counter "imgate_trail_left_out_total" ["trail"] "Lines of the audit and the access trail that were left out: they came faster than is taken, or could not be written.";

@@ -107,6 +107,8 @@ pub struct StoreNumbers {
     pub upkeep_errors: u64,
     /// Failed transactions and reads.
     pub errors: u64,
+    /// Milliseconds by which the system's clock is ahead of the database's.
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// What the files say about themselves.
@@ -381,7 +383,7 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
     page.by_label(names::MERGED, Merged::ALL.map(Merged::label), |index| {
         sum(shards, |tally| tally.merged.get(index).copied().unwrap_or_default())
     });
-    page.one(names::HELD, sum(shards, |tally| tally.held));
+    page.one(names::HELD, sum(shards, |tally| tally.held) + sum_driver(shards, |driver| driver.unsent));
     page.one(names::DROPPED, sum(shards, |tally| tally.dropped));
     page.one(names::LANE_DROPPED, sum(shards, |tally| tally.lane_dropped));
     page.one(names::ROOM_MESSAGES, sum(shards, |tally| tally.room_messages));
@@ -445,6 +447,7 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_TRIMMED_KEYS, store.trimmed_keys);
     page.one(names::STORE_UPKEEP_ERRORS, store.upkeep_errors);
     page.one(names::STORE_ERRORS, store.errors);
+    page.if_known(names::STORE_CLOCK_OFFSET, store.clock_offset_ms.map(|ms| ms as f64 / 1000.0));
 }
 
 fn file_numbers(page: &mut Page, files: &FileNumbers) {

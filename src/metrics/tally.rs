@@ -136,6 +136,8 @@ pub struct DriverTally {
     pub frames: u64,
     /// Gauge: bytes that are kept of what clients have begun to send.
     pub inbound: u64,
+    /// Gauge: bytes that are left of TLS records that their readers have not taken whole.
+    pub unsent: u64,
     /// Connections ended because of what they had begun to send, by [`InboundEnd::ALL`].
     pub inbound_ended: [u64; InboundEnd::ALL.len()],
     /// Compressed messages that were inflated.

@@ -53,6 +53,9 @@ pub enum Event {
     /// The socket is gone. Nothing more is said about this generation; its slot may be reused at
     /// once.
     Gone { conn: ConnId },
+    /// Memory is wanted that is kept for a session that does not read, and it cannot be had without
+    /// its end.
+    Unread { conn: ConnId },
     /// All shards together keep so many bytes more alive for their readers than `outbox_budget`
     /// allows: this one lets go of as much, down to
     /// [`Setup::outbox_part`](super::Setup::outbox_part). Given again each turn while it is so,

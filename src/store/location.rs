@@ -141,10 +141,10 @@ pub fn backup(url: &str, data_dir: &Path, target: &Path) -> Result<u64, BackupEr
 }
 
 /// Opens the store that `url` names: `sqlite` (a file in `data_dir`, which is locked as long as a
-/// connection lives; `held` is the caller's lock, if it has it already) or `mysql://user:password@host:port/database` (MySQL or MariaDB, which several
-/// gateways may share; see `docs/operations.md`) or `memory:` (gone with the process). A MySQL
-/// server that does not answer is no error: the connections are made when they are needed, again
-/// and again.
+/// connection lives; `held` is the caller's lock, if it has it already) or
+/// `mysql://user:password@host:port/database` (MySQL or MariaDB, which several gateways may share;
+/// see `docs/operations.md`) or `memory:` (gone with the process). A MySQL server that does not
+/// answer is no error: the connections are made when they are needed, again and again.
 ///
 /// # Errors
 /// See [`OpenError`].

@@ -45,7 +45,7 @@ pub use import::{Imported, OLD_PASSWORD, import};
 pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
 pub use people::{People, UserChange};
-pub use probe::{Commits, Probed, probe};
+pub use probe::{Commits, Probed, clock_offset_ms, probe};
 pub use recent::{Recent, RecentConv, Since};
 pub use retention::{Keep, Retention, Trimmed};
 pub use social::{Befriended, Friend, Social};
@@ -686,6 +686,15 @@ pub trait Backend: Send {
     /// # Errors
     /// Why not.
     fn ping(&mut self) -> Result<(), Error>;
+
+    /// The time by the database's own clock, in Unix milliseconds, if that is another than this
+    /// process's.
+    ///
+    /// # Errors
+    /// As the database says.
+    fn wall_ms(&mut self) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
 
     /// The busy time is over: memory that was kept for it may go.
     fn rest(&mut self) {}

@@ -20,6 +20,17 @@ pub struct Probed {
     pub wall_ms: Option<u64>,
 }
 
+/// By how many milliseconds our clock is ahead of another one that said `theirs` between `before`
+/// and `after` of ours; negative: behind. What may have been the way there and back is neither's.
+#[must_use]
+pub const fn clock_offset_ms(before: u64, theirs: u64, after: u64) -> i64 {
+    if theirs < before {
+        before.saturating_sub(theirs).cast_signed()
+    } else {
+        -theirs.saturating_sub(after).cast_signed()
+    }
+}
+
 /// What decides about the durability of a commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Commits {
@@ -53,5 +64,18 @@ pub fn probe(url: &str, data_dir: &Path) -> Result<Probed, OpenError> {
         }
         _ if mysql::is_ours(url) => mysql::probe(url),
         _ => Err(OpenError::Unreadable(url.split(':').next().unwrap_or_default().to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_question_took_is_no_difference_of_clocks() {
+        assert_eq!(clock_offset_ms(1_000, 1_000, 1_400), 0);
+        assert_eq!(clock_offset_ms(1_000, 1_400, 1_400), 0);
+        assert_eq!(clock_offset_ms(5_000, 1_400, 5_100), 3_600, "we are ahead");
+        assert_eq!(clock_offset_ms(1_000, 9_400, 1_400), -8_000, "we are behind");
     }
 }

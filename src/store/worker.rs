@@ -197,6 +197,11 @@ impl Store {
         self.inner.query(place, call)
     }
 
+    /// Keeps for [`Store::gauges`] how far our clock is from the database's.
+    pub fn note_clock_offset(&self, offset_ms: Option<i64>) {
+        self.inner.counters.clock_is_off(offset_ms);
+    }
+
     /// A reading of the counters.
     #[must_use]
     pub fn gauges(&self) -> Gauges {

@@ -41,7 +41,7 @@ fn fragments() -> Vec<u8> {
 }
 
 /// Looks at a metric until `done`, within [`PATIENCE`].
-fn watch(gateway: &Gateway, metric: &str, done: impl Fn(f64) -> bool) -> f64 {
+pub(crate) fn watch(gateway: &Gateway, metric: &str, done: impl Fn(f64) -> bool) -> f64 {
     let began = Instant::now();
     loop {
         let value = gateway.metric(metric);

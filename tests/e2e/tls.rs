@@ -3,6 +3,8 @@
 //!
 //! The clients are rustls' in front of tungstenite, OpenSSL's and Python's. Every wait has a deadline.
 
+mod cut;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -50,13 +52,23 @@ fn write_pair_for(folder: &Path, stem: &str, name: &str) -> CertificateDer<'stat
 
 impl Secure {
     fn start(shards: u16, users: u64, more: &[(&str, &str)]) -> Self {
+        Self::start_changed(shards, users, more, Tuning::default(), |_| {})
+    }
+
+    fn start_changed(
+        shards: u16,
+        users: u64,
+        more: &[(&str, &str)],
+        tuning: Tuning,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let files = tempfile::tempdir().expect("a temporary directory");
         let certificate = write_pair(files.path(), "one");
         let path = |name: &str| files.path().join(name).to_str().expect("UTF-8").to_owned();
         let (pem, key) = (path("one.pem"), path("one.key"));
         let mut settings = vec![("listen_tls", "127.0.0.1:0"), ("tls_cert", &pem), ("tls_key", &key)];
         settings.extend(more);
-        Self { gateway: Gateway::start_with(shards, users, &settings, Tuning::default()), files, certificate }
+        Self { gateway: Gateway::start_changed(shards, users, &settings, tuning, change), files, certificate }
     }
 
     fn address(&self) -> SocketAddr {

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use imgate::clock::Clock;
+use imgate::clock::{Clock, wall_ms};
 use imgate::ids::{ConvId, Seq};
 use imgate::limits::CHANGES_SETTLE_S;
 use imgate::store::worker::{Replies, Store};
 use imgate::store::{
-    Claim, Error, FileId, NewMessage, OpenError, PostKey, Refusal, Retention, Trimmed, Write, Written,
+    Claim, Error, FileId, NewMessage, OpenError, PostKey, Refusal, Retention, Trimmed, Write, Written, clock_offset_ms,
 };
 use mysql::prelude::Queryable;
 
@@ -394,6 +394,17 @@ fn a_server_that_only_reads_is_told_and_found_well_again() {
     server.run("SET GLOBAL read_only = 0");
     assert_eq!(db.ping(), Ok(()));
     assert_eq!(stored(&commit_one(&mut *db, post(pair(), 1, "b"))), 2);
+}
+
+#[test]
+fn a_server_tells_the_time_by_its_own_clock() {
+    let Some(server) = Server::start(&[]) else { return };
+    // Whatever its zone: in the hour that comes twice local time says less.
+    server.run("SET GLOBAL time_zone = '+05:30'");
+    let (mut db, _) = fresh(&server);
+    let before_ms = wall_ms();
+    let theirs_ms = db.wall_ms().expect("an answer").expect("a clock of its own");
+    assert_eq!(clock_offset_ms(before_ms, theirs_ms, wall_ms()), 0, "one machine, one clock");
 }
 
 #[test]

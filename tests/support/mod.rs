@@ -69,8 +69,20 @@ impl Gateway {
 
     /// As [`Gateway::start`], with more settings.
     pub(crate) fn start_with(shards: u16, users: u64, settings: &[(&str, &str)], tuning: Tuning) -> Self {
+        Self::start_changed(shards, users, settings, tuning, |_| {})
+    }
+
+    /// As [`Gateway::start_with`], with what no setting may be.
+    pub(crate) fn start_changed(
+        shards: u16,
+        users: u64,
+        settings: &[(&str, &str)],
+        tuning: Tuning,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
-        let config = config(data.path(), shards, settings);
+        let mut config = config(data.path(), shards, settings);
+        change(&mut config);
         let key = node::signing_key(&config).expect("a key");
         if users > 0 {
             let mut backend = node::open_backend(&config).expect("a database");

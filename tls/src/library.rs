@@ -84,6 +84,10 @@ impl Library {
         self.unsent.capacity() + self.partial.capacity()
     }
 
+    pub(crate) const fn incoming_bytes(&self) -> usize {
+        self.partial.capacity()
+    }
+
     pub(crate) const fn is_amid_record(&self) -> bool {
         !self.partial.is_empty()
     }

@@ -161,6 +161,11 @@ impl Records {
         })
     }
 
+    /// Of them, bytes that have come; the others wait to be sent.
+    pub(crate) fn incoming_bytes(&self) -> usize {
+        self.rest().map_or(0, |rest| rest.partial.capacity() + rest.message.capacity())
+    }
+
     /// Whether a part of a record is kept.
     pub(crate) fn is_amid_record(&self) -> bool {
         self.rest().is_some_and(|rest| !rest.partial.is_empty())

@@ -105,6 +105,16 @@ impl Session {
             Kind::Library(library) => library.kept_bytes(),
         }
     }
+
+    /// Of [`Self::kept_bytes`], those that have come of what the peer has begun to send; the others
+    /// wait until it reads.
+    #[must_use]
+    pub fn incoming_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Own(records) => records.incoming_bytes(),
+            Kind::Library(library) => library.incoming_bytes(),
+        }
+    }
 }
 
 impl Sealed<'_> {

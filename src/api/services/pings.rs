@@ -1,6 +1,7 @@
 //! Whether the database answers, for `/readyz`.
 //!
-//! Owns: the ping that is under way, which all that ask meanwhile share.
+//! Owns: the ping that is under way, which all that ask meanwhile share; it brings the time by the
+//! database's clock, too.
 //! Never: says that a database does not answer because it is slow: a gateway that stores a message
 //! in two seconds is better than none, and a slow disk under all gateways would take all of them
 //! out of their balancer.
@@ -13,9 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{Db, StoreFailure, asked};
-use crate::limits;
 use crate::store::worker::{Lane, LanePlace};
-use crate::store::{Backend, Error};
+use crate::store::{Backend, Error, clock_offset_ms};
+use crate::{clock, limits};
 
 /// How a database answers that does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,8 +82,13 @@ impl Db {
         if let Some(ping) = last.as_ref().filter(|ping| ping.outcome.borrow().is_none()) {
             return Ok(ping.clone());
         }
-        let ping = || asked(|backend: &mut dyn Backend| backend.ping());
-        let ((call, written), (query, read)) = (ping(), ping());
+        let (call, written) = asked(|backend: &mut dyn Backend| backend.ping());
+        let (query, read) = asked(|backend: &mut dyn Backend| {
+            backend.ping()?;
+            let before_ms = clock::wall_ms();
+            let theirs = backend.wall_ms()?;
+            Ok(theirs.map(|theirs_ms| clock_offset_ms(before_ms, theirs_ms, clock::wall_ms())))
+        });
         self.store.call(LanePlace::of(Lane::Open), call).map_err(|_| StoreFailure::Busy)?;
         self.store.query(LanePlace::of(Lane::Open), query).map_err(|_| StoreFailure::Busy)?;
         let (tell, outcome) = watch::channel(None);
@@ -93,8 +99,9 @@ impl Db {
                 db.answered(read, limits::STORE_PING_MS_MAX)
             );
             let lost = Err(StoreFailure::Busy);
-            let read = read.unwrap_or(lost);
-            let outcome = written.unwrap_or(lost).and(read);
+            let read = read.unwrap_or(Err(StoreFailure::Busy));
+            db.store.note_clock_offset(read.unwrap_or_default());
+            let outcome = written.unwrap_or(lost).and(read.map(drop));
             // Noted here, because nobody may have waited for it. One that failed is not followed
             // by one that is merely slow: a database that stands still would be up by turns.
             db.pings.answered.store(outcome.is_ok(), Ordering::Relaxed);

@@ -156,6 +156,7 @@ fn two_shards_as(format: Format) -> String {
         reads_queued: [1, 0, 2, 5],
         reads_late: [0, 0, 0, 3],
         users_waiting: 6,
+        clock_offset_ms: Some(-2_500),
         ..StoreNumbers::default()
     };
     let store = StoreNumbers { commit_ns: 500_000_000, ..store };
@@ -248,6 +249,7 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_store_lane_queued{lane=\"heavy\"}", 5.0),
         ("imgate_store_late_total{lane=\"heavy\"}", 3.0),
         ("imgate_store_users_waiting", 6.0),
+        ("imgate_store_clock_offset_seconds", -2.5),
         ("imgate_store_commit_seconds_total", 0.5),
         ("process_cpu_seconds_total", 1.5),
         ("process_start_time_seconds", 1_700_000_000.0),

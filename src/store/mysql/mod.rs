@@ -39,7 +39,7 @@ use self::fault::Fault;
 use self::link::{Link, Role};
 pub(super) use self::old::Old;
 pub(super) use self::probe::probe;
-use self::statement::{Session, int};
+use self::statement::{Session, get_uint, int};
 use self::target::Target;
 use super::location::{OpenError, Opened};
 use super::{
@@ -130,7 +130,7 @@ fn reserve(session: &mut Session, counter: &str, n: u64) -> Result<u64, Fault> {
     if n == 0 {
         // MySQL would call an UPDATE that changes nothing one that found nothing.
         let sql = "SELECT value FROM meta WHERE name = ? FOR UPDATE";
-        let next = session.first(sql, vec![statement::text(counter)], |row| statement::get_uint(row, 0))?;
+        let next = session.first(sql, vec![statement::text(counter)], |row| get_uint(row, 0))?;
         return next.ok_or_else(missing);
     }
     let sql = "UPDATE meta SET value = LAST_INSERT_ID(value + ?) WHERE name = ?";
@@ -318,5 +318,11 @@ impl Backend for Mysql {
             "UPDATE meta SET value = value + 1 WHERE name = 'pulse'"
         };
         self.ask(|session| session.rows(sql, Vec::new(), |_| Ok(())).map(drop))
+    }
+
+    fn wall_ms(&mut self) -> Result<Option<u64>, Error> {
+        // Not by local time, of which an hour comes twice.
+        let sql = "SELECT CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS UNSIGNED)";
+        self.ask(|session| session.first(sql, Vec::new(), |row| get_uint(row, 0)))
     }
 }

@@ -18,7 +18,7 @@ pub(in crate::store) fn probe(url: &str) -> Result<Probed, OpenError> {
     let conn = Conn::new(target.opts()).map_err(Fault::from).map_err(Error::from)?;
     let mut session = Session::new(conn, true);
     let sql = "SELECT CAST(@@version AS CHAR), CAST(@@innodb_flush_log_at_trx_commit AS UNSIGNED), CAST(@@log_bin AS UNSIGNED),
-               CAST(@@sync_binlog AS UNSIGNED), CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED),
+               CAST(@@sync_binlog AS UNSIGNED), CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS UNSIGNED),
                CAST(@@global.read_only AS UNSIGNED)";
     let asked = session.first(sql, Vec::new(), |row| {
         let version = take_text(row, 0)?;

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
 use super::lanes::LANES;
 use crate::metrics::histogram::{Histogram, SharedHistogram};
 use crate::store::Trimmed;
@@ -54,6 +56,9 @@ pub struct Gauges {
     pub commit_times: Histogram,
     /// Writing workers whose database fails now; not ready unless zero.
     pub writers_failing: usize,
+    /// Milliseconds by which our clock is ahead of the database's, when that was last asked.
+    /// `None`: it has no clock of its own, or did not say.
+    pub clock_offset_ms: Option<i64>,
 }
 
 impl Gauges {
@@ -85,9 +90,14 @@ pub(super) struct Counters {
     writers_failing: AtomicUsize,
     backlog_users: AtomicUsize,
     backlog: AtomicUsize,
+    clock_offset_ms: Mutex<Option<i64>>,
 }
 
 impl Counters {
+    pub(super) fn clock_is_off(&self, offset_ms: Option<i64>) {
+        *self.clock_offset_ms.lock() = offset_ms;
+    }
+
     pub(super) fn committed(&self, writes: usize, rows: usize, nanos: u64) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.writes.fetch_add(writes as u64, Ordering::Relaxed);
@@ -123,6 +133,7 @@ impl Counters {
             commit_nanos_total: get(&self.commit_nanos_total),
             commit_times: self.commit_times.read(),
             writers_failing: self.writers_failing.load(Ordering::Relaxed),
+            clock_offset_ms: *self.clock_offset_ms.lock(),
             ..Gauges::default()
         }
     }
