@@ -47,7 +47,7 @@ need=(
     "npm npm" # brings the driver of the browser, by its lock file
     "chromium chromium" # the web client is tested in a real browser
     "python3 python3" # asks Prometheus, and is a peer of the TLS tests
-    "pip3 python3-pip" # brings moto, the object store of the tests, into target/
+    "pip3 python3-pip" # brings moto, the object store of the tests, and tlslite-ng, a peer of the TLS tests, into target/
     "openssl openssl" # certificates for the TLS of the database
 )
 

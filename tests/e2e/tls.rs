@@ -612,11 +612,13 @@ fn sighup_loads_the_certificates_again_and_says_what_is_wrong_with_them() {
     assert!(!words.contains("STOPS    certificate: ") && !words.contains("refused"), "{words}");
 }
 
-/// Whether a program is there; tests that use one that is not are skipped with a word.
+/// Whether a program is there; tests that use one that is not are skipped with a word, and fail with
+/// `CI` set.
 fn is_there(program: &str) -> bool {
     let found = Command::new(program).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {
-        eprintln!("skipped: there is no {program}");
+        assert!(std::env::var_os("CI").is_none(), "there is no {program}");
+        eprintln!("SKIPPED: there is no {program}");
     }
     found
 }
