@@ -205,3 +205,27 @@ test("a page that is under way when a removal becomes known is asked for again",
     assert.deepEqual(seqs(group), numbers(21, 60));
   }
 });
+
+test("half an emoji at the end of a text keeps nothing from going out", async (t) => {
+  const { model, socket } = await member(t, { groups: [{ id: 7, name: "Attic" }] });
+  const group = model.conversation(11, 7);
+  model.send(group, { media: 1, content: "cut \ud83d" });
+  assert.deepEqual(socket.sent.filter(({ cmd }) => cmd === 11).map(({ content }) => content), ["cut \ufffd"]);
+  assert.deepEqual(group.pending.map(({ state }) => state), ["sending"]);
+});
+
+test("what an earlier version kept of it is there to be sent again, or let go", async (t) => {
+  stored.clear();
+  stored.set("imgate.1.outbox.cut", JSON.stringify({ cid: "cut", kind: 10, dstid: 2, body: { media: 1, content: "cut \ud83d" }, at: 1 }));
+  const model = new Model({ id: 1, token: "secret" });
+  t.after(() => model.stop());
+  await model.client.connect();
+  const socket = sockets.at(-1);
+  socket.onopen();
+  const conversation = model.conversation(10, 2);
+  const [line] = conversation.pending;
+  assert.deepEqual([line.state, model.mayDiscard(line), stored.size], ["failed", true, 0]);
+  model.resend(conversation, line);
+  assert.deepEqual(socket.sent.filter(({ cmd }) => cmd === 10).map(({ content }) => content), ["cut \ufffd"]);
+  assert.equal(conversation.pending.length, 1);
+});

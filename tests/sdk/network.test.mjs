@@ -351,3 +351,167 @@ test("the answer to what was asked before a `drop` is none to what is asked afte
   for (let at = 0; at < LIMITS.window; at += 1) socket.says({ cmd: 5, convs: [], more: false, epoch: 1 });
   assert.equal(asked(socket, 4).length, before);
 });
+
+/** Lists around lists. */
+const nested = (levels) => (levels === 0 ? "x" : [nested(levels - 1)]);
+
+/** What the gateway refuses without a word about which message or conversation it means. */
+const UNREADABLE = {
+  "half a character": (client) => client.send(DIRECT, 2, { media: 1, content: "\ud83d" }),
+  "half a character in a name": (client) => client.send(DIRECT, 2, { media: 1, a: [{ "\udc00": 1 }] }),
+  "too deep": (client) => client.send(DIRECT, 2, { media: 1, memo: nested(LIMITS.depth) }),
+  "too long": (client) => client.send(DIRECT, 2, { content: "x".repeat(LIMITS.messageBytes) }),
+  "an empty cid": (client) => client.send(DIRECT, 2, {}, ""),
+  "a long cid": (client) => client.send(DIRECT, 2, {}, "\u00e9".repeat(LIMITS.cidBytes / 2 + 1)),
+  "a cid of half a character": (client) => client.send(DIRECT, 2, {}, "\udfff"),
+  "a cid that is no text": (client) => client.send(DIRECT, 2, {}, 7),
+  "no such kind": (client) => client.send(12, 2, {}),
+  "a dstid as text": (client) => client.send(DIRECT, "2", {}),
+  "no dstid": (client) => client.send(DIRECT, 0, {}),
+  "a broken dstid": (client) => client.send(GROUP, 1.5, {}),
+  "a recall of nothing": (client) => client.recall(DIRECT, 2, 0),
+  "a recall without a name": (client) => client.recall(DIRECT, 2, 1, ""),
+  "an open of nothing": (client) => client.open(DIRECT, "2"),
+  "a mark of nothing": (client) => client.read(DIRECT, -1, 1),
+  "half a mark": (client) => client.read(DIRECT, 2, 1.5),
+  "a list behind nothing": (client) => client.conversations({ ts: 1.5, kind: DIRECT, dstid: 2 }),
+};
+
+test("what the server could not name in a refusal is refused before it is sent", async () => {
+  const { client, sockets: [socket] } = await begin();
+  socket.onopen();
+  for (const [what, ask] of Object.entries(UNREADABLE)) assert.throws(() => ask(client), (error) => error instanceof RangeError || error instanceof TypeError, what);
+  for (const [kind, dstid, from] of [[DIRECT, "2", {}], [7, 2, {}], [DIRECT, 2, { before: NaN }], [DIRECT, 2, { before: "1" }]]) {
+    await assert.rejects(client.history(kind, dstid, from), TypeError);
+  }
+  assert.deepEqual(socket.sent, []);
+  assert.deepEqual(client.pending(), []);
+  // What is one level less deep goes out, and so do all that follow.
+  client.send(DIRECT, 2, { media: 1, memo: nested(LIMITS.depth - 1) });
+  for (let at = 1; at < LIMITS.window; at += 1) client.send(DIRECT, 2, { media: 1, content: "\ud83d\ude00" });
+  assert.equal(asked(socket, DIRECT).length, LIMITS.window);
+});
+
+test("a history is asked for as the server takes it", async () => {
+  for (const [from, frame] of [
+    [{ limit: 0 }, { limit: 1 }], [{ limit: 1.5 }, { limit: 1 }], [{ limit: 1000 }, { limit: LIMITS.page }], [{ limit: NaN }, { limit: 1 }],
+    [{ before: -1 }, { before: 0, limit: 50 }], [{ before: 7.5 }, { before: 7, limit: 50 }], [{ before: null }, { limit: 50 }],
+    [{ before: Infinity, limit: Infinity }, { before: Number.MAX_SAFE_INTEGER, limit: LIMITS.page }],
+  ]) {
+    const { client, sockets: [socket] } = await begin();
+    socket.onopen();
+    const history = client.history(GROUP, 7, from);
+    assert.deepEqual(asked(socket, 4), [{ cmd: 4, kind: GROUP, dstid: 7, ...frame }]);
+    socket.says(page(1, 2));
+    assert.equal((await history).rows.length, 2);
+  }
+});
+
+test("what an earlier version kept and no server reads is told once, and goes", async () => {
+  const storage = new MemoryStorage();
+  const body = { media: 1, content: "cut \ud83d" };
+  storage.put("outbox.cut", { cid: "cut", kind: DIRECT, dstid: 2, body, at: 1 });
+  storage.put("outbox.odd", { cid: "odd", kind: DIRECT, dstid: "2", body: { media: 1 }, at: 2 });
+  storage.put("outbox.none", null);
+  storage.put("outbox.good", { cid: "good", kind: DIRECT, dstid: 2, body: { media: 1 }, at: 3 });
+  storage.put("cursor.10.2", { kind: DIRECT, dstid: 2, last: "7" });
+  storage.put("mine", 1);
+  const refusals = [];
+  const { sockets } = await begin(storage, (client) => client.on("refused", (refusal) => refusals.push(refusal)), { keepCursors: true });
+  sockets[0].onopen();
+  assert.deepEqual(asked(sockets[0], DIRECT).map(({ cid }) => cid), ["good"]);
+  assert.deepEqual(refusals.map(({ cid, code, body: kept }) => [cid, code, kept]), [["cut", 1, body]]);
+  assert.deepEqual(storage.entries("").map(([key]) => key), ["outbox.good", "mine"]);
+});
+
+test("what goes out is what was said, whatever becomes of the object and however it spells names", async () => {
+  const { client, clock, sockets } = await begin();
+  const body = { media: 1, content: "first", more: { list: [1] }, CID: "mine", Dstid: 9, cmd: 7 };
+  client.send(DIRECT, 2, body, "a");
+  body.content = "second";
+  body.more.list.push(2);
+  client.send(DIRECT, 2, body, "b");
+  client.send(DIRECT, 2, { content: "not once more" }, "a");
+  body.content = "third";
+  sockets[0].onopen();
+  const seen = asked(sockets[0], DIRECT).map(({ cid, content, more }) => [cid, content, more.list]);
+  assert.deepEqual(seen, [["a", "first", [1]], ["b", "second", [1, 2]]]);
+  for (const frame of asked(sockets[0], DIRECT)) assert.deepEqual(Object.keys(frame).slice(-3), ["cmd", "dstid", "cid"], "the last one of a name counts");
+  const shown = [];
+  client.on("message", ({ message }) => shown.push(message.content));
+  sockets[0].says({ cmd: 1, cid: "a", kind: DIRECT, dstid: 2, id: 1, seq: 1, ts: 1 });
+  assert.deepEqual(shown, ["first"]);
+  clock.advance(LIMITS.ackTimeout);
+  assert.deepEqual(asked(sockets[0], DIRECT).map(({ content }) => content), ["first", "second", "second"]);
+});
+
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("a dial that fails is not the last one", async () => {
+  let fails = false;
+  let asks = 0;
+  for (const what of ["token", "url"]) {
+    const right = what === "token" ? "secret" : "ws://server.test/chat";
+    for (const bad of [() => { throw new Error("no session"); }, () => Promise.reject(new Error("no session"))]) {
+      asks = 0;
+      fails = false;
+      const { client, clock, sockets, states } = await begin(undefined, () => {}, { [what]: () => {
+        asks += 1;
+        return fails ? bad() : right;
+      } });
+      sockets[0].onopen();
+      fails = true;
+      client.networkLost();
+      const reasons = [];
+      client.on("status", ({ state, reason }) => state === "waiting" && reasons.push(reason));
+      // Each is later than the one before.
+      for (const pause of [750, 1500, 3000]) {
+        const before = asks;
+        clock.advance(pause - 1);
+        await settled();
+        assert.equal(asks, before);
+        clock.advance(1);
+        await settled();
+        assert.equal(asks, before + 1);
+        assert.equal(states.at(-1), "waiting");
+      }
+      assert.deepEqual(reasons, ["no session", "no session", "no session"]);
+      fails = false;
+      client.hurry();
+      sockets.at(-1).onopen();
+      assert.deepEqual([sockets.length, states.at(-1)], [2, "online"]);
+      client.close();
+    }
+  }
+});
+
+test("tokens and addresses may be given later", async () => {
+  const answers = [];
+  const later = () => new Promise((resolve) => answers.push(resolve));
+  const { client, clock, sockets, states } = await begin(undefined, () => {}, { token: later, url: async () => "ws://other.test/chat" });
+  assert.deepEqual([sockets.length, states.at(-1)], [0, "connecting"]);
+  client.hurry();
+  answers[0]("secret");
+  await settled();
+  assert.deepEqual([sockets.length, sockets[0].url.host], [1, "other.test"]);
+  sockets[0].onopen();
+  client.networkLost();
+  client.hurry();
+  // One that never comes is a dial that hangs.
+  clock.advance(LIMITS.dial);
+  assert.equal(states.at(-1), "waiting");
+  answers[1]("late");
+  await settled();
+  assert.equal(sockets.length, 1);
+  clock.advance(2 * LIMITS.backoffFirst);
+  assert.equal(answers.length, 3);
+  client.close();
+  answers[2]("too late");
+  await settled();
+  assert.deepEqual([sockets.length, states.at(-1)], [1, "closed"]);
+});
+
+test("an address that can never be dialled is no matter of the network", async () => {
+  const client = new ImgateClient({ url: "nowhere", userId: 1, WebSocket: class {} });
+  for (let time = 0; time < 2; time += 1) await assert.rejects(client.connect(), TypeError);
+});

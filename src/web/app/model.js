@@ -494,8 +494,10 @@ export class Model {
       conversation.passed();
       this.changed("list", conversation.key);
     });
-    client.on("refused", ({ cid, kind, dstid, code, msg }) => {
+    client.on("refused", ({ cid, kind, dstid, code, msg, body }) => {
       const conversation = this.conversation(kind, dstid);
+      // Of an earlier page: whoever wrote it may copy it, or let it go.
+      if (typeof body?.content === "string") conversation.pending.push({ cid, body, at: now(), state: "failed" });
       const pending = conversation.pending.find((one) => one.cid === cid);
       if (pending) Object.assign(pending, { state: "failed", reason: refusalText(code, msg) });
       else if (cid === undefined) conversation.refused = true;
@@ -655,9 +657,10 @@ export class Model {
   /** Sends a message that needs nothing first. */
   send(conversation, body) {
     const cid = newCid();
-    conversation.pending.push({ cid, body, at: now(), state: "sending" });
+    const said = { ...body, ...(typeof body.content === "string" ? { content: wellFormed(body.content) } : {}) };
+    conversation.pending.push({ cid, body: said, at: now(), state: "sending" });
     try {
-      this.client.send(conversation.kind, conversation.dstid, body, cid);
+      this.client.send(conversation.kind, conversation.dstid, said, cid);
     } catch (error) {
       Object.assign(conversation.pending.at(-1), { state: "failed", reason: error.message });
     }
@@ -810,6 +813,9 @@ function oneByOne(work) {
     return running;
   };
 }
+
+/** Half an emoji, as a browser leaves it at the end of what is too long, is none that a server takes. */
+const wellFormed = (text) => text.replace(/\p{Surrogate}/gu, "\ufffd");
 
 function refusalText(code, msg) {
   if (code === 10) return t("e_not_member");

@@ -15,6 +15,8 @@ export type Kind = typeof DIRECT | typeof GROUP;
 export declare const LIMITS: Readonly<{
   window: number;
   messageBytes: number;
+  depth: number;
+  cidBytes: number;
   held: number;
   outbox: number;
   page: number;
@@ -100,7 +102,8 @@ export interface Events {
   status: Status;
   message: { kind: Kind; dstid: number; message: Message; live: boolean };
   sent: { cid: string; kind: Kind; dstid: number; id?: number; seq?: number; ts?: number };
-  refused: { cid?: string; kind: Kind; dstid: number; code: number; msg: string };
+  /** With `body`: what an earlier page had kept and cannot be sent. */
+  refused: { cid?: string; kind: Kind; dstid: number; code: number; msg: string; body?: Body };
   conversations: { rows: ConversationRow[]; more: boolean; first: boolean };
   receipt: { kind: Kind; dstid: number; userid: number; recv: number; read: number };
   reset: { kind: Kind; dstid: number };
@@ -171,10 +174,10 @@ export interface Socket {
 }
 
 export interface Options {
-  /** Of the WebSocket, `ws(s)://…/chat`. */
-  url: string | (() => string);
-  /** From registration or login; without one the login cookie is used. */
-  token?: string | (() => string | null);
+  /** Of the WebSocket, `ws(s)://…/chat`. A function is asked at each connect; what it fails with is a connect that failed. */
+  url: string | (() => Maybe<string>);
+  /** From registration or login, or a function as `url`; without one the login cookie is used. */
+  token?: string | (() => Maybe<string | null>);
   /** Whose token it is. */
   userId: number;
   /** MemoryStorage if there is none. */
@@ -213,7 +216,10 @@ export declare class ImgateClient {
   hurry(): void;
   /** The network is gone: the connection counts as lost at once, and is tried again like any other. */
   networkLost(): void;
-  /** Sends a message, now or as soon as there is a connection. Returns its `cid`. Throws a RangeError if it is too long. */
+  /**
+   * Sends a message as `body` is now, at once or as soon as there is a connection. Returns its `cid`. Throws a RangeError or a
+   * TypeError if the server could not read it.
+   */
   send(kind: Kind, dstid: number, body: Body, cid?: string): string;
   /** Takes one's own message back. Returns the `cid` of the recall. */
   recall(kind: Kind, dstid: number, seq: number, cid?: string): string;
@@ -223,7 +229,7 @@ export declare class ImgateClient {
   open(kind: Kind, dstid: number): void;
   /** Forgets a conversation that is no longer the user's. */
   drop(kind: Kind, dstid: number): void;
-  /** A page of what was before. Fails with a Refusal if the user may not read it. */
+  /** A page of what was before, of 1 to 200 rows. Fails with a Refusal if the user may not read it. */
   history(kind: Kind, dstid: number, from?: { before?: number; limit?: number }): Promise<HistoryPage>;
   /** Asks for the page of conversations after the given row, or for the first. */
   conversations(after?: Pick<ConversationRow, "ts" | "kind" | "dstid">): void;

@@ -18,7 +18,8 @@
  *   status         {state: "connecting" | "online" | "waiting" | "closed", code?, reason?, retryMs?}
  *   message        {kind, dstid, message, live}         in turn, once; `live` is false for what a sync brought
  *   sent           {cid, kind, dstid, id?, seq?, ts?}   one's own message is stored
- *   refused        {cid?, kind, dstid, code, msg}       finally; without `cid` it is the conversation that cannot be read
+ *   refused        {cid?, kind, dstid, code, msg}       finally; without `cid` it is the conversation that cannot be read; with `body` it
+ *                                                     is what an earlier page had kept and cannot be sent
  *   conversations  {rows, more, first}                  a page of the list of conversations; `last` of a row is its newest message
  *   receipt        {kind, dstid, userid, recv, read}    how far somebody (also oneself, elsewhere) has received and read
  *   reset          {kind, dstid}                        forget the messages of this conversation: the server's history is another
@@ -42,8 +43,10 @@ export const PROTOCOL = "imgate.v2";
 export const LIMITS = Object.freeze({
   /** Commands unanswered at once. The server reads up to 64; half of it leaves room for resends. */
   window: 32,
-  /** Bytes of one message. */
+  /** Bytes of one message, how deep it is nested, and bytes of its `cid`. */
   messageBytes: 65536,
+  depth: 32,
+  cidBytes: 64,
   /** Pushes kept for later while a hole before them is being filled, for each conversation. What does not fit is asked for. */
   held: 256,
   /** Messages that wait for their ack. */
@@ -82,6 +85,7 @@ export const LIMITS = Object.freeze({
 
 /** Close codes below 4000 after which coming back by itself is wrong (docs/protocol.md, "Close codes"). */
 const NO_RETURN = new Set([1000, 1002, 1003, 1007, 1009]);
+const MALFORMED = 1;
 const UNKNOWN_COMMAND = 2;
 
 /**
@@ -206,6 +210,57 @@ export class Refusal extends Error {
     this.name = "Refusal";
     this.code = code;
   }
+}
+
+const bytesOf = (text) => new TextEncoder().encode(text).length;
+
+/** What is no whole Unicode text: halves of surrogate pairs, as a text has that was cut in the middle of an emoji. */
+const HALVES = /\p{Surrogate}/u;
+
+/** Whether the server can read a value: whole texts, and nested no deeper than that. */
+function isReadable(value, levels = LIMITS.depth) {
+  if (typeof value === "string") return !HALVES.test(value);
+  if (value === null || typeof value !== "object") return true;
+  return levels > 0 && Object.entries(value).every(([name, inner]) => !HALVES.test(name) && isReadable(inner, levels - 1));
+}
+
+/** Throws unless the server takes it for the name of a conversation: its refusal of another would not say of what. */
+function checkPlace(kind, dstid) {
+  if (kind !== DIRECT && kind !== GROUP) throw new TypeError("a kind is 10 or 11");
+  if (!Number.isSafeInteger(dstid) || dstid < 1) throw new TypeError("a `dstid` is an integer from 1 on");
+}
+
+/** The integer between two bounds that is nearest below; the lower bound for what is no number. */
+const within = (value, least, most) => Math.min(most, Math.max(least, Math.trunc(value) || 0));
+
+/** Whether something names a conversation. */
+function isPlace(item) {
+  try {
+    checkPlace(item.kind, item.dstid);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The command of a message of the outbox. */
+function commandOf({ kind, dstid, cid, body, recall }) {
+  if (recall !== undefined) return { cmd: 8, kind, dstid, seq: recall, cid };
+  const { cmd: _cmd, dstid: _dstid, cid: _cid, ...rest } = body;
+  // Of several spellings of a name the server takes the last.
+  return { ...rest, cmd: kind, dstid, cid };
+}
+
+/** Throws if the server's refusal of a message would not say of which: it would be sent for ever. */
+function checkMessage(item) {
+  const { kind, dstid, cid, body, recall } = item;
+  checkPlace(kind, dstid);
+  if (typeof cid !== "string" || cid === "" || bytesOf(cid) > LIMITS.cidBytes) throw new RangeError("a `cid` has 1 to 64 bytes");
+  if (body === null || typeof body !== "object") throw new TypeError("a message is an object");
+  if (recall !== undefined && (!Number.isSafeInteger(recall) || recall < 1)) throw new TypeError("a `seq` is an integer from 1 on");
+  const command = commandOf(item);
+  if (!isReadable(command)) throw new RangeError("the message is nested too deeply, or has half a character");
+  if (bytesOf(JSON.stringify(command)) > LIMITS.messageBytes) throw new RangeError("the message is too long");
 }
 
 /** A module of Node; bundlers for browsers have nothing to do with it. */
@@ -407,7 +462,9 @@ export class ImgateClient {
   /**
    * @param {object} options
    * @param {string | (() => string)} options.url       of the WebSocket, `ws(s)://…/chat`
-   * @param {string | (() => string | null)} [options.token]  from registration or login; without one the login cookie is used
+   * @param {string | (() => string | null)} [options.token]  from registration or login; without one the login cookie is used. This and
+   *                                                    `url` may be functions, also async ones, that are asked at each connect; what
+   *                                                    they fail with is a connect that failed
    * @param {number} options.userId                     whose token it is
    * @param {object} [options.storage]                  see MemoryStorage, which is the default
    * @param {boolean} [options.keepCursors=false]       store also how far each conversation was read: for clients that store messages
@@ -479,7 +536,10 @@ export class ImgateClient {
 
   // ---- the connection -------------------------------------------------------------------------------------------
 
-  /** Loads what the storage kept and connects; stays connected until `close`, or until the server forbids it. */
+  /**
+   * Loads what the storage kept and connects; stays connected until `close`, or until the server forbids it.
+   * @throws if what was given for good (`url`, `token`) can never be connected with
+   */
   async connect() {
     if (this.#wanted) return;
     this.#wanted = true;
@@ -492,14 +552,22 @@ export class ImgateClient {
     await Promise.race([this.#restore(), late]);
     clock.clear(timer);
     this.#options.WebSocket ??= await nodeSocket();
-    if (this.#wanted && !this.#socket) this.#dial();
+    if (this.#wanted && !this.#socket) this.#dial(true);
   }
 
   /** Takes what the storage kept. */
   async #restore() {
-    const ours = (item) => item !== null && typeof item === "object" && Number.isInteger(item.kind) && Number.isInteger(item.dstid);
+    const items = [];
+    for (const [key, item] of await this.#entries("outbox.")) {
+      try {
+        checkMessage(item);
+        if (!Number.isFinite(item.at)) throw new TypeError("it has no time");
+        items.push(item);
+      } catch (error) {
+        this.#unusable(key, item, error);
+      }
+    }
     // Storages have no order of their own.
-    const items = (await this.#entries("outbox.")).filter((item) => ours(item) && typeof item.cid === "string" && Number.isFinite(item.at));
     for (const item of items.sort((a, b) => a.at - b.at)) {
       this.#newest = Math.max(this.#newest, item.at);
       if (this.#outbox.has(item.cid)) continue;
@@ -507,18 +575,29 @@ export class ImgateClient {
       this.#outbox.set(item.cid, taken);
       this.#post(taken);
     }
-    for (const cursor of this.#options.keepCursors ? await this.#entries("cursor.") : []) {
-      if (!ours(cursor)) continue;
+    for (const [key, cursor] of this.#options.keepCursors ? await this.#entries("cursor.") : []) {
+      if (!isPlace(cursor) || !Number.isSafeInteger(cursor.last)) {
+        this.#remember("remove", key);
+        continue;
+      }
       const conversation = this.#conversation(cursor.kind, cursor.dstid);
       conversation.last ??= cursor.last;
       conversation.epoch ??= cursor.epoch;
     }
   }
 
+  /** Kept, as by an earlier version, and nothing that can be sent: it goes, and who wrote it is told. */
+  #unusable(key, item, { message }) {
+    this.#remember("remove", key);
+    if (!isPlace(item) || typeof item.cid !== "string") return;
+    const { cid, kind, dstid, body } = item;
+    this.#emit("refused", { cid, kind, dstid, code: MALFORMED, msg: message, body });
+  }
+
   /** What the storage has with this prefix; nothing if it cannot be read. */
   async #entries(prefix) {
     try {
-      return (await this.#options.storage.entries(prefix)).map(([, value]) => value);
+      return (await this.#options.storage.entries(prefix)).map(([key, value]) => [key, value]);
     } catch {
       return [];
     }
@@ -562,22 +641,44 @@ export class ImgateClient {
     if (this.#wanted && this.#socket !== null) this.#giveUp("no network");
   }
 
-  #dial() {
-    const { url, token, device, deviceId, WebSocket: Socket } = this.#options;
-    const text = typeof token === "function" ? token() : token;
-    const address = new URL(typeof url === "function" ? url() : url);
+  #dial(first = false) {
+    const { url, token } = this.#options;
+    // Stands for the socket until address and token are there.
+    const asking = { close() {} };
+    this.#socket = asking;
+    // A network that swallows everything would keep it waiting for minutes.
+    this.#dialTimer = this.#options.clock.set(() => this.#giveUp("not open in time"), LIMITS.dial);
+    this.#emit("status", { state: "connecting" });
+    const open = ([address, text]) => this.#socket === asking && this.#open(address, text);
+    // The next try may find them: a dial that fails is none that was the last.
+    const failed = (error) => this.#socket === asking && this.#closed(1006, String(error?.message ?? error));
+    try {
+      const asked = [url, token].map((one) => (typeof one === "function" ? one() : one));
+      if (asked.some((one) => typeof one?.then === "function")) Promise.all(asked).then(open).catch(failed);
+      else open(asked);
+    } catch (error) {
+      if (!first || typeof url === "function" || typeof token === "function") {
+        failed(error);
+        return;
+      }
+      this.#wanted = false;
+      this.#lost();
+      throw error;
+    }
+  }
+
+  #open(url, token) {
+    const { device, deviceId, WebSocket: Socket } = this.#options;
+    const address = new URL(url);
     address.searchParams.set("device", device);
     address.searchParams.set("device_id", deviceId);
-    this.#emit("status", { state: "connecting" });
-    const socket = new Socket(address.href, text ? [PROTOCOL, `token.${text}`] : [PROTOCOL]);
+    const socket = new Socket(address.href, token ? [PROTOCOL, `token.${token}`] : [PROTOCOL]);
     this.#socket = socket;
     // Whatever a socket says that has been given up is not heard.
     socket.onopen = () => this.#socket === socket && this.#opened();
     socket.onmessage = ({ data }) => this.#socket === socket && this.#heard(data);
     socket.onclose = ({ code, reason }) => this.#socket === socket && this.#closed(code, reason);
     socket.onerror = () => {};
-    // A network that swallows everything would keep it waiting for minutes.
-    this.#dialTimer = this.#options.clock.set(() => this.#giveUp("not open in time"), LIMITS.dial);
   }
 
   /** The connection counts as lost. A dead network answers no close: it is not waited for. */
@@ -757,13 +858,13 @@ export class ImgateClient {
   // ---- sending --------------------------------------------------------------------------------------------------
 
   /**
-   * Sends a message, now or as soon as there is a connection. Returns its `cid`; the fate comes as `sent` or `refused`.
-   * @throws {RangeError} if it is larger than the server takes, or too many wait
+   * Sends a message, now or as soon as there is a connection. Returns its `cid`; the fate comes as `sent` or `refused`. What is sent is
+   * what `body` says now. Under a `cid` that waits already nothing further is sent.
+   * @throws {RangeError | TypeError} if the server could not read it (too long, nested too deeply, halves of characters, a `kind`,
+   *   `dstid` or `cid` that is none), or too many wait
    */
   send(kind, dstid, body, cid = newCid()) {
-    const frame = { ...body, cmd: kind, dstid, cid };
-    if (new TextEncoder().encode(JSON.stringify(frame)).length > LIMITS.messageBytes) throw new RangeError("the message is too long");
-    return this.#take({ cid, kind, dstid, body });
+    return this.#take({ cid, kind, dstid, body: JSON.parse(JSON.stringify({ ...body })) });
   }
 
   /**
@@ -775,6 +876,8 @@ export class ImgateClient {
   }
 
   #take(kept) {
+    checkMessage(kept);
+    if (this.#outbox.has(kept.cid)) return kept.cid;
     if (this.#outbox.size >= LIMITS.outbox) throw new RangeError("too many messages wait to be sent");
     // Two of one millisecond keep their order, also in a storage.
     this.#newest = Math.max(this.#options.clock.now(), this.#newest + 1);
@@ -831,8 +934,7 @@ export class ImgateClient {
       const first = !item.waiting;
       if (first && this.#isHeld(item)) return false;
       item.waiting = true;
-      const { cid, kind, dstid, recall } = item;
-      this.#write(recall === undefined ? { ...item.body, cmd: kind, dstid, cid } : { cmd: 8, kind, dstid, seq: recall, cid });
+      this.#write(commandOf(item));
       const patience = Math.min(LIMITS.backoffLast, LIMITS.ackTimeout * 2 ** Math.min(item.tries, 8));
       item.tries += 1;
       item.timer = this.#options.clock.set(() => this.#post(item), patience);
@@ -1036,7 +1138,7 @@ export class ImgateClient {
       if (!wish || conversation.asked || dropped) return false;
       const frame = { cmd: 4, kind, dstid };
       if (type === "after") Object.assign(frame, { after: conversation.last, limit: LIMITS.page });
-      else if (type === "first") frame.limit = Math.max(1, this.#options.firstPage);
+      else if (type === "first") frame.limit = within(this.#options.firstPage, 1, LIMITS.page);
       else Object.assign(frame, wish.before === undefined ? {} : { before: wish.before }, { limit: wish.limit });
       conversation.asked = wish;
       this.#write(frame);
@@ -1176,6 +1278,7 @@ export class ImgateClient {
 
   /** Begins a conversation that the server did not name: its newest page comes as `message` events. */
   open(kind, dstid) {
+    checkPlace(kind, dstid);
     const conversation = this.#conversation(kind, dstid);
     conversation.refused = false;
     conversation.wanted = true;
@@ -1196,20 +1299,31 @@ export class ImgateClient {
   }
 
   /**
-   * A page of what was before, ascending: `{rows, more, floor, head}`. It emits nothing and moves nothing.
+   * A page of what was before, ascending: `{rows, more, floor, head}`, of 1 to 200 rows. It emits nothing and moves nothing.
    * @returns {Promise<object>} fails with a Refusal if the user may not read it
    */
-  history(kind, dstid, { before, limit = 50 } = {}) {
+  async history(kind, dstid, { before, limit = 50 } = {}) {
+    checkPlace(kind, dstid);
+    if (before !== undefined && before !== null && !(typeof before === "number" && !Number.isNaN(before))) throw new TypeError("`before` is a number");
+    const wish = {
+      type: "history",
+      before: before === undefined || before === null ? undefined : within(before, 0, Number.MAX_SAFE_INTEGER),
+      limit: within(limit, 1, LIMITS.page),
+    };
     const conversation = this.#conversation(kind, dstid);
     conversation.refused = false;
     return new Promise((resolve, reject) => {
-      conversation.wishes.push({ type: "history", before, limit, resolve, reject });
+      conversation.wishes.push({ ...wish, resolve, reject });
       this.#fill(conversation);
     });
   }
 
   /** Asks for the page of conversations after the given row (or for the first); it comes as `conversations`. */
   conversations(after) {
+    if (after) {
+      checkPlace(after.kind, after.dstid);
+      if (!Number.isSafeInteger(after.ts) || after.ts < 0) throw new TypeError("a `ts` is an integer from 0 on");
+    }
     this.#askList(after, 0);
   }
 
@@ -1223,6 +1337,8 @@ export class ImgateClient {
 
   /** The user has read up to `seq`. May be said as often as one likes. */
   read(kind, dstid, seq) {
+    checkPlace(kind, dstid);
+    if (!Number.isSafeInteger(seq)) throw new TypeError("a `seq` is an integer");
     const conversation = this.#conversation(kind, dstid);
     conversation.read = Math.max(conversation.read, seq);
     this.#sayRead(conversation);
@@ -1282,7 +1398,7 @@ export class ImgateClient {
 
   /** Wants to know who of these users is online, now and when it changes. Replaces the list before. */
   watch(users) {
-    this.#watched = [...new Set(users)].slice(0, LIMITS.watched);
+    this.#watched = [...new Set(users)].filter((id) => Number.isSafeInteger(id) && id > 0).slice(0, LIMITS.watched);
     this.#unknown = new Set(this.#watched);
     if (this.#optional) this.#write({ cmd: 7, users: this.#watched });
   }

@@ -35,6 +35,8 @@ try {
   if (error instanceof Refusal && error.code === 10) client.close();
 }
 new ImgateClient({ url: "ws://h/chat", userId: 2, storage: new MemoryStorage(), random: () => LIMITS.page });
+new ImgateClient({ url: async () => "ws://h/chat", token: () => Promise.resolve(null), userId: 2 });
+client.on("refused", ({ body: kept }) => kept && client.send(DIRECT, 2, { ...kept, content: "whole" }));
 new ImgateClient({ url: "ws://h/chat", userId: 2, storage: new IndexedDbStorage(PROTOCOL) }).hurry();
 client.pending().map(({ at }) => at + cid.length);
 
