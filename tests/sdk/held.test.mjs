@@ -229,3 +229,54 @@ test("what an earlier version kept of it is there to be sent again, or let go", 
   assert.deepEqual(socket.sent.filter(({ cmd }) => cmd === 10).map(({ content }) => content), ["cut \ufffd"]);
   assert.equal(conversation.pending.length, 1);
 });
+
+/** A row of the list, of group 7. */
+const row = (head, read, unread) => ({ cmd: 5, convs: [{ kind: 11, dstid: 7, head, ts: head, recv: 0, read, unread, floor: 1 }], more: false, epoch: 1 });
+
+test("a list that was read before the newest push does not take it for read", async (t) => {
+  const { says, group } = await member(t, { groups: [{ id: 7, name: "Attic" }] });
+  says(row(50, 50, 0));
+  says(said(51));
+  says({ ...said(52), userid: 1 });
+  says({ ...said(53), recall: 45, userid: 3 });
+  assert.equal(group.unread, 1);
+  says(row(50, 50, 0));
+  assert.equal(group.unread, 1, "neither one's own nor a recall is unread");
+  says(row(50, 48, 2));
+  assert.equal(group.unread, 1, "nor what was read here");
+  says(row(53, 50, 1));
+  assert.equal(group.unread, 1);
+  says({ ...said(54), recall: 51 });
+  assert.equal(group.unread, 0);
+});
+
+test("what was read without a network is not unread for a list that has not heard of it", async (t) => {
+  const { model, says, page, group } = await member(t, { groups: [{ id: 7, name: "Attic" }] });
+  const loading = model.loadEarlier(group);
+  page(11, 50, true);
+  await loading;
+  model.markRead(group);
+  assert.deepEqual([group.read, group.unread], [50, 0]);
+  says(row(51, 45, 6));
+  assert.equal(group.unread, 1);
+  says(row(51, 45, 0));
+  assert.equal(group.unread, 0, "that only one's own came since is known to the list");
+});
+
+test("what the list has counted and is still to come is unread when somebody looks at what is there", async (t) => {
+  const { model, says, page, asked, group } = await member(t, { groups: [{ id: 7, name: "Attic" }] });
+  const loading = model.loadEarlier(group);
+  page(11, 50, true);
+  await loading;
+  says(row(60, 40, 20));
+  assert.equal(asked().at(-1).after, 50);
+  let changes = 0;
+  model.changed = () => { changes += 1; };
+  model.markRead(group);
+  model.markRead(group);
+  assert.deepEqual([group.read, group.unread, changes], [50, 10, 1], "said once");
+  page(51, 60, false);
+  assert.equal(group.unread, 10);
+  model.markRead(group);
+  assert.deepEqual([group.read, group.unread], [60, 0]);
+});

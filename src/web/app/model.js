@@ -151,6 +151,11 @@ export class Conversation {
     return message.recall === undefined && message.happened === undefined && !this.recalled(message);
   }
 
+  /** How many messages behind a number are held that others than `me` wrote, and that can be unread. */
+  unreadBehind(seq, me) {
+    return this.messages.filter((one) => one.seq > seq && one.userid !== me && this.counts(one)).length;
+  }
+
   /** Whether the message was taken back by who had written it. */
   recalled(message) {
     return message.recalled === true || this.recalls.get(message.seq) === message.userid;
@@ -476,7 +481,7 @@ export class Model {
         conversation.ts = Math.max(conversation.ts, row.ts);
         if ((row.last?.seq ?? 0) >= (conversation.last?.seq ?? 0)) conversation.last = row.last ?? null;
         conversation.read = Math.max(conversation.read, row.read);
-        conversation.unread = conversation.read >= row.head ? 0 : row.unread;
+        conversation.unread = this.#unreadOf(conversation, row);
         conversation.refused = false;
         // Nobody has received what there is not: the mark is of a history that the server has lost.
         if (conversation.peer.recv > conversation.head) this.#forgetPeer(conversation);
@@ -616,8 +621,15 @@ export class Model {
     conversation.read = read;
     const held = conversation.firstSeq ?? Infinity;
     if (read >= conversation.head) conversation.unread = 0;
-    else if (held <= read + 1) conversation.unread = conversation.messages.filter((one) => one.seq > read && one.userid !== this.id && conversation.counts(one)).length;
+    else if (held <= read + 1) conversation.unread = conversation.unreadBehind(read, this.id);
     else conversation.unread = Math.min(conversation.unread, conversation.head - read);
+  }
+
+  /** By a row of the list, which knows neither what came while it was read nor what was read without a network. */
+  #unreadOf(conversation, row) {
+    const { read } = conversation;
+    const listed = row.read >= read ? row.unread : Math.min(row.unread, row.head - read);
+    return (read < row.head ? listed : 0) + conversation.unreadBehind(Math.max(row.head, read), this.id);
   }
 
   #types(conversation, userid) {
@@ -755,9 +767,11 @@ export class Model {
       if (conversation.head === 0 || !conversation.more) conversation.unread = 0;
       return;
     }
-    if (last <= conversation.read && conversation.unread === 0) return;
+    // What the list has counted and is still on its way is counted no second time when it comes. Of a group that was left nothing comes.
+    const unread = conversation.left === null ? Math.min(conversation.unread, Math.max(0, conversation.head - last)) : 0;
+    if (last <= conversation.read && unread === conversation.unread) return;
     conversation.read = Math.max(conversation.read, last);
-    conversation.unread = 0;
+    conversation.unread = unread;
     // Who has left a group has no mark there. The refusal of one would pass for that of the page that is asked for behind it.
     if (conversation.left === null) this.client.read(conversation.kind, conversation.dstid, last);
     this.changed("list");
