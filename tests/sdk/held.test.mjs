@@ -280,3 +280,58 @@ test("what the list has counted and is still to come is unread when somebody loo
   model.markRead(group);
   assert.deepEqual([group.read, group.unread], [60, 0]);
 });
+
+/** A page that has all its lists; how often groups were asked for since. */
+async function settledPage(t) {
+  const lists = { groups: [{ id: 7, name: "Attic" }], friends: [], blocks: [] };
+  const stage = await member(t, lists);
+  await stage.model.loadFriends();
+  let asks = 0;
+  const before = globalThis.fetch;
+  globalThis.fetch = (path) => {
+    asks += Number(path.endsWith("/groups"));
+    return before(path);
+  };
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const pass = async (ms) => {
+    t.mock.timers.tick(ms);
+    await settled();
+    const seen = asks;
+    asks = 0;
+    return seen;
+  };
+  return { ...stage, lists, pass };
+}
+
+test("whoever writes in a group that is known has no member load it again", async (t) => {
+  const { model, says, pass, group } = await settledPage(t);
+  for (let at = 1; at <= 20; at += 1) says({ ...said(50 + at), userid: 100 + at });
+  says({ ...said(71), userid: 200, happened: { what: "joined", user: 200 } });
+  assert.equal(await pass(60_000), 0);
+  // How many there are is said of the group that somebody looks at.
+  model.look(group);
+  says({ ...said(72), userid: 201, happened: { what: "joined", user: 201 } });
+  says({ ...said(73), userid: 202, happened: { what: "joined", user: 202 } });
+  assert.equal(await pass(3_000), 1);
+  // Of a group that is not known all is to be learned, and soon.
+  for (let at = 1; at <= 20; at += 1) says({ ...said(at), dstid: 8, userid: 100 + at });
+  assert.equal(await pass(300), 1);
+});
+
+test("what is new of a group is loaded some time later, and not again at once", async (t) => {
+  const { says, pass } = await settledPage(t);
+  const random = Math.random;
+  t.after(() => {
+    Math.random = random;
+  });
+  Math.random = () => 0.5;
+  says({ cmd: 9, what: "groups", id: 7 });
+  assert.equal(await pass(1_400), 0);
+  assert.equal(await pass(200), 1);
+  for (let at = 0; at < 20; at += 1) says({ cmd: 9, what: "groups", id: 7 });
+  assert.equal(await pass(9_000), 0);
+  // What is not known does not wait for it.
+  says({ cmd: 9, what: "groups", id: 8 });
+  assert.equal(await pass(300), 1);
+  assert.equal(await pass(60_000), 0, "with that the others are loaded, too");
+});

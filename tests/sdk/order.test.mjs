@@ -72,3 +72,16 @@ test("nothing stands twice", () => {
   const numbers = conversation([passing(1)], [passing(2)], [stored(1)]).messages.map(({ nth }) => nth).filter(Boolean);
   assert.equal(new Set(numbers).size, 2);
 });
+
+test("previews of what is shown no more are let go", (t) => {
+  const revoked = [];
+  t.mock.method(URL, "revokeObjectURL", (url) => revoked.push(url));
+  const one = new Conversation(10, 2);
+  one.put([stored(5), { ...stored(6), preview: "blob:six" }], ME);
+  one.pending = [{ cid: "a", preview: "blob:a" }, { cid: "b", place: 4, preview: "blob:b" }, { cid: "c", preview: "blob:c" }];
+  one.put([{ ...stored(7), userid: ME, cid: "a" }], ME);
+  assert.deepEqual(revoked.splice(0), ["blob:a", "blob:b"]);
+  assert.deepEqual(one.pending.map(({ cid }) => cid), ["c"]);
+  one.clear();
+  assert.deepEqual(revoked, ["blob:six"]);
+});

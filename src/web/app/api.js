@@ -23,6 +23,9 @@ const parse = (text) => JSON.parse(text, (key, value) => (NAMES.has(key) && type
 
 const BY_STATUS = { 401: "wrong_login", 413: "too_large", 415: "unsupported", 429: "busy", 503: "busy" };
 
+/** An upload of which nothing goes out for so long, or that is not answered in that time, has failed. */
+const STALLED_MS = 60_000;
+
 /** The longest pause that is believed. */
 const RETRY_MOST_S = 3600;
 
@@ -152,7 +155,21 @@ export class Api {
       for (const [key, value] of Object.entries(this.#headers())) request.setRequestHeader(key, value);
       request.setRequestHeader("Content-Type", "application/octet-stream");
       request.responseType = "json";
-      request.upload.onprogress = ({ loaded, total }) => progress(total > 0 ? loaded / total : 0);
+      // A network that takes nothing more says nothing either.
+      let timer = null;
+      const goesOn = () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => {
+          reject(new ApiError("network"));
+          request.abort();
+        }, STALLED_MS);
+      };
+      request.upload.onprogress = ({ loaded, total }) => {
+        goesOn();
+        progress(total > 0 ? loaded / total : 0);
+      };
+      request.onloadend = () => clearTimeout(timer);
+      goesOn();
       request.onload = () => (request.status < 300 && request.response ? resolve(request.response) : reject(this.#failed(request.status, request.response)));
       request.onerror = request.ontimeout = () => reject(new ApiError("network"));
       request.onabort = () => reject(new ApiError("aborted"));

@@ -19,8 +19,14 @@ const AGAIN_MS = 1000;
 const AGAIN_MOST_MS = 60_000;
 /** "typing…" is believed for so long. */
 const TYPING_MS = 4000;
-/** Groups are loaded again so long after somebody has written there for the first time. */
+/** Groups are loaded so long after one was named that is not known. */
 const GROUPS_MS = 300;
+/**
+ * What is new of a group is told to all its members in one moment: each loads its groups some time within the first of these, and
+ * after that not again before the second is over.
+ */
+const GROUPS_SPREAD_MS = 3000;
+const GROUPS_REST_MS = 10_000;
 /** Two minutes, less the time that a click takes. */
 const RECALL_MS = 115_000;
 
@@ -64,7 +70,7 @@ export class Conversation {
     this.refused = false;
     /** The name of a group that the user is no longer in, whose messages up to then may be read; null: not left. */
     this.left = null;
-    /** Who has written since the page was opened: the first word of somebody may be the first that is known of them. */
+    /** Who has written in a group that is not known. */
     this.authors = new Set();
     /** When it was opened here: what has no messages yet stays in the list. */
     this.opened = 0;
@@ -104,6 +110,7 @@ export class Conversation {
 
   /** Forgets the messages that are held. */
   clear() {
+    revoke(this.messages);
     this.messages = [];
     this.before = 0;
     this.era += 1;
@@ -113,7 +120,7 @@ export class Conversation {
   cut(left) {
     const gone = this.messages.splice(0, Math.max(0, this.messages.length - left));
     if (gone.length === 0) return;
-    for (const { preview } of gone) if (preview) URL.revokeObjectURL(preview);
+    revoke(gone);
     this.before -= gone.length;
     Object.assign(this, { more: true, gone: false });
   }
@@ -121,7 +128,7 @@ export class Conversation {
   /** Puts rows at their places, ascending; what is there already stays. `me` is the user, whose lines do not wait any more. */
   put(rows, me) {
     const own = new Set(rows.filter(({ userid, cid }) => userid === me && cid !== undefined).map(({ cid }) => cid));
-    this.pending = this.pending.filter(({ cid }) => !own.has(cid));
+    this.#settle(({ cid }) => own.has(cid));
     const first = this.firstSeq;
     // A page of what was before goes in at once, unless something without a number stands there.
     const page = first !== undefined && this.messages[0].seq === first ? rows.filter(({ seq }) => seq < first) : [];
@@ -143,7 +150,13 @@ export class Conversation {
   /** What is stored before the first message that is held comes with a page of history, and waits no longer. */
   passed() {
     const first = this.firstSeq;
-    if (first !== undefined) this.pending = this.pending.filter(({ place }) => place === undefined || place >= first);
+    if (first !== undefined) this.#settle(({ place }) => place !== undefined && place < first);
+  }
+
+  /** Lets lines go that wait no longer. */
+  #settle(over) {
+    revoke(this.pending.filter(over));
+    this.pending = this.pending.filter((line) => !over(line));
   }
 
   /** Whether a message of somebody else has words that can be unread: neither what takes another one back, nor what happened. */
@@ -168,6 +181,9 @@ export class Model {
   #storage;
   #drafts = new Map();
   #groupsTimer = null;
+  /** When that timer is due, and when groups may be loaded again because of a hint. */
+  #groupsDue = 0;
+  #groupsRest = 0;
   #changes = new Set();
   #unknownUsers = new Set();
   #askedUsers = new Set();
@@ -533,7 +549,7 @@ export class Model {
     });
     client.on("changed", ({ what, id }) => {
       if (what === "friends") this.#friendsChanged();
-      else if (what === "groups") this.loadGroups();
+      else if (what === "groups") this.#loadGroupsSoon(id);
       else if (what === "profile") {
         this.users.delete(id);
         this.#askedUsers.delete(id);
@@ -565,10 +581,14 @@ export class Model {
         if (!own) this.#takenBack(conversation, message.recall);
       } else if (!own && conversation.counts(message)) conversation.unread += 1;
     }
-    // A group of which nothing is known, or perhaps a member who has just joined.
-    if (conversation.kind === GROUP && !own && !conversation.authors.has(message.userid)) {
-      conversation.authors.add(message.userid);
-      if (this.loaded) this.#loadGroupsSoon();
+    if (conversation.kind === GROUP && this.loaded) {
+      if (this.groups.has(conversation.dstid)) {
+        // The title says how many there are.
+        if (message.happened !== undefined && conversation.key === this.open) this.#loadGroupsSoon(conversation.dstid);
+      } else if (!own && !conversation.authors.has(message.userid)) {
+        conversation.authors.add(message.userid);
+        this.#loadGroupsSoon(conversation.dstid);
+      }
     }
     if (conversation.kind === DIRECT && !known && !this.friends.has(conversation.dstid)) {
       // Perhaps a new friend's first word.
@@ -590,12 +610,18 @@ export class Model {
     if (seq > conversation.read && was?.recall === undefined) conversation.unread = Math.max(0, conversation.unread - 1);
   }
 
-  /** Many may write for the first time at once. */
-  #loadGroupsSoon() {
-    this.#groupsTimer ??= setTimeout(() => {
+  /** Something of a group is new. */
+  #loadGroupsSoon(id) {
+    const at = performance.now();
+    const due = this.groups.has(id) ? Math.max(at + Math.random() * GROUPS_SPREAD_MS, this.#groupsRest) : at + GROUPS_MS;
+    if (this.#groupsTimer !== null && this.#groupsDue <= due) return;
+    clearTimeout(this.#groupsTimer);
+    this.#groupsDue = due;
+    this.#groupsTimer = setTimeout(() => {
       this.#groupsTimer = null;
+      this.#groupsRest = performance.now() + GROUPS_REST_MS;
       this.loadGroups();
-    }, GROUPS_MS);
+    }, due - at);
   }
 
   #receipt(conversation, userid, recv, read) {
@@ -733,7 +759,7 @@ export class Model {
     if (!this.mayDiscard(pending)) return;
     conversation.pending = conversation.pending.filter((one) => one !== pending);
     pending.abort?.abort();
-    if (pending.preview) URL.revokeObjectURL(pending.preview);
+    revoke([pending]);
     this.changed("list", conversation.key);
   }
 
@@ -798,6 +824,11 @@ export class Model {
     if (kept === "") local.removeItem(name);
     else local.setItem(name, kept);
   }
+}
+
+/** Pictures that were sent from here and are shown no more need not stay in memory. */
+function revoke(lines) {
+  for (const { preview } of lines) if (preview) URL.revokeObjectURL(preview);
 }
 
 /** The conversations in which the user has a draft. */
