@@ -94,6 +94,12 @@ struct Conversation {
     recv_said: u64,
     read: u64,
     read_said: u64,
+    /// Of both what the gateway is known to have: the list or a relay has said so.
+    recv_known: u64,
+    read_known: u64,
+    /// When a word about it that was refused for now is said again, and how often that was so.
+    word_due_ms: Option<u64>,
+    word_tries: u32,
 }
 
 impl Conversation {
@@ -116,7 +122,23 @@ impl Conversation {
             recv_said: 0,
             read: 0,
             read_said: 0,
+            recv_known: 0,
+            read_known: 0,
+            word_due_ms: None,
+            word_tries: 0,
         }
+    }
+
+    /// The gateway has said how far the user is.
+    fn has_said(&mut self, recv: u64, read: u64) {
+        (self.recv_known, self.read_known) = (self.recv_known.max(recv), self.read_known.max(read));
+        (self.recv_said, self.read_said) = (self.recv_said.max(recv), self.read_said.max(read));
+        (self.read, self.word_tries) = (self.read.max(read), 0);
+    }
+
+    /// What was said may not have come: it counts as unsaid.
+    const fn unsay(&mut self) {
+        (self.recv_said, self.read_said) = (self.recv_known, self.read_known);
     }
 }
 
@@ -323,7 +345,8 @@ impl Session {
             }
             one.held.clear();
             (one.queued, one.stale, one.due_ms) = (false, false, None);
-            (one.read_said, one.recv_said) = (0, 0);
+            (one.word_due_ms, one.word_tries) = (None, 0);
+            one.unsay();
         }
         for item in self.outbox.values_mut() {
             (item.waiting, item.queued, item.again) = (false, false, false);
@@ -379,7 +402,7 @@ impl Session {
     pub fn due_ms(&self) -> Option<u64> {
         let own = [self.reconnect_ms, self.heartbeat_ms, self.receipts_ms, self.list.due_ms];
         let items = self.outbox.values().map(|item| item.due_ms);
-        let asks = self.conversations.iter().map(|one| one.due_ms);
+        let asks = self.conversations.iter().flat_map(|one| [one.due_ms, one.word_due_ms]);
         own.into_iter().chain(items).chain(asks).flatten().min()
     }
 
@@ -440,6 +463,9 @@ impl Session {
                 self.ask(at, true);
             }
             self.fill(at);
+            self.say(at);
+        } else if let Some(at) = self.conversations.iter().position(|one| one.word_due_ms == due) {
+            self.conversations[at].word_due_ms = None;
             self.say(at);
         }
     }
@@ -552,9 +578,19 @@ impl Session {
     /// its conversation, whose page would then not be known for what it is.
     fn may_say(&self, at: usize) -> bool {
         let one = &self.conversations[at];
-        // The list may be the reason to ask: the user is not in that group any more.
-        let to_be_asked = self.list.decides && !self.list.known && matches!(one.conv, Conv::Group(_));
+        // The list may be the reason to ask, or says that there is nothing to be said.
+        let to_be_asked = self.list.decides && !self.list.known;
         self.online && one.asked.is_none() && !one.queued && one.due_ms.is_none() && !to_be_asked
+    }
+
+    /// A word about it was refused for now.
+    fn say_later(&mut self, at: usize) {
+        let due_ms = self.now_ms + self.pause_ms(self.conversations[at].word_tries);
+        let one = &mut self.conversations[at];
+        one.unsay();
+        if one.word_due_ms.is_none() {
+            (one.word_due_ms, one.word_tries) = (Some(due_ms), one.word_tries.saturating_add(1));
+        }
     }
 
     /// Says what was read now, and what was received in a moment.

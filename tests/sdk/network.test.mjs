@@ -513,5 +513,69 @@ test("tokens and addresses may be given later", async () => {
 
 test("an address that can never be dialled is no matter of the network", async () => {
   const client = new ImgateClient({ url: "nowhere", userId: 1, WebSocket: class {} });
+  const states = [];
+  client.on("status", ({ state }) => states.push(state));
   for (let time = 0; time < 2; time += 1) await assert.rejects(client.connect(), TypeError);
+  assert.deepEqual(states, ["connecting", "closed", "connecting", "closed"]);
+});
+
+/** With 300 conversations, in each of which a message was received, and that was said. */
+async function receiver() {
+  const users = Array.from({ length: 300 }, (_, at) => at + 2);
+  const stage = await begin(undefined, () => {}, { firstPage: 0 });
+  const list = (recv) => ({ cmd: 5, convs: users.map((dstid) => ({ kind: DIRECT, dstid, head: 5, ts: 7, recv, read: 0, unread: 1, floor: 1 })), more: false, epoch: 1 });
+  const [socket] = stage.sockets;
+  socket.onopen();
+  socket.says({ cmd: 5, convs: [], more: false, epoch: 1 });
+  for (const userid of users) socket.says({ id: 5, seq: 5, ts: 7, userid, cmd: DIRECT, dstid: 1, media: 1 });
+  stage.clock.advance(LIMITS.receipts);
+  assert.deepEqual(asked(socket, 3), users.map((dstid) => ({ cmd: 3, kind: DIRECT, dstid, recv: 5 })));
+  /** What is said on a new connection to a server whose list knows that much. */
+  const again = (said) => {
+    stage.client.networkLost();
+    stage.client.hurry();
+    const next = stage.sockets.at(-1);
+    next.onopen();
+    stage.clock.advance(LIMITS.receipts);
+    assert.deepEqual(asked(next, 3), [], "the list is waited for");
+    next.says(said);
+    stage.clock.advance(LIMITS.receipts);
+    return asked(next, 3);
+  };
+  return { ...stage, socket, users, list, again };
+}
+
+test("what the list has heard, or was relayed, is not said again after a reconnect", async () => {
+  const { list, again } = await receiver();
+  assert.deepEqual(again(list(5)), []);
+  assert.equal(again(list(0)).length, 300, "after a crash of the server it may know less");
+  const other = await receiver();
+  for (const dstid of other.users.slice(2)) other.socket.says({ cmd: 3, userid: 1, kind: DIRECT, dstid, recv: 5, read: 0 });
+  assert.deepEqual(other.again({ ...list(0), convs: [], more: true }), [2, 3].map((dstid) => ({ cmd: 3, kind: DIRECT, dstid, recv: 5 })), "what neither knows is");
+});
+
+test("a word that was refused for now is said again", async () => {
+  const { client, clock, sockets: [socket] } = await begin(undefined, () => {}, { firstPage: 0 });
+  const row = { kind: DIRECT, dstid: 2, head: 4, ts: 7, recv: 0, read: 0, unread: 4, floor: 1 };
+  const refusals = [];
+  client.on("refused", (refusal) => refusals.push(refusal));
+  socket.onopen();
+  socket.says({ cmd: 5, convs: [row], more: false, epoch: 1 });
+  client.read(DIRECT, 2, 4);
+  const mark = { cmd: 3, kind: DIRECT, dstid: 2, read: 4 };
+  const marks = [mark];
+  for (const pause of [750, 1500]) {
+    assert.deepEqual(asked(socket, 3), marks);
+    socket.says(busy({ kind: DIRECT, dstid: 2 }));
+    clock.advance(pause - 1);
+    assert.deepEqual(asked(socket, 3), marks);
+    clock.advance(1);
+    marks.push(mark);
+  }
+  assert.deepEqual(asked(socket, 3), marks);
+  socket.says({ cmd: 3, userid: 1, kind: DIRECT, dstid: 2, recv: 4, read: 4 });
+  socket.says(busy({ kind: DIRECT, dstid: 2 }));
+  clock.advance(LIMITS.heartbeat - 1);
+  assert.deepEqual(asked(socket, 3), marks, "it has come meanwhile");
+  assert.deepEqual(refusals, []);
 });

@@ -82,7 +82,13 @@ impl Session {
             return;
         };
         let Some(at) = self.find(conv) else { return };
-        let Some(asked) = self.conversations[at].asked.take() else { return };
+        let Some(asked) = self.conversations[at].asked.take() else {
+            // Nothing else that is said about a conversation is refused without a name.
+            if retry {
+                self.say_later(at);
+            }
+            return;
+        };
         if retry {
             if matches!(asked, Ask::History { .. }) {
                 self.conversations[at].wishes.push_front(asked);
@@ -336,8 +342,7 @@ impl Session {
         if userid == self.settings.user
             && let Some(at) = self.conversation(conv)
         {
-            let one = &mut self.conversations[at];
-            (one.read, one.read_said) = (one.read.max(read), one.read_said.max(read));
+            self.conversations[at].has_said(recv, read);
         }
         self.tell(Event::Receipt { userid, conv, recv, read });
     }

@@ -54,8 +54,13 @@ impl Session {
             let one = &mut self.conversations[at];
             let said = |field| number(row, field).unwrap_or(0);
             one.goal = one.goal.max(said("head"));
-            (one.recv, one.recv_said) = (one.recv.max(said("recv")), one.recv_said.max(said("recv")));
-            (one.read, one.read_said) = (one.read.max(said("read")), one.read_said.max(said("read")));
+            one.recv = one.recv.max(said("recv"));
+            if !self.list.known {
+                // It also tells what of that a crash of the gateway has taken.
+                (one.recv_known, one.read_known) = (0, 0);
+                one.unsay();
+            }
+            one.has_said(said("recv"), said("read"));
             self.fill(at);
         }
         if !self.list.known {
@@ -94,6 +99,7 @@ impl Session {
         for at in 0..self.conversations.len() {
             self.say_read(at);
         }
+        self.gather_receipts();
     }
 
     pub(super) fn ask_list(&mut self) {

@@ -88,6 +88,12 @@ impl Stage {
         self.open();
     }
 
+    fn wait(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.session.tick(self.now_ms);
+        self.take();
+    }
+
     fn frames(&mut self) -> Vec<Value> {
         std::mem::take(&mut self.frames)
     }
@@ -437,4 +443,92 @@ fn where_the_application_is_follows_from_what_it_is_told() {
     stage.hear(&row(GROUP, 5));
     stage.hear(&list([(GROUP, 5), (Conv::Direct(2), 4)].into_iter(), false));
     assert_eq!(stage.places.get(&Conv::Direct(2)), Some(&(4, Some(1))));
+}
+
+fn received(user: u64, seq: u64) -> Value {
+    json!({ "cmd": 3, "kind": 10, "dstid": user, "recv": seq })
+}
+
+/// With 300 conversations, a message was received in each, and it was said.
+fn receiver() -> (Stage, impl Fn(u64) -> Value) {
+    let users = || 2..302;
+    let listed = move |recv: u64| {
+        let mut list = list(users().map(|user| (Conv::Direct(user), 5)), false);
+        for row in list["convs"].as_array_mut().expect("rows") {
+            row["recv"] = recv.into();
+        }
+        list
+    };
+    let mut stage = Stage::new(0, true);
+    stage.hear(&list([].into_iter(), false));
+    for user in users() {
+        stage.hear(&row(Conv::Direct(user), 5));
+    }
+    stage.wait(limits::RECEIPTS_MS);
+    assert_eq!(stage.frames(), users().map(|user| received(user, 5)).collect::<Vec<_>>());
+    (stage, listed)
+}
+
+#[test]
+fn what_the_list_has_heard_is_not_said_again_after_a_reconnect() {
+    let (mut stage, listed) = receiver();
+    stage.reconnect();
+    stage.wait(limits::RECEIPTS_MS);
+    assert_eq!(stage.frames(), [] as [Value; 0], "the list is waited for");
+    stage.hear(&listed(5));
+    stage.wait(limits::RECEIPTS_MS);
+    assert_eq!(stage.frames(), [] as [Value; 0]);
+    // After a crash of the gateway it may know less.
+    stage.reconnect();
+    stage.hear(&listed(0));
+    stage.wait(limits::RECEIPTS_MS);
+    assert_eq!(stage.frames().len(), 300);
+}
+
+#[test]
+fn what_was_relayed_is_not_said_again_of_what_the_list_does_not_name() {
+    let (mut stage, _) = receiver();
+    for user in 2..300 {
+        stage.hear(&json!({ "cmd": 3, "userid": 1, "kind": 10, "dstid": user, "recv": 5, "read": 0 }));
+    }
+    stage.reconnect();
+    // There may be more behind that page.
+    stage.hear(&list([].into_iter(), true));
+    loop {
+        let syncs = stage.frames();
+        if syncs.is_empty() {
+            break;
+        }
+        for sync in syncs {
+            let (kind, dstid) = (&sync["kind"], &sync["dstid"]);
+            let page = json!({ "cmd": 4, "kind": kind, "dstid": dstid, "rows": [], "more": false, "floor": 1, "head": 5, "epoch": 1 });
+            stage.hear(&page);
+        }
+    }
+    stage.wait(limits::RECEIPTS_MS);
+    assert_eq!(stage.frames(), [received(300, 5), received(301, 5)]);
+}
+
+#[test]
+fn a_word_that_was_refused_for_now_is_said_again() {
+    let mut stage = Stage::new(0, true);
+    let mark = |seq: u64| json!({ "cmd": 3, "kind": 10, "dstid": 2, "read": seq });
+    let busy = json!({ "cmd": 2, "kind": 10, "dstid": 2, "code": 20, "msg": "busy, try again", "retry": true });
+    stage.hear(&list([(Conv::Direct(2), 4)].into_iter(), false));
+    stage.session.read(stage.now_ms, Conv::Direct(2), 4);
+    stage.take();
+    // The jitter of this session is in the middle.
+    for pause_ms in [750, 1500] {
+        assert_eq!(stage.frames(), [mark(4)]);
+        stage.hear(&busy);
+        stage.wait(pause_ms - 1);
+        assert_eq!(stage.frames(), [] as [Value; 0]);
+        stage.wait(1);
+    }
+    assert_eq!(stage.frames(), [mark(4)]);
+    stage.hear(&json!({ "cmd": 3, "userid": 1, "kind": 10, "dstid": 2, "recv": 4, "read": 4 }));
+    stage.hear(&busy);
+    stage.wait(2_000);
+    assert_eq!(stage.frames(), [] as [Value; 0], "it has come meanwhile");
+    assert_eq!(stage.refusals(), []);
 }

@@ -414,6 +414,34 @@ class Conversation {
     this.recvSaid = 0;
     this.read = 0;
     this.readSaid = 0;
+    /** Of both what the server is known to have: the list or a relay has said so. */
+    this.recvKnown = 0;
+    this.readKnown = 0;
+    /** How often a word about it was refused for now, and the timer that says it again. */
+    this.wordTries = 0;
+    this.wordTimer = null;
+  }
+
+  /**
+   * The server has said how far the user is. `anew`: by the list of a new connection, which also tells what of that a crash has taken.
+   */
+  said(recv, read, anew = false) {
+    if (anew) {
+      this.recvKnown = this.readKnown = 0;
+      this.unsay();
+    }
+    this.recvKnown = Math.max(this.recvKnown, recv);
+    this.readKnown = Math.max(this.readKnown, read);
+    this.recvSaid = Math.max(this.recvSaid, recv);
+    this.readSaid = Math.max(this.readSaid, read);
+    this.read = Math.max(this.read, read);
+    this.wordTries = 0;
+  }
+
+  /** What was said may not have come: it counts as unsaid. */
+  unsay() {
+    this.recvSaid = this.recvKnown;
+    this.readSaid = this.readKnown;
   }
 }
 
@@ -661,8 +689,7 @@ export class ImgateClient {
         failed(error);
         return;
       }
-      this.#wanted = false;
-      this.#lost();
+      this.close();
       throw error;
     }
   }
@@ -732,7 +759,8 @@ export class ImgateClient {
       conversation.queued = false;
       conversation.held.clear();
       // What was on its way may be lost: it is said again.
-      conversation.readSaid = conversation.recvSaid = 0;
+      conversation.unsay();
+      Object.assign(conversation, { wordTries: 0, wordTimer: null });
       this.#stop(conversation);
     }
     for (const item of this.#outbox.values()) {
@@ -1003,7 +1031,11 @@ export class ImgateClient {
     }
     const conversation = this.#conversations.get(`${kind}:${dstid}`);
     const asked = conversation?.asked;
-    if (!asked) return;
+    if (!asked) {
+      // Nothing else that is said about a conversation is refused without a name.
+      if (conversation && retry) this.#sayLater(conversation);
+      return;
+    }
     conversation.asked = null;
     if (asked.type === "dropped") this.#fill(conversation);
     else if (retry) {
@@ -1228,7 +1260,8 @@ export class ImgateClient {
     conversation.held.clear();
     // An answer that is still on its way speaks of what was forgotten.
     if (conversation.asked) conversation.asked.stale = true;
-    conversation.recv = conversation.recvSaid = conversation.read = conversation.readSaid = 0;
+    conversation.recv = conversation.recvKnown = conversation.read = conversation.readKnown = 0;
+    conversation.unsay();
     this.#remember("remove", `cursor.${kind}.${dstid}`);
     this.#emit("reset", { kind, dstid });
   }
@@ -1257,20 +1290,16 @@ export class ImgateClient {
       if (this.#listBegins) this.#beginAt(conversation, row, epoch);
       conversation.goal = Math.max(conversation.goal, row.head);
       conversation.recv = Math.max(conversation.recv, row.recv);
-      conversation.recvSaid = Math.max(conversation.recvSaid, row.recv);
-      conversation.read = Math.max(conversation.read, row.read);
-      conversation.readSaid = Math.max(conversation.readSaid, row.read);
+      conversation.said(row.recv, row.read, news);
       this.#fill(conversation);
     }
-    if (news && this.#listBegins) for (const conversation of this.#conversations.values()) this.#sayRead(conversation);
+    if (!news || !this.#listBegins) return;
+    for (const conversation of this.#conversations.values()) this.#sayRead(conversation);
+    this.#sayReceivedSoon();
   }
 
   #receipt({ userid, kind, dstid, recv = 0, read = 0 }) {
-    if (userid === this.#options.userId) {
-      const conversation = this.#conversation(kind, dstid);
-      conversation.read = Math.max(conversation.read, read);
-      conversation.readSaid = Math.max(conversation.readSaid, read);
-    }
+    if (userid === this.#options.userId) this.#conversation(kind, dstid).said(recv, read);
     this.#emit("receipt", { userid, kind, dstid, recv, read });
   }
 
@@ -1348,10 +1377,21 @@ export class ImgateClient {
    * Whether a word about it may be said now: the refusal of one looks like that of what is asked of its conversation, whose page would
    * then not be known for what it is.
    */
-  #maySay({ kind, asked, queued, timer }) {
-    // What the list names may be asked for with the list.
-    const mayBeAsked = kind === GROUP && this.#listBegins && !this.#hasList;
+  #maySay({ asked, queued, timer }) {
+    // What the list names may be asked for with the list, and what it knows need not be said.
+    const mayBeAsked = this.#listBegins && !this.#hasList;
     return this.#online && !asked && !queued && timer === null && !mayBeAsked;
+  }
+
+  /** A word about it was refused for now. */
+  #sayLater(conversation) {
+    conversation.unsay();
+    if (conversation.wordTimer !== null) return;
+    conversation.wordTimer = this.#pause(conversation.wordTries, () => {
+      conversation.wordTimer = null;
+      this.#say(conversation);
+    });
+    conversation.wordTries += 1;
   }
 
   /** Says what was read now, and what was received in a moment. */
