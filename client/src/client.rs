@@ -82,7 +82,8 @@ struct Shared {
     full: AtomicBool,
 }
 
-/// A connected client. It comes back by itself until it is closed or dropped.
+/// A connected client. It comes back by itself until it is closed or dropped, or a close code
+/// forbids it: then it ends.
 pub struct Client {
     calls: SyncSender<Call>,
     /// Behind a lock so that one thread may post while another waits for events.
@@ -161,7 +162,8 @@ impl Client {
     /// sent again as often as it must, and stored once.
     ///
     /// # Errors
-    /// [`Full`]: [`limits::OUTBOX_MAX`] messages wait for their ack; take events, and try again.
+    /// [`Full`]: [`limits::OUTBOX_MAX`] messages wait for their ack; take events, and try again. Also
+    /// of a client that has ended, of which [`Client::next`] says so.
     pub fn post(&self, conv: Conv, text: &str) -> Result<String, Full> {
         let mut body = Map::new();
         body.insert("media".to_owned(), 1.into());
@@ -217,7 +219,8 @@ impl Client {
         self.call(Call::History { conv, before, limit })
     }
 
-    /// The next event; waits for it. `None`: the client has ended and everything was told.
+    /// The next event; waits for it. `None`: the client has ended and everything was told, as it does
+    /// behind an [`Event::Offline`] that says that it does not come back.
     pub fn next(&self) -> Option<Event> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         let event = std::iter::from_fn(|| events.recv().ok()).find_map(|told| self.note(told));
@@ -384,7 +387,9 @@ impl Worker {
         let mut ready = Events::with_capacity(8);
         loop {
             self.act();
-            if self.closing && matches!(self.line, Line::Off) {
+            // What the application has not taken yet keeps the thread of one that is over.
+            let over = self.closing || (!self.session.is_wanted() && self.untold.is_empty());
+            if over && matches!(self.line, Line::Off) {
                 return;
             }
             match self.poll.poll(&mut ready, self.patience()) {

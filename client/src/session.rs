@@ -263,6 +263,13 @@ impl Session {
         self.online
     }
 
+    /// Whether it is to connect again, if it is not connected: not after [`Session::stop`], nor after
+    /// a close code that forbids it.
+    #[must_use]
+    pub const fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use imgate::auth::Issuer;
-use imgate_client::{Client, Conv, Event, Options, limits};
+use imgate_client::{Client, Conv, Ended, Event, Full, Options, limits};
 
 use crate::support::{Gateway, PATIENCE};
 
@@ -210,6 +210,10 @@ fn a_close_code_that_forbids_it_is_obeyed() {
     let ann = Client::connect(Options::new(&gateway.address().to_string(), 1, "no token")).expect("a thread");
     let offline = until(&ann, "the end", |event| matches!(event, Event::Offline { .. })).pop();
     assert!(matches!(offline, Some(Event::Offline { code: 4501, again: false, .. })), "{offline:?}");
+    assert_eq!(ann.next_within(PATIENCE), Err(Ended), "whoever waits for events waits no longer");
+    assert_eq!(ann.next(), None);
+    assert_eq!(ann.post(Conv::Direct(2), "to nobody"), Err(Full));
+    assert_eq!(ann.unsent(), 0);
 }
 
 #[test]
