@@ -123,3 +123,111 @@ for (const [name, make] of Object.entries({
     client.close();
   });
 }
+
+/** A page that keeps cursors, in which user 2 says what; what the storage has of where it is. */
+async function keeper(storage = new MemoryStorage()) {
+  const one = await page(storage, { keepCursors: true });
+  one.open();
+  const says = (seq) => one.hear({ id: seq, seq, ts: 1, userid: 2, cmd: 10, dstid: 1, media: 1, content: `${seq}` });
+  const kept = () => storage.entries("cursor.").map(([, { last }]) => last);
+  return { ...one, says, kept, storage };
+}
+
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("a cursor moves when the application has stored the message, and those before it", async () => {
+  const { client, says, kept } = await keeper();
+  const stores = [];
+  client.on("message", () => undefined);
+  const stop = client.on("message", () => new Promise((resolve, reject) => stores.push({ resolve, reject })));
+  for (const seq of [1, 2, 3]) says(seq);
+  await settled();
+  assert.deepEqual(kept(), []);
+  stores[1].resolve();
+  await settled();
+  assert.deepEqual(kept(), [], "the first is not stored");
+  stores[0].resolve();
+  await settled();
+  assert.deepEqual(kept(), [2]);
+  stop();
+  says(4);
+  await settled();
+  assert.deepEqual(kept(), [2], "nor does one pass it that is stored at once");
+  stores[2].resolve();
+  await settled();
+  assert.deepEqual(kept(), [4]);
+  says(5);
+  assert.deepEqual(kept(), [5], "nothing is waited for");
+});
+
+for (const [how, fail] of [["throws", () => { throw new Error("full"); }], ["fails", () => Promise.reject(new Error("full"))]]) {
+  test(`a cursor stays before a message for which a listener ${how}, and the next page is given it again`, async (t) => {
+    const errors = [];
+    const listeners = process.listeners("uncaughtException");
+    process.removeAllListeners("uncaughtException");
+    process.on("uncaughtException", (error) => errors.push(error.message));
+    t.after(() => {
+      process.removeAllListeners("uncaughtException");
+      for (const listener of listeners) process.on("uncaughtException", listener);
+    });
+    const { client, says, kept, storage } = await keeper();
+    client.on("message", ({ message }) => (message.seq === 2 ? fail() : undefined));
+    for (const seq of [1, 2, 3, 4]) says(seq);
+    await settled();
+    says(5);
+    await settled();
+    assert.deepEqual(kept(), [1]);
+    assert.deepEqual(errors, ["full"], "it is told once");
+    const after = await keeper(storage);
+    assert.deepEqual(after.sent, [{ cmd: 4, kind: 10, dstid: 2, after: 1, limit: LIMITS.page }]);
+  });
+}
+
+test("what is stored too late moves no cursor of a history that was forgotten", async () => {
+  for (const forget of [
+    ({ client }) => client.drop(10, 2),
+    ({ hear }) => hear({ cmd: 5, convs: [{ kind: 10, dstid: 2, head: 9, ts: 1, recv: 0, read: 0, unread: 0, floor: 1 }], more: false, epoch: 2 }),
+  ]) {
+    const one = await keeper();
+    one.hear({ cmd: 5, convs: [], more: false, epoch: 1 });
+    one.hear({ cmd: 5, convs: [{ kind: 10, dstid: 2, head: 0, ts: 1, recv: 0, read: 0, unread: 0, floor: 1 }], more: false, epoch: 1 });
+    one.client.open(10, 2);
+    one.hear({ cmd: 4, kind: 10, dstid: 2, rows: [], more: false, floor: 1, head: 0, epoch: 1 });
+    let store;
+    one.client.on("message", () => new Promise((resolve) => { store = resolve; }));
+    one.says(1);
+    forget(one);
+    store();
+    await settled();
+    assert.deepEqual(one.kept(), []);
+  }
+});
+
+test("with cursors to keep nothing begins before the storage has said where", async () => {
+  let answer;
+  const timers = [];
+  const sockets = [];
+  const entries = (prefix) => (prefix === "cursor." ? new Promise((resolve) => { answer = resolve; }) : []);
+  const client = new ImgateClient({
+    url: "ws://server.test/chat", token: "secret", userId: 1, keepCursors: true, storage: { entries, put() {}, remove() {} },
+    clock: { now: () => 0, set: (callback) => timers.push(callback), clear: () => {} },
+    WebSocket: class {
+      sent = [];
+      constructor() {
+        sockets.push(this);
+      }
+      send(text) {
+        this.sent.push(JSON.parse(text));
+      }
+    },
+  });
+  const connecting = client.connect();
+  await settled();
+  for (const timer of timers.splice(0)) timer();
+  await settled();
+  assert.equal(sockets.length, 0);
+  answer([["cursor.10.2", { kind: 10, dstid: 2, last: 7, epoch: 1 }]]);
+  await connecting;
+  sockets[0].onopen();
+  assert.deepEqual(sockets[0].sent, [{ cmd: 4, kind: 10, dstid: 2, after: 7, limit: LIMITS.page }]);
+});

@@ -182,7 +182,10 @@ export interface Options {
   userId: number;
   /** MemoryStorage if there is none. */
   storage?: ClientStorage;
-  /** Store also how far each conversation was read: for clients that store messages. */
+  /**
+   * Store also how far each conversation was read: for clients that store messages. A listener to `message` returns a promise that is
+   * fulfilled when the message is stored.
+   */
   keepCursors?: boolean;
   /** Rows with which a conversation begins, 1 to 200 (30); 0: where the list of conversations says. */
   firstPage?: number;

@@ -233,6 +233,14 @@ function checkPlace(kind, dstid) {
 /** The integer between two bounds that is nearest below; the lower bound for what is no number. */
 const within = (value, least, most) => Math.min(most, Math.max(least, Math.trunc(value) || 0));
 
+/** Stands for what a listener that threw has returned. */
+const FAILED = Symbol("failed");
+
+/** An error of somebody else becomes known as one that nobody has caught. */
+const report = (error) => queueMicrotask(() => {
+  throw error;
+});
+
 /** Whether something names a conversation. */
 function isPlace(item) {
   try {
@@ -420,6 +428,8 @@ class Conversation {
     /** How often a word about it was refused for now, and the timer that says it again. */
     this.wordTries = 0;
     this.wordTimer = null;
+    /** Of the newest cursor that is not kept yet; another object once the messages are forgotten. */
+    this.keeping = { turn: null };
   }
 
   /**
@@ -495,7 +505,8 @@ export class ImgateClient {
    *                                                    they fail with is a connect that failed
    * @param {number} options.userId                     whose token it is
    * @param {object} [options.storage]                  see MemoryStorage, which is the default
-   * @param {boolean} [options.keepCursors=false]       store also how far each conversation was read: for clients that store messages
+   * @param {boolean} [options.keepCursors=false]       store also how far each conversation was read: for clients that store messages.
+   *                                                    See below
    * @param {number} [options.firstPage=30]             rows with which a conversation begins, 1 to 200; 0: see below
    * @param {boolean} [options.receipts=true]           say what was received, in direct conversations
    * @param {string} [options.device="web"]             phone, pad, desktop or web
@@ -505,6 +516,9 @@ export class ImgateClient {
    * first message that comes, and what was before is yours to ask for with `history`. For clients that show a list from the `last` of
    * its rows, and messages only of what is open. After a reconnect, conversations that were not opened are caught up as the list names
    * them: ask for its further pages while `more`.
+   * With `keepCursors` the cursor of a conversation moves to a message when the promises that the listeners to `message` have returned
+   * for it are fulfilled, and for those before it; behind one for which a listener throws, or its promise fails, it moves no more in
+   * this client, so that the next one is given that message again. `connect` waits for the storage, however long that takes.
    * For tests: `WebSocket` (the class), `clock` ({now, set(callback, ms), clear(timer)}), `random` (0 to 1).
    */
   constructor(options) {
@@ -549,17 +563,19 @@ export class ImgateClient {
     return () => this.#listeners.get(event)?.delete(listener);
   }
 
+  /** Tells all listeners. Gives back what they have returned; FAILED of one that threw. */
   #emit(event, detail) {
+    const answers = [];
     for (const listener of this.#listeners.get(event) ?? []) {
       try {
-        listener(detail);
+        answers.push(listener(detail));
       } catch (error) {
         // The state of the protocol must not depend on who listens.
-        queueMicrotask(() => {
-          throw error;
-        });
+        report(error);
+        answers.push(FAILED);
       }
     }
+    return answers;
   }
 
   // ---- the connection -------------------------------------------------------------------------------------------
@@ -571,16 +587,23 @@ export class ImgateClient {
   async connect() {
     if (this.#wanted) return;
     this.#wanted = true;
-    // A storage that never answers must not keep anybody from talking.
-    const { clock } = this.#options;
+    await this.#restoreInTime();
+    this.#options.WebSocket ??= await nodeSocket();
+    if (this.#wanted && !this.#socket) this.#dial(true);
+  }
+
+  /** A storage that never answers must not keep anybody from talking, but without cursors messages would be passed over. */
+  async #restoreInTime() {
+    const { clock, keepCursors } = this.#options;
+    const restoring = this.#restore();
+    if (keepCursors) return restoring;
     let timer = null;
     const late = new Promise((resolve) => {
       timer = clock.set(resolve, LIMITS.storage);
     });
-    await Promise.race([this.#restore(), late]);
+    await Promise.race([restoring, late]);
     clock.clear(timer);
-    this.#options.WebSocket ??= await nodeSocket();
-    if (this.#wanted && !this.#socket) this.#dial(true);
+    return undefined;
   }
 
   /** Takes what the storage kept. */
@@ -1126,16 +1149,38 @@ export class ImgateClient {
     if (message.userid === userId && message.cid !== undefined && this.#settle(message.cid)) {
       this.#emit("sent", { cid: message.cid, kind, dstid, id: message.id, seq: message.seq, ts: message.ts });
     }
-    this.#emit("message", { kind, dstid, message, live });
+    const answers = this.#emit("message", { kind, dstid, message, live });
     if (kind === DIRECT && message.userid !== userId) {
       conversation.recv = message.seq;
       this.#sayReceivedSoon();
     }
-    this.#keep(conversation);
+    this.#keep(conversation, answers);
   }
 
-  #keep({ kind, dstid, last, epoch }) {
-    if (this.#options.keepCursors) this.#remember("put", `cursor.${kind}.${dstid}`, { kind, dstid, last, epoch });
+  /** Keeps where the conversation is, as soon as the application has what it was given up to there. */
+  #keep(conversation, answers = []) {
+    if (!this.#options.keepCursors) return;
+    const { kind, dstid, last, epoch, keeping } = conversation;
+    const key = `${kind}:${dstid}`;
+    const keep = () => {
+      // What was forgotten meanwhile is not there any more.
+      if (this.#conversations.get(key) !== conversation || conversation.keeping !== keeping) return;
+      this.#remember("put", `cursor.${kind}.${dstid}`, { kind, dstid, last, epoch });
+    };
+    const waits = answers.filter((answer) => answer === FAILED || typeof answer?.then === "function");
+    if (waits.length === 0 && keeping.turn === null) {
+      keep();
+      return;
+    }
+    const stored = Promise.all(waits.map((answer) => (answer === FAILED ? Promise.reject(FAILED) : answer)));
+    stored.catch((error) => error !== FAILED && report(error));
+    const turn = Promise.all([keeping.turn, stored]).then(() => {
+      keep();
+      if (keeping.turn === turn) keeping.turn = null;
+    });
+    // Behind one that has failed all fail.
+    turn.catch(() => {});
+    keeping.turn = turn;
   }
 
   #drain(conversation) {
@@ -1257,6 +1302,7 @@ export class ImgateClient {
     conversation.last = null;
     conversation.goal = 0;
     conversation.epoch = epoch ?? null;
+    conversation.keeping = { turn: null };
     conversation.held.clear();
     // An answer that is still on its way speaks of what was forgotten.
     if (conversation.asked) conversation.asked.stale = true;
