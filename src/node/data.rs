@@ -62,7 +62,7 @@ mod tests {
         let config = test_config(folder.path(), &[("store", "sqlite:")]);
         let held = lock(&config).expect("it is free");
         drop(crate::node::open(&config, Some(&held)).expect("the caller has the lock"));
-        let refused = lock(&config).err().expect("the store's end is not the gateway's");
+        let refused = lock(&config).expect_err("the store's end is not the gateway's");
         assert!(format!("{refused:#}").contains("running on the data directory"), "{refused:#}");
     }
 }
