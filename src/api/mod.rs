@@ -374,8 +374,7 @@ impl ApiHandle {
     pub fn reload_jwt(&self, settings: JwtSettings) -> Result<usize, BadKeys> {
         let gone = self.foreign.jwt.reload(settings)?;
         let (users, services) = (gone.len(), Arc::clone(&self.foreign.services));
-        let jwt = Arc::clone(&self.foreign.jwt);
-        self.runtime.spawn(async move { jwt.end_sessions(&services, gone).await });
+        self.runtime.spawn(async move { Jwt::end_sessions(&services, gone).await });
         Ok(users)
     }
 

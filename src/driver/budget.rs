@@ -40,6 +40,11 @@ impl Budget {
         (excess > 0).then_some(excess)
     }
 
+    /// What this shard may keep whatever the others keep.
+    pub(super) const fn part(&self) -> usize {
+        self.part
+    }
+
     /// Whether the sum is to be looked at again although nothing happens here: the others may have
     /// grown.
     pub(super) const fn watches(&self) -> bool {

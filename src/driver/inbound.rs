@@ -34,6 +34,16 @@ impl Driver {
             }
             let records = self.tls.as_ref().map(Tls::begun).filter(|begun| begun.bytes() > self.inbound.bytes());
             let Some(id) = records.unwrap_or(&self.inbound).heaviest(self.now.mono_ms) else { break };
+            if records.is_some() {
+                // At once: while its end is waited for, what it has begun would still be kept.
+                self.tally.inbound_ended[InboundEnd::Budget as usize] += 1;
+                if matches!(self.table.get(id).map(|conn| &conn.state), Some(State::Open(_))) {
+                    self.give(Event::Violation { conn: id, code: CloseCode::Incomplete });
+                }
+                self.doom(id);
+                self.bury();
+                continue;
+            }
             self.end_inbound(id, InboundEnd::Budget);
         }
         self.bury();
@@ -76,7 +86,7 @@ impl Driver {
     fn waits_for_message(&self, id: ConnId) -> bool {
         let Some(conn) = self.table.get(id) else { return false };
         match &conn.state {
-            State::Open(open) => !open.paused,
+            State::Open(open) => !open.paused && !open.held && !conn.listed,
             State::Handshake(_) | State::Head(_) | State::Echo(_) | State::Parting(_) => false,
         }
     }
@@ -110,9 +120,10 @@ impl Driver {
             Some(State::Handshake(_) | State::Head(_)) => self.evict_head(id),
             Some(State::Echo(_) | State::Parting(_)) | None => self.doom(id),
         }
-        // It has no more of it in any case, so that the next one is another.
+        // The next one is another in any case. Of a record that is cut the time begins anew, until
+        // its connection has ended.
         if let Some(tls) = &mut self.tls {
-            tls.forget(id);
+            tls.note_anew(id, self.now.mono_ms);
         }
         if let Some(conn) = self.table.get_mut(id) {
             let before = conn.holding();

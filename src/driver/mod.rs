@@ -589,12 +589,12 @@ impl Driver {
     /// counts.
     fn settle_budget(&mut self) {
         if let Some(bytes) = self.budget.settle(self.held()) {
-            if self.unsent_bytes() > self.shard.held() {
+            self.give(Event::Overdrawn { bytes });
+            // What the shard has no right to, or does not have, is in records.
+            if let Some(bytes) = self.budget.settle(self.held()) {
                 self.let_go_of_records(bytes);
-            } else {
-                self.give(Event::Overdrawn { bytes });
+                self.budget.settle(self.held());
             }
-            self.budget.settle(self.held());
         }
         let bytes = match self.pressure.shedding() {
             Shedding::Nothing | Shedding::Newcomers => return,

@@ -247,8 +247,8 @@ impl Cut {
     /// What a session keeps now. `came`: a record of its peer's came to its end, so that what is
     /// kept of one has begun since.
     fn note(&mut self, id: ConnId, session: &Session, now_ms: u64, came: bool) {
-        let all = session.kept_bytes();
-        if all == 0 && self.each.is_empty() {
+        let (bytes, unsent) = (session.incoming_bytes(), session.unsent_bytes());
+        if bytes + unsent == 0 && self.each.is_empty() {
             return;
         }
         let before = self.each.get(&id).copied().unwrap_or_default();
@@ -257,8 +257,7 @@ impl Cut {
             _ if before.bytes == 0 || anew => Holding { bytes, since_ms: now_ms },
             _ => Holding { bytes, ..before },
         };
-        let bytes = session.incoming_bytes();
-        let (begun, unsent) = (holding(bytes, before.begun, came), holding(all - bytes, before.unsent, false));
+        let (begun, unsent) = (holding(bytes, before.begun, came), holding(unsent, before.unsent, false));
         self.set(id, Kept { begun, unsent });
     }
 
@@ -342,13 +341,16 @@ impl Driver {
         self.tls.as_ref().map_or(0, |tls| tls.cut.unsent.bytes())
     }
 
-    /// Ends those that have not taken the most for the longest, until `bytes` are let go. At once:
-    /// whoever does not read on does not read a close frame either.
+    /// Ends those that have not taken the most for the longest, until `bytes` of what is kept for
+    /// readers are let go, or this shard is down to its equal part. At once: whoever does not read
+    /// on does not read a close frame either.
     pub(super) fn let_go_of_records(&mut self, bytes: usize) {
-        let enough = self.unsent_bytes().saturating_sub(bytes);
+        let enough = self.budget.part().max(self.held().saturating_sub(bytes));
         for _ in 0..TURN_EVICTIONS_MAX {
-            let Some(tls) = self.tls.as_ref().filter(|tls| tls.cut.unsent.bytes() > enough) else { break };
-            let Some(id) = tls.cut.unsent.heaviest(self.now.mono_ms) else { break };
+            if self.held() <= enough {
+                break;
+            }
+            let Some(id) = self.tls.as_ref().and_then(|tls| tls.cut.unsent.heaviest(self.now.mono_ms)) else { break };
             if matches!(self.table.get(id).map(|conn| &conn.state), Some(State::Open(_))) {
                 self.give(Event::Unread { conn: id });
             }

@@ -54,7 +54,7 @@ pub enum Event {
     /// once.
     Gone { conn: ConnId },
     /// Memory is wanted that is kept for a session that does not read, and it cannot be had without
-    /// its end.
+    /// the end of its connection, which follows.
     Unread { conn: ConnId },
     /// All shards together keep so many bytes more alive for their readers than `outbox_budget`
     /// allows: this one lets go of as much, down to

@@ -170,7 +170,7 @@ impl Shard {
             Event::Spent { conn, bytes, fragments, inflated } => sessions.spent(io, conn, bytes, fragments, inflated),
             Event::PeerClosed { conn, code } => sessions.peer_closed(io, conn, code),
             Event::Violation { conn, code } => sessions.close(io, conn, code),
-            Event::Unread { conn } => sessions.close_slow(io, conn, Slowness::Budget),
+            Event::Unread { conn } => sessions.make_way(io, conn, Slowness::Budget),
             Event::Gone { conn } => sessions.gone(io, conn),
             Event::Overdrawn { bytes } => self.overdrawn(bytes),
             Event::Shed { bytes } => self.shed(bytes),

@@ -664,6 +664,28 @@ fn openssl_speaks_http_and_updates_its_keys_meanwhile() {
     child.wait().expect("it ends");
 }
 
+/// One connection after the other, as many as there can be in a second: with whole handshakes, and
+/// with tickets.
+#[test]
+fn openssls_s_time_is_served_again_and_again() {
+    if !is_there("openssl") {
+        return;
+    }
+    let secure = Secure::start(2, 0, &[("tls_records", "own")]);
+    for how in ["-new", "-reuse"] {
+        let output = Command::new("openssl")
+            .args(["s_time", "-connect", &secure.address().to_string(), "-www", "/", how, "-time", "1", "-CAfile"])
+            .arg(secure.files.path().join("one.pem"))
+            .output()
+            .expect("it was found");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{how}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        // "123 connections in 1 real seconds, 8342 bytes read per connection"
+        let bytes = said.rsplit_once(" bytes read per connection").and_then(|(before, _)| before.rsplit(' ').next());
+        assert!(bytes.and_then(|bytes| bytes.parse::<u64>().ok()).is_some_and(|bytes| bytes > 100), "{how}: {said}");
+    }
+}
+
 /// Python refuses an end without a close_notify.
 #[test]
 fn pythons_ssl_speaks_http_in_both_versions() {

@@ -88,6 +88,10 @@ impl Library {
         self.partial.capacity()
     }
 
+    pub(crate) const fn unsent_bytes(&self) -> usize {
+        if self.unsent.is_empty() { 0 } else { self.unsent.capacity() }
+    }
+
     pub(crate) const fn is_amid_record(&self) -> bool {
         !self.partial.is_empty()
     }

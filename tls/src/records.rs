@@ -161,9 +161,14 @@ impl Records {
         })
     }
 
-    /// Of them, bytes that have come; the others wait to be sent.
+    /// Of them, bytes that have come.
     pub(crate) fn incoming_bytes(&self) -> usize {
         self.rest().map_or(0, |rest| rest.partial.capacity() + rest.message.capacity())
+    }
+
+    /// Of them, bytes that the peer has not taken; not those that may wait for the first answer.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.rest().filter(|rest| !rest.unsent.is_empty() && !rest.patient).map_or(0, |rest| rest.unsent.capacity())
     }
 
     /// Whether a part of a record is kept.
@@ -204,6 +209,8 @@ impl View<'_> {
         let empty = |rest: &Rest| rest.unsent.is_empty() && rest.partial.is_empty() && rest.message.is_empty();
         if self.rest.as_deref().is_some_and(empty) {
             *self.rest = None;
+        } else if let Some(rest) = self.rest.as_deref_mut().filter(|rest| rest.unsent.is_empty()) {
+            rest.unsent = Vec::new();
         }
     }
 

@@ -106,13 +106,21 @@ impl Session {
         }
     }
 
-    /// Of [`Self::kept_bytes`], those that have come of what the peer has begun to send; the others
-    /// wait until it reads.
+    /// Of [`Self::kept_bytes`], those that have come of what the peer has begun to send.
     #[must_use]
     pub fn incoming_bytes(&self) -> usize {
         match &self.0 {
             Kind::Own(records) => records.incoming_bytes(),
             Kind::Library(library) => library.incoming_bytes(),
+        }
+    }
+
+    /// Of [`Self::kept_bytes`], those that the peer has not taken, although it was to.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Own(records) => records.unsent_bytes(),
+            Kind::Library(library) => library.unsent_bytes(),
         }
     }
 }

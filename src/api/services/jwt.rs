@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, crypto, decode};
 use keys::{JwtKey, KeyTag};
@@ -157,6 +157,7 @@ impl Jwt {
         // A reload meanwhile finds the user noted and forgets what is kept here, or this finds the
         // keys replaced.
         if !self.in_force.read().has(key) {
+            self.users.lock().remove(&(key, user.id));
             return Err(NotTaken::Bad(Foreign::Signature));
         }
         if seen.len() >= limits::JWT_CACHE_MAX {
@@ -206,11 +207,11 @@ impl Jwt {
 
     /// Ends the sessions of users whose key is gone. They may come back with a token of another
     /// one. Once more after [`limits::JWT_LATE_MS`]: what was admitted just before the keys were
-    /// replaced may have been on its way to its shard.
-    pub async fn end_sessions(&self, services: &Services, users: Vec<UserId>) {
-        let stay = Self::disconnect(services, &users).await;
+    /// replaced may have been on its way to its shard. Whoever is back by then comes back once more.
+    pub async fn end_sessions(services: &Services, users: Vec<UserId>) {
+        Self::disconnect(services, &users).await;
         tokio::time::sleep(Duration::from_millis(limits::JWT_LATE_MS)).await;
-        for user in Self::disconnect(services, &self.not_back(users, &stay)).await {
+        for user in Self::disconnect(services, &users).await {
             tracing::warn!(%user, "a user whose key was removed could not be disconnected");
         }
     }
@@ -224,14 +225,6 @@ impl Jwt {
             }
         }
         stay
-    }
-
-    /// Those of `users` who have not come by a key that is there, and those who were to go and did
-    /// not.
-    fn not_back(&self, mut users: Vec<UserId>, stay: &[UserId]) -> Vec<UserId> {
-        let back: HashSet<UserId> = self.users.lock().keys().map(|(_, user)| *user).collect();
-        users.retain(|user| !back.contains(user) || stay.contains(user));
-        users
     }
 }
 

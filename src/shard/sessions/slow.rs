@@ -39,7 +39,8 @@ impl Sessions {
         }
     }
 
-    fn make_way(&mut self, io: &mut Io, conn: ConnId, why: Slowness) {
+    /// What is kept for a session has to go: it ends, or what it has queued is dropped.
+    pub(in crate::shard) fn make_way(&mut self, io: &mut Io, conn: ConnId, why: Slowness) {
         let guest = self.table.get(conn).is_some_and(|session| session.profile == Profile::Room);
         if !io.setup.volatile && !guest {
             return self.close_slow(io, conn, why);

@@ -130,13 +130,3 @@ fn why_a_token_is_not_good_is_told() {
         assert_eq!(why(&jwt, &signed(head, &claims)), expected, "{claims}");
     }
 }
-
-#[test]
-fn who_has_come_by_another_key_is_not_disconnected_again() {
-    let (jwt, user) = (jwt(), |raw| UserId::new(raw).expect("a user"));
-    let key = jwt.in_force.read().verified(&signed(r#"{"alg":"HS256"}"#, CLAIMS)).expect("a good token").0;
-    jwt.note(key, user(2), 9, 1).expect("room");
-    jwt.note(key, user(3), 9, 1).expect("room");
-    let gone = vec![user(1), user(2), user(3)];
-    assert_eq!(jwt.not_back(gone, &[user(3)]), [user(1), user(3)], "the last one was not disconnected before");
-}
