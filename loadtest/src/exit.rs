@@ -69,6 +69,11 @@ impl Exit {
         }
     }
 
+    /// The verdict that reports call so.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.name() == name)
+    }
+
     /// What it says about the run, in a line of `--help` and of the table.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
@@ -109,7 +114,7 @@ impl Exit {
             Self::Unfit => scenario == "flood",
             Self::Worker => matches!(scenario, "idle" | "fanout" | "direct" | "mixed" | "capacity"),
             Self::Refused => matches!(scenario, "fanout" | "direct" | "slow" | "cost"),
-            Self::Nothing => !matches!(scenario, "idle" | "check" | "storm" | "capacity" | "compare"),
+            Self::Nothing => !matches!(scenario, "idle" | "check" | "storm" | "capacity"),
             Self::Mode => matches!(scenario, "fanout" | "direct" | "slow"),
             Self::Exceeded => scenario != "flood",
         }
@@ -117,8 +122,13 @@ impl Exit {
 
     /// The weightier of two.
     pub(crate) fn or(self, other: Self) -> Self {
+        if other.is_worse_than(self) { other } else { self }
+    }
+
+    /// Whether it weighs more.
+    pub(crate) fn is_worse_than(self, other: Self) -> bool {
         let rank = |exit| Self::ALL.iter().position(|one| *one == exit);
-        if rank(other) < rank(self) { other } else { self }
+        rank(self) < rank(other)
     }
 
     /// The section of `--help`, of one scenario or of all.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::direct::{self, Load, Outcome};
 use super::fleet::{Folder, Gateway, keep};
@@ -156,6 +156,20 @@ impl Figures {
     }
 }
 
+/// The two loads of each gateway.
+const LOADS: [&str; 2] = ["saturated", "half"];
+
+/// The rows by gateway and load: figures that have names can be compared with those of another run.
+fn by_name(rows: &[Value]) -> Value {
+    let mut all = Map::new();
+    for row in rows {
+        let [gateway, load] = ["gateway", "load"].map(|key| row[key].as_str().unwrap_or_default());
+        let of = all.entry(gateway).or_insert_with(|| json!({}));
+        of[load] = row.clone();
+    }
+    Value::Object(all)
+}
+
 /// The middle one, or the mean of the middle two.
 fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_unstable_by(f64::total_cmp);
@@ -256,11 +270,13 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     );
     let mut rows = Vec::new();
     for (gateway, figures) in gateways.iter().zip(&medians) {
-        for ((load, name), figures) in ["saturated", "half"].into_iter().enumerate().zip(figures) {
+        for ((load, name), figures) in LOADS.into_iter().enumerate().zip(figures) {
             table.push_str(&figures.row(&gateway.name, name, base(load)));
             rows.push(figures.json(&gateway.name, name));
         }
     }
+    let names: Vec<&str> = gateways.iter().map(|gateway| gateway.name.as_str()).collect();
+    report.value("gateways", by_name(&rows), names.join(", "));
     report.value("medians", json!(rows), table);
     report.must_be_zero("faults", medians.iter().flatten().map(|figures| figures.faults).sum());
     let refused = medians.iter().flatten().map(|figures| figures.refused).sum();
@@ -294,5 +310,14 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
         assert_eq!(median(Vec::new()), None);
+    }
+
+    #[test]
+    fn rows_are_found_by_gateway_and_load() {
+        let figures = Figures { acked_per_second: 7.0, cpu_us: Some(3.0), ..Figures::default() };
+        let rows = [figures.json("sqlite", LOADS[0]), figures.json("sqlite", LOADS[1]), figures.json("b", LOADS[1])];
+        let all = by_name(&rows);
+        assert_eq!(all["sqlite"]["saturated"]["cpu_us_per_message"], 3.0);
+        assert_eq!((&all["b"]["half"]["acked_per_second"], &all["b"]["saturated"]), (&json!(7.0), &Value::Null));
     }
 }
