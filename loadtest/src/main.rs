@@ -15,6 +15,7 @@ mod board;
 mod chatroom;
 mod clock;
 mod conduct;
+mod cpus;
 mod deflate;
 mod engine;
 mod exit;

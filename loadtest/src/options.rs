@@ -2,14 +2,17 @@
 //!
 //! Owns: [`Options`]; the refusal of targets that are not this machine; bounds of the flags.
 
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use crate::board::Board;
-use crate::clock::Clock;
+use crate::clock::{Clock, pause, seconds_ns};
+use crate::cpus::Cpus;
 use crate::http::{Door, Url};
 use crate::interrupt::Interrupt;
 use crate::limits::{
@@ -98,6 +101,11 @@ pub(crate) struct Options {
 const TARGET: &str = "127.0.0.1:8081";
 /// See [`TARGET`].
 const METRICS: &str = "http://127.0.0.1:8082/metrics";
+
+/// How long one try to reach a gateway that went may take, and the pause between two.
+const LISTENING_MS_MAX: u64 = 1_000;
+/// See [`LISTENING_MS_MAX`].
+const LISTENING_LOOK_MS: u64 = 100;
 
 /// Which part of a run is this process's, and what it is made from.
 struct Place {
@@ -315,6 +323,39 @@ impl Options {
         match self.server_pid[..] {
             [pid] => Some(pid),
             _ => None,
+        }
+    }
+
+    /// Waits until every gateway takes connections, or until `seconds` have passed.
+    pub(crate) fn await_listeners(&self, seconds: u64, interrupt: &Interrupt) -> Result<()> {
+        let (clock, doors) = (Clock::start(), self.doors()?);
+        let patience = Duration::from_millis(LISTENING_MS_MAX);
+        for door in doors {
+            while TcpStream::connect_timeout(&door.address, patience).is_err()
+                && clock.nanos() < seconds_ns(seconds)
+                && !interrupt.is_set()
+            {
+                pause(LISTENING_LOOK_MS);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the two ends may use of this machine. `None`: one of them may be on another.
+    pub(crate) fn cpus(&self) -> Option<Cpus> {
+        let here = self.workers.is_empty() && self.part.is_none();
+        let near = || self.doors().is_ok_and(|doors| doors.iter().all(|door| door.address.ip().is_loopback()));
+        (here && near()).then(|| Cpus::of(&self.server_pid))
+    }
+
+    /// Why nothing is known of what the server's threads do, if it is not.
+    pub(crate) fn threads_unknown(&self) -> &'static str {
+        match self.probe() {
+            Ok(Some(Probe::Metrics(_) | Probe::Both(..))) => "the server's metrics could not be read",
+            Ok(Some(Probe::Processes(_))) => {
+                "what its threads do is in the server's metrics, not in those of --server-pid"
+            }
+            _ => "the server's metrics were not asked for (--metrics)",
         }
     }
 

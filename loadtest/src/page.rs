@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
+use crate::cpus::described;
 use crate::report::Report;
 use crate::timeline::Point;
 
@@ -147,13 +148,13 @@ pub(crate) fn page(report: &Report, command: &str, when: &str) -> Result<String>
     // Writing to a String cannot fail.
     let _ = write!(
         body,
-        "<h1>autoclient {} <span class={}>{}</span></h1>\n<p><code>{}</code></p>\n<p>{}, {} cores, {}</p>\n",
+        "<h1>autoclient {} <span class={}>{}</span></h1>\n<p><code>{}</code></p>\n<p>{}, {}, {}</p>\n",
         escape(report.scenario()),
         if report.passed() { "passed" } else { "failed" },
         escape(report.exit().name()),
         escape(command),
         escape(&kernel()),
-        std::thread::available_parallelism().map_or(0, usize::from),
+        escape(&described()),
         escape(when),
     );
     let _ = writeln!(body, "<p>{}</p>", escape(report.exit().meaning()));

@@ -358,6 +358,27 @@ fn capacity_finds_no_rate_where_none_holds_and_stops_where_something_is_lost() {
 }
 
 #[test]
+fn capacity_does_not_forgive_a_crash_and_tells_what_it_has_measured() {
+    // Each step has some 2 s x 4/s messages and their answers: it is the second rate that crashes.
+    let flags = "capacity --pairs 4 --from-rate 2 --rate-max 4 --step-seconds 2 --verify-seconds 2 --metrics off";
+    each(
+        [(Fault::Crash(12), "dropped: 8"), (Fault::CrashForGood(12), "the next run could not be made")],
+        |(fault, why)| {
+            let server = start(fault, true);
+            let place = Place::beside(&server);
+            let (code, report) =
+                verdict(&place.autoclient(&format!("{flags} --p99-ms 5000 --target {}", server.address)));
+            assert_eq!((code, report["verdict"].as_str()), (1, Some("failed")), "{report}");
+            assert!(report["failures"].to_string().contains(why), "{report}");
+            let steps = report["steps"].as_array().expect("steps");
+            assert_eq!((&steps[0]["verdict"], &steps[1]["verdict"]), (&"passed".into(), &"failed".into()), "{report}");
+            // Below it the search went on, where there was a gateway.
+            assert_eq!(report["capacity"].is_null(), fault == Fault::CrashForGood(12), "{report}");
+        },
+    );
+}
+
+#[test]
 fn direct_finds_what_went_wrong() {
     let faults = [(Fault::Lose(20), "lost"), (Fault::Double(20), "doubled"), (Fault::NoAck(20), "unacked")];
     let cases = faults.into_iter().flat_map(|fault| [(fault, true), (fault, false)]);

@@ -3,8 +3,8 @@
 //!
 //! Owns: the [`Search`], the proof of its answer, and the guess at what gave way. The traffic is that
 //! of `direct`, and judged as there.
-//! Never: believes one bad step (it is tried again), or takes this program's own limit for the
-//! server's.
+//! Never: believes one bad step (it is tried again), takes this program's own limit for the
+//! server's, or forgives a step in which something went wrong because the next one held.
 //! Bounds: a search halves, so it ends; [`PROOFS_MAX`] proofs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::direct::{self, Load, Outcome};
 use crate::conduct::Steady;
+use crate::cpus::Cpus;
 use crate::exit::Exit;
 use crate::goals::milliseconds;
 use crate::interrupt::Interrupt;
@@ -28,10 +29,16 @@ use crate::split::worker::Station;
 /// How long the last messages of a step may take to arrive: after an overload they wait in the
 /// server.
 const DRAIN_SECONDS: u64 = 30;
+/// How long a gateway that went may take to come back before the search goes on.
+const RETURN_SECONDS: u64 = 60;
 /// An answer that does not hold for longer is searched for below it and proved again, so often.
 const PROOFS_MAX: u32 = 4;
 /// A thread that used this much of a core had no more to give.
 const BUSY_PERCENT: f64 = 85.0;
+/// Processes that used this much of each of their cores had no more to give.
+const FULL_PERCENT: f64 = 90.0;
+/// How the server calls those of its threads that are alone in their roles.
+const SHARD: &str = "shard-";
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
@@ -130,7 +137,7 @@ struct Step {
     steady: Steady,
     /// p50 and p99 of acks, p99 of deliveries, in milliseconds.
     ms: [f64; 3],
-    /// Lost, doubled or out of order.
+    /// Lost, doubled, out of order or shown to a stranger.
     faults: u64,
 }
 
@@ -174,31 +181,85 @@ impl Step {
     }
 }
 
-/// What the server had least of in a run that did not hold, as its threads and this program's
+/// What gave way, and whether that was this program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Weakest {
+    told: String,
+    ours: bool,
+}
+
+impl Weakest {
+    const fn theirs(told: String) -> Self {
+        Self { told, ours: false }
+    }
+}
+
+/// What there was least of in a run that did not hold, as the server's threads and this program
 /// show it.
 ///
-/// `cores`: of the machine on which both are, if they are on one.
-fn gave_way(steady: &Steady, cores: Option<usize>) -> String {
-    let busiest = steady.threads.iter().max_by(|a, b| a.1.total_cmp(b.1));
-    let used = steady.server_percent.unwrap_or_default() + steady.client_percent.unwrap_or_default();
-    match (busiest, steady.committing_percent) {
-        (Some((thread, percent)), _) if *percent >= BUSY_PERCENT => {
-            format!("the core of `{thread}`: it used {percent:.0} % of one")
-        }
-        _ if cores.is_some_and(|cores| used >= 0.9 * 100.0 * cores as f64) => {
-            let cores = cores.unwrap_or_default();
-            format!("this machine: the server and this program used {used:.0} % of its {cores} cores together")
-        }
-        (_, Some(percent)) if percent >= BUSY_PERCENT => {
-            format!(
-                "the store: it was in a transaction for {percent:.0} % of the time, waiting for the disk or the database"
-            )
-        }
-        (None, _) => "not known: the server's metrics could not be read".to_owned(),
-        (Some((thread, percent)), _) => {
-            format!("not known: no thread was busy (the most was `{thread}` with {percent:.0} % of a core)")
-        }
+/// `cpus`: of the machine on which both are, if they are on one. `unknown`: why nothing is known of
+/// threads, if nothing is.
+fn gave_way(steady: &Steady, cpus: Option<&Cpus>, unknown: &str) -> Weakest {
+    let busiest = |shards: bool| {
+        let some = steady.threads.iter().filter(|(name, _)| !shards || name.starts_with(SHARD));
+        some.max_by(|a, b| a.1.total_cmp(b.1))
+    };
+    if let Some((shard, percent)) = busiest(true).filter(|(_, percent)| **percent >= BUSY_PERCENT) {
+        return Weakest::theirs(format!("the core of `{shard}`: it used {percent:.0} % of one"));
     }
+    if let Some(weakest) = cpus.and_then(|cpus| full(steady, cpus)) {
+        return weakest;
+    }
+    if let Some(percent) = steady.committing_percent.filter(|percent| *percent >= BUSY_PERCENT) {
+        return Weakest::theirs(format!(
+            "the store, if one thread writes (as with SQLite): transactions took {percent:.0} % of the time together, \
+             waiting for the disk or the database"
+        ));
+    }
+    let used = |percent: Option<f64>| percent.map_or_else(|| "?".to_owned(), |percent| format!("{percent:.0}"));
+    let both = format!(
+        "the server used {} % of a core, this program {} %",
+        used(steady.server_percent),
+        used(steady.client_percent)
+    );
+    Weakest::theirs(match busiest(false) {
+        None => format!("not known: {unknown}; {both}"),
+        Some((thread, percent)) => {
+            let most = match thread.starts_with(SHARD) {
+                true => format!("`{thread}` used {percent:.0} % of one"),
+                false => format!("the threads of `{thread}` used {percent:.0} % of one together"),
+            };
+            format!("not known: no shard's core was busy (the most: {most}); {both}")
+        }
+    })
+}
+
+/// A number of cores, for people.
+fn cores(number: usize) -> String {
+    format!("{number} core{}", if number == 1 { "" } else { "s" })
+}
+
+/// The CPUs that were used up, if some were.
+fn full(steady: &Steady, cpus: &Cpus) -> Option<Weakest> {
+    let (server, client) = (steady.server_percent, steady.client_percent);
+    let is_full = |percent: f64, cores: usize| cores > 0 && percent >= FULL_PERCENT * cores as f64;
+    let together = |number: usize| {
+        let used = server? + client?;
+        let told = format!("this machine: the server and this program used {used:.0} % of {} together", cores(number));
+        is_full(used, number).then_some(Weakest::theirs(told))
+    };
+    let Some(theirs) = &cpus.theirs else { return together(cpus.online) };
+    let ours = &cpus.ours;
+    if !ours.is_disjoint(theirs) {
+        return together(ours.union(theirs).count());
+    }
+    if let Some(percent) = server.filter(|percent| is_full(*percent, theirs.len())) {
+        let told = format!("the {} that the server may use: it used {percent:.0} % of one", cores(theirs.len()));
+        return Some(Weakest::theirs(told));
+    }
+    let percent = client.filter(|percent| is_full(*percent, ours.len()))?;
+    let told = format!("this program's {}, not the server: it used {percent:.0} % of one", cores(ours.len()));
+    Some(Weakest { told, ours: true })
 }
 
 impl Flags {
@@ -212,6 +273,10 @@ impl Flags {
         let (report, outcome) = direct::judged(&self.at(rate, seconds), interrupt)?;
         let step = Step::of(rate, &report, &outcome);
         say(&step.shown());
+        if step.verdict == Exit::Failed {
+            // A gateway that went may come back. If it does not, the next run says so.
+            self.options.await_listeners(RETURN_SECONDS, interrupt)?;
+        }
         Ok((step, outcome))
     }
 
@@ -224,21 +289,42 @@ impl Flags {
                 Next::Nothing => return Ok(None),
             };
             let mut held = false;
-            // A bad step may be another program's doing: it is tried again.
+            // A bad step may be another program's doing: it is tried again. What has failed has, and
+            // no second try undoes that.
             for _ in 0..2 {
                 let (step, _) = self.run_at(rate, self.step_seconds, interrupt)?;
                 held = step.verdict == Exit::Passed;
-                let ends = interrupt.is_set() || step.faults > 0;
+                let (ends, failed) = (interrupt.is_set() || step.faults > 0, step.verdict == Exit::Failed);
                 steps.push(step);
                 if ends {
                     return Ok(None);
                 }
-                if held {
+                if held || failed {
                     break;
                 }
             }
             search.learn(rate, held);
         }
+    }
+
+    /// Searches and proves, as far as the gateway lets it. What it has shown until then is in
+    /// `steps`, also of a run that could not go on.
+    fn find(&self, steps: &mut Vec<Step>, interrupt: &Interrupt) -> Result<Option<(u64, Outcome)>> {
+        let mut search = Search::new(self.from_rate, self.rate_max, self.precision);
+        for _ in 0..PROOFS_MAX {
+            let Some(rate) = self.search(&mut search, steps, interrupt)? else { break };
+            let (step, outcome) = self.run_at(rate, self.verify_seconds, interrupt)?;
+            let (held, ends) = (step.verdict == Exit::Passed, interrupt.is_set() || step.faults > 0);
+            steps.push(step);
+            if held {
+                return Ok(Some((rate, outcome)));
+            }
+            if ends {
+                break;
+            }
+            search.learn(rate, false);
+        }
+        Ok(None)
     }
 }
 
@@ -251,22 +337,17 @@ pub(crate) fn part(flags: &Flags, station: &mut Station) -> Result<()> {
 
 pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     ensure!(!flags.options.legacy, "the old pages' protocol has no acks to measure");
-    let (mut steps, mut proof) = (Vec::new(), None);
-    let mut search = Search::new(flags.from_rate, flags.rate_max, flags.precision);
-    for _ in 0..PROOFS_MAX {
-        let Some(rate) = flags.search(&mut search, &mut steps, interrupt)? else { break };
-        let (step, outcome) = flags.run_at(rate, flags.verify_seconds, interrupt)?;
-        let (held, ends) = (step.verdict == Exit::Passed, interrupt.is_set() || step.faults > 0);
-        steps.push(step);
-        if held {
-            proof = Some((rate, outcome));
-        }
-        if held || ends {
-            break;
-        }
-        search.learn(rate, false);
-    }
+    let mut steps = Vec::new();
+    let (proof, broken) = match flags.find(&mut steps, interrupt) {
+        Ok(proof) => (proof, None),
+        // Before anything was measured there is no result.
+        Err(error) if steps.is_empty() => return Err(error),
+        Err(error) => (None, Some(error)),
+    };
     let mut report = Report::new("capacity", interrupt);
+    if let Some(error) = broken.filter(|_| !interrupt.is_set()) {
+        report.fail(Exit::Failed, format!("the next run could not be made: {error:#}"));
+    }
     tell(&mut report, flags, &steps, proof.as_ref().map(|(rate, _)| *rate));
     if let Some((_, Outcome { plan, steady, tally, .. })) = &proof {
         report.latency("ack_latency", &tally.ack_ns);
@@ -294,20 +375,24 @@ fn tell(report: &mut Report, flags: &Flags, steps: &[Step], proved: Option<u64>)
     }
     let faults: u64 = steps.iter().map(|step| step.faults).sum();
     report.must_be_zero("lost_doubled_or_out_of_order", faults);
+    for step in steps.iter().filter(|step| step.verdict == Exit::Failed && step.faults == 0) {
+        report.fail(Exit::Failed, format!("at {}/s: {}", step.rate, step.why));
+    }
     let above = proved.unwrap_or(0);
     let refused = steps.iter().filter(|step| step.verdict != Exit::Passed && step.rate > above);
     // The lowest rate that did not hold says the most about what gave way first.
     let first = refused.min_by_key(|step| step.rate);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    // Workers may be anywhere.
-    let cores = (flags.options.processes() == 1).then_some(cores);
-    match first {
-        Some(step) if step.verdict == Exit::Limited => {
-            let why = format!("this program, not the server: {}", step.why);
-            report.text("gave_way", &why);
-            report.fail(Exit::Limited, format!("the server may carry more; {why}"));
+    let weakest = first.map(|step| match step.verdict {
+        Exit::Limited => Weakest { told: format!("this program, not the server: {}", step.why), ours: true },
+        _ => gave_way(&step.steady, flags.options.cpus().as_ref(), flags.options.threads_unknown()),
+    });
+    match weakest {
+        Some(Weakest { told, ours }) => {
+            report.text("gave_way", &told);
+            if ours {
+                report.fail(Exit::Limited, format!("the server may carry more; {told}"));
+            }
         }
-        Some(step) => report.text("gave_way", &gave_way(&step.steady, cores)),
         None => report.text("gave_way", "nothing up to --rate-max"),
     }
     if proved.is_none() && report.exit() == Exit::Passed {
@@ -354,9 +439,16 @@ fn by_rate(report: &mut Report, steps: &[Step]) {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use proptest::prelude::*;
 
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
 
     proptest! {
         #[test]
@@ -400,12 +492,7 @@ mod tests {
 
     #[test]
     fn a_rate_that_held_only_at_first_is_told() {
-        #[derive(clap::Parser)]
-        struct Line {
-            #[command(flatten)]
-            flags: Flags,
-        }
-        let flags = <Line as clap::Parser>::parse_from(["capacity", "--tokens", "file"]).flags;
+        let flags = Line::parse_from(["capacity", "--tokens", "file"]).flags;
         let step = |rate, verdict| Step {
             rate,
             verdict,
@@ -437,11 +524,62 @@ mod tests {
             committing_percent: Some(committing),
             ..Steady::default()
         };
-        let said = |steady: &Steady| gave_way(steady, Some(2));
-        assert!(said(&steady(&[("shard-1", 97.0), ("store", 60.0)], 160.0, 90.0)).contains("`shard-1`"));
-        assert!(said(&steady(&[("shard-1", 80.0)], 165.0, 10.0)).contains("this machine"));
-        assert!(said(&steady(&[("shard-1", 30.0)], 50.0, 95.0)).contains("the store"));
-        assert!(said(&steady(&[("shard-1", 30.0)], 50.0, 5.0)).contains("no thread was busy"));
-        assert!(said(&Steady::default()).contains("could not be read"));
+        let unknown = "nothing could be read";
+        let said = |steady: &Steady, cpus: Option<&Cpus>| gave_way(steady, cpus, unknown).told;
+        let shared = Cpus { ours: [0, 1].into(), theirs: Some([0, 1].into()), online: 8 };
+        let shared = Some(&shared);
+        assert!(
+            said(&steady(&[("shard-1", 97.0), ("store", 60.0)], 160.0, 90.0), shared).contains("core of `shard-1`")
+        );
+        assert!(said(&steady(&[("shard-1", 80.0)], 165.0, 10.0), shared).contains("this machine"));
+        assert!(said(&steady(&[("shard-1", 30.0)], 50.0, 95.0), shared).contains("the store"));
+        let calm = said(&steady(&[("shard-1", 30.0)], 50.0, 5.0), shared);
+        assert!(calm.contains("no shard's core was busy (the most: `shard-1` used 30 %"), "{calm}");
+        // Several threads share a role: what they use together is no core.
+        let many = said(&steady(&[("shard-1", 30.0), ("store", 88.0)], 120.0, 88.0), None);
+        assert!(!many.contains("core of") && many.contains("if one thread writes"), "{many}");
+        let many = said(&steady(&[("shard-1", 30.0), ("api", 100.0)], 140.0, 5.0), None);
+        assert!(
+            many.contains("not known") && many.contains("the threads of `api` used 100 % of one together"),
+            "{many}"
+        );
+        assert!(said(&Steady::default(), None).contains(unknown));
+    }
+
+    #[test]
+    fn cores_are_those_that_each_end_may_use() {
+        let ended = |server, client, cpus: Option<&Cpus>| {
+            let steady = Steady { server_percent: Some(server), client_percent: Some(client), ..Steady::default() };
+            gave_way(&steady, cpus, "")
+        };
+        let apart = Cpus { ours: [1].into(), theirs: Some([0].into()), online: 2 };
+        let calm = ended(80.0, 30.0, Some(&apart));
+        assert!(!calm.ours && !calm.told.contains("machine") && !calm.told.contains("may use"), "{calm:?}");
+        let server = ended(98.0, 20.0, Some(&apart));
+        assert!(!server.ours && server.told.contains("the 1 core that the server may use"), "{server:?}");
+        let client = ended(50.0, 95.0, Some(&apart));
+        assert!(client.ours && client.told.contains("this program's 1 core,"), "{client:?}");
+        // Where it is not known what the server may use, only the whole machine says something.
+        let unknown = Cpus { theirs: None, ..apart };
+        assert!(ended(98.0, 95.0, Some(&unknown)).told.contains("% of 2 cores together"));
+        let calm = ended(80.0, 47.0, Some(&unknown));
+        assert!(calm.told.contains("the server used 80 % of a core, this program 47 %"), "{calm:?}");
+        assert!(
+            !ended(400.0, 400.0, None).told.contains("machine"),
+            "nothing is said of a machine that is not this one"
+        );
+    }
+
+    #[test]
+    fn a_run_of_workers_or_elsewhere_says_nothing_of_this_machine() {
+        let cpus = |line: &str| {
+            let words = ["capacity", "--tokens", "file"].into_iter().chain(line.split_ascii_whitespace());
+            Line::parse_from(words).flags.options.cpus()
+        };
+        assert!(cpus("").is_some_and(|cpus| cpus.theirs.is_none()));
+        let own = format!("--server-pid {}", std::process::id());
+        assert!(cpus(&own).is_some_and(|cpus| cpus.theirs == Some(cpus.ours)));
+        assert_eq!(cpus("--workers 127.0.0.1:8090"), None);
+        assert_eq!(cpus("--i-own-the-target --target 192.0.2.1:8081"), None);
     }
 }

@@ -498,9 +498,11 @@ pub(super) fn measure(flags: &Flags, probe: Option<&Probe>, interrupt: &Interrup
         conductor.open(users, options.opening_seconds(users))?;
         let steady = conductor.run(measure.seconds);
         conductor.drain(measure.drain, |board| {
-            (interrupt.is_set() || board.sum(|l| &l.scheduled) == flags.rate.unwrap_or(0) * measure.seconds)
-                && board.sum(|l| &l.pending) == 0
-                && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked)
+            let sent = interrupt.is_set() || board.sum(|l| &l.scheduled) == flags.rate.unwrap_or(0) * measure.seconds;
+            // Where no connection is left, nothing is on its way any more.
+            let deserted = !plan.reconnect && board.sum(|l| &l.open) == 0;
+            let all = board.sum(|l| &l.pending) == 0 && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked);
+            sent && (all || deserted)
         });
         Ok((steady, conductor.board().sum(|l| &l.open)))
     })?;

@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     BusyAll,
     /// It is stored; then every connection breaks before any client is told.
     Crash(u64),
+    /// As `Crash`, and nobody is let in any more.
+    CrashForGood(u64),
     /// As `Crash`, and it is not recognised when it is sent again.
     CrashAndForget(u64),
     /// As `Crash`, and it is acked, but not stored.
@@ -227,7 +229,11 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
             }
             let shut = {
                 let state = lock(state);
-                flooded(&state, Fault::FullHouse) || matches!(state.conduct?.fault, Fault::Shut(from) if user >= from)
+                match state.conduct?.fault {
+                    Fault::Shut(from) => user >= from,
+                    Fault::CrashForGood(place) => state.accepted >= place,
+                    _ => flooded(&state, Fault::FullHouse),
+                }
             };
             if shut {
                 return stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").ok();
@@ -441,7 +447,7 @@ fn post(
             if fault != Fault::CrashAndForget(place) {
                 state.acks.insert((user, cid.clone()), ack.clone());
             }
-            if matches!(fault, Fault::Crash(p) | Fault::CrashAndForget(p) if p == place) {
+            if matches!(fault, Fault::Crash(p) | Fault::CrashForGood(p) | Fault::CrashAndForget(p) if p == place) {
                 return crash(state);
             }
             if fault == Fault::Banish(place) {
