@@ -86,6 +86,8 @@ pub(crate) struct Lane {
     pub(crate) arrived: Count,
     /// Messages on their way: unanswered, or (pairs) not yet answered by the other side.
     pub(crate) pending: Count,
+    /// What else is under way: answers, and what a group's members have not got yet.
+    pub(crate) waiting: Count,
     /// Heartbeats answered.
     pub(crate) answered: Count,
     /// Bytes read from connections, as they came: compressed, before TLS.
@@ -101,13 +103,13 @@ pub(crate) struct Lane {
 }
 
 /// How many counters a lane has.
-const COUNTERS: usize = 22;
+const COUNTERS: usize = 23;
 
 impl Lane {
     /// All of them, in the order in which workers tell them.
     pub(crate) const fn counters(&self) -> [&Count; COUNTERS] {
         let Self { open, closing, failed, denied, dropped, timeouts, slotted, retried, reopened, .. } = self;
-        let Self { scheduled, sent, acked, refused, delivered, arrived, pending, answered, .. } = self;
+        let Self { scheduled, sent, acked, refused, delivered, arrived, pending, waiting, answered, .. } = self;
         let Self { bytes_received, bytes_sent, packed, packed_bytes, inflated_bytes, .. } = self;
         [
             open,
@@ -126,6 +128,7 @@ impl Lane {
             delivered,
             arrived,
             pending,
+            waiting,
             answered,
             bytes_received,
             bytes_sent,

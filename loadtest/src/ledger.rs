@@ -128,6 +128,11 @@ impl Stream {
         }
     }
 
+    /// The first that arrived.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.range.map(|(first, _)| first)
+    }
+
     /// How many of `low..=high` have not arrived.
     pub(crate) fn missing(&self, low: u64, high: u64) -> u64 {
         if low > high {

@@ -93,6 +93,9 @@ pub(crate) const INTERRUPTED_DRAIN_NS: u64 = 2_000_000_000;
 /// A second signal within this time is the first one's echo: `timeout`, shells and some init systems
 /// signal a process and its group, and that must not cost the report. No person is so quick.
 pub(crate) const SIGNAL_ECHO_NS: u64 = 250_000_000;
+/// After so long a connection that came back hears all of its groups: what was said before may have
+/// passed it by.
+pub(crate) const HEARING_NS: u64 = 1_000_000_000;
 /// How long a run listens on after everything has arrived: a message that comes twice comes second.
 pub(crate) const LINGER_MS: u64 = 500;
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::Verdict;
 use crate::net::Plan;
 use crate::split::packed;
+use crate::stamp::{Run, Stamp};
 use crate::timeline::{Shared, note_ack, note_delivery};
 
 /// Latencies are kept from a microsecond to an hour, with three digits.
@@ -36,6 +37,8 @@ pub(crate) struct Tally {
     pub(crate) unsent: u64,
     /// Messages that are not of this run.
     pub(crate) foreign: u64,
+    /// Messages of this run that were shown to a user for whom they are not.
+    pub(crate) misdelivered: u64,
     /// Refusals that say nothing about the outcome.
     pub(crate) unknown: u64,
     /// Refusals by code.
@@ -72,6 +75,7 @@ impl Tally {
             gaps: 0,
             unsent: 0,
             foreign: 0,
+            misdelivered: 0,
             unknown: 0,
             refusals: BTreeMap::new(),
             acked_without_seq: 0,
@@ -113,6 +117,18 @@ impl Tally {
         }
     }
 
+    /// Enters a message that has no business with the user who got it: another program's, or one of
+    /// this run that was for others.
+    pub(crate) fn strayed(&mut self, content: Option<&str>, run: Run) {
+        // The group of a run has a name beside that of its pairs.
+        let ours = |run| content.is_some_and(|content| Stamp::from_content(content, run).is_some());
+        if ours(run) || ours(run.beside()) {
+            self.misdelivered += 1;
+        } else {
+            self.foreign += 1;
+        }
+    }
+
     /// Enters a judgement.
     pub(crate) fn judge(&mut self, verdict: Verdict) {
         match verdict {
@@ -151,6 +167,7 @@ impl Tally {
         self.gaps += one.gaps;
         self.unsent += one.unsent;
         self.foreign += one.foreign;
+        self.misdelivered += one.misdelivered;
         self.unknown += one.unknown;
         for (code, count) in &one.refusals {
             *self.refusals.entry(*code).or_default() += count;

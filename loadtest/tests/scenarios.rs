@@ -379,6 +379,16 @@ fn capacity_does_not_forgive_a_crash_and_tells_what_it_has_measured() {
 }
 
 #[test]
+fn what_a_stranger_was_shown_is_found() {
+    failed_by(direct(Fault::Leak(20), true, "--rate 40"), "misdelivered", 1);
+    failed_by(direct(Fault::Leak(20), false, "--rate 40 --legacy"), "misdelivered", 1);
+    failed_by(fanout(Fault::Leak(20), true, ""), "misdelivered", 1);
+    let server = start(Fault::Leak(20), true);
+    let place = Place::beside(&server);
+    failed_by(verdict(&place.autoclient(&format!("{SLOW} {}", server.address))), "misdelivered", 1);
+}
+
+#[test]
 fn direct_finds_what_went_wrong() {
     let faults = [(Fault::Lose(20), "lost"), (Fault::Double(20), "doubled"), (Fault::NoAck(20), "unacked")];
     let cases = faults.into_iter().flat_map(|fault| [(fault, true), (fault, false)]);

@@ -85,7 +85,7 @@ struct Figures {
     p99_ms: f64,
     server_percent: Option<f64>,
     client_percent: Option<f64>,
-    /// Lost, doubled, out of order, unanswered or dropped.
+    /// Lost, doubled, out of order, shown to a stranger, unanswered or dropped.
     faults: u64,
     /// Refused for good, or not taken.
     refused: u64,
@@ -104,7 +104,7 @@ impl Figures {
             p99_ms: ms(0.99),
             server_percent: steady.server_percent,
             client_percent: steady.client_percent,
-            faults: lost + tally.doubled + tally.out_of_order + unanswered,
+            faults: lost + tally.doubled + tally.out_of_order + tally.misdelivered + unanswered,
             refused: plan.board.sum(|l| &l.refused) + tally.unsent,
         }
     }

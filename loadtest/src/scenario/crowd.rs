@@ -152,7 +152,7 @@ type Sent = (u32, u64);
 /// first of all are the publishers.
 #[derive(Debug)]
 pub(super) struct Desk {
-    run: Run,
+    pub(super) run: Run,
     pub(super) profile: Profile,
     pub(super) group: u64,
     rate: u64,

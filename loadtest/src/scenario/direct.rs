@@ -268,7 +268,9 @@ impl Direct {
         let (from, own) = (message.userid == Some(side.peer), message.userid == Some(side.user));
         let here = message.dstid == Some(if own { side.peer } else { side.user });
         if !here || !(from || own) || (own && !self.answered) {
-            self.tally.foreign += u64::from(!own);
+            if !own {
+                self.tally.strayed(message.content, self.terms.run);
+            }
             return;
         }
         let Some(stamp) = side.arrived(&self.terms, message, &mut self.tally) else { return };

@@ -59,8 +59,7 @@ struct Fanout {
 impl Fanout {
     fn pushed(&mut self, net: &Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
         if fields.dstid != Some(self.desk.group) {
-            self.desk.tally.foreign += 1;
-            return;
+            return self.desk.tally.strayed(fields.content, self.desk.run);
         }
         let stamp = self.desk.stamp(fields.content);
         if self.desk.profile == Profile::Legacy && stamp.is_some_and(|s| s.sender == self.desk.index(member)) {
@@ -105,6 +104,8 @@ impl Actor for Fanout {
             Some(11) => self.pushed(net, member, &fields, now_ns),
             Some(1) => self.acked(net, member, &fields, now_ns),
             Some(2) => self.refused(net, member, &fields, text),
+            // Nobody writes to one user here.
+            Some(10) => self.desk.tally.strayed(fields.content, self.desk.run),
             _ => {}
         }
     }

@@ -172,6 +172,7 @@ fn measure(flags: &Flags, interrupt: &Interrupt) -> Result<Outcome> {
             conductor.drain(measure.drain, |board| {
                 (interrupt.is_set() || board.sum(|l| &l.scheduled) == scheduled)
                     && board.sum(|l| &l.pending) == 0
+                    && board.sum(|l| &l.waiting) == 0
                     && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked)
                     && board.sum(|l| &l.open) == users as u64
             });
@@ -195,6 +196,7 @@ fn terms(flags: &Flags, plan: &Plan, paces: [Pace; KINDS]) -> Terms {
         run: plan.run.beside(),
         payload: flags.measure.payload as usize,
         threads: plan.board.lanes.len(),
+        heard: Arc::default(),
     }
 }
 

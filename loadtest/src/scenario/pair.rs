@@ -243,7 +243,8 @@ impl Side {
         }
         let stamp = message.content.and_then(|content| Stamp::from_content(content, terms.run));
         let Some(stamp) = stamp.filter(|stamp| stamp.sender == self.sender ^ 1) else {
-            tally.foreign += 1;
+            // Under the name of the peer, but not what the peer has sent.
+            tally.strayed(message.content, terms.run);
             tally.judge(by_seq);
             return None;
         };

@@ -107,9 +107,10 @@ impl Slow {
     }
 
     fn pushed(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
-        let Some(seq) = fields.seq.filter(|_| fields.dstid == Some(self.desk.group)) else {
-            self.desk.tally.foreign += 1;
-            return;
+        let elsewhere = fields.dstid != Some(self.desk.group);
+        let Some(seq) = fields.seq.filter(|_| !elsewhere) else {
+            // In its group, but without a number: that is told as the wrong mode.
+            return self.desk.tally.strayed(fields.content.filter(|_| elsewhere), self.desk.run);
         };
         let stamp = self.desk.stamp(fields.content);
         let by_seq = match &mut self.books[member as usize] {

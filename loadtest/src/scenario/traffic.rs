@@ -151,6 +151,7 @@ impl Traffic {
         report.refusals(&tally.refusals);
         report.count("unsent", tally.unsent);
         report.count("foreign", tally.foreign);
+        report.must_be_zero("misdelivered", tally.misdelivered);
         // What was due when it was interrupted may have had no connection yet.
         let unsent = if plan.interrupt.is_set() { 0 } else { tally.unsent };
         for (what, n) in [("refused", refused), ("unsent", unsent)] {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::limits::{FRAME_BYTES_MAX, GREETING_BYTES_MAX, READ_BYTES, SILENCE_MS_MAX};
 
 /// The protocol's number: another one is refused.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 /// The program's: counters and flags go by its version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Bytes of the length in front of a message.

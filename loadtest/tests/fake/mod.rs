@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     Double(u64),
     /// One recipient gets it after the next one.
     Swap(u64),
+    /// A stranger gets it, too; of a group's message, one of its members gets it once more under another group.
+    Leak(u64),
     /// It gets the number after the next, which no message has.
     SkipSeq(u64),
     /// It is delivered and not acked.
@@ -51,6 +53,10 @@ pub(crate) enum Fault {
     Deaf,
     /// Lists of conversations are not answered.
     Listless,
+    /// Lists of conversations are answered a second late.
+    LateLists,
+    /// From here on one user is told nothing of groups.
+    Unsubscribe(u64),
     /// From here on no client is told of anything; it is stored and acked.
     Mute(u64),
     /// It is acked and delivered, but not stored.
@@ -112,6 +118,8 @@ pub(crate) struct Conduct {
     pub(crate) stored: bool,
 }
 
+/// The user whose subscriptions are forgotten.
+const FORGOTTEN: u64 = 3;
 /// Pongs of one session that are a flood.
 const FLOOD_PONGS: u64 = 100;
 
@@ -352,6 +360,10 @@ fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<
             // Time is the fault itself here.
             std::thread::sleep(Duration::from_secs(3));
         }
+        if command["cmd"] == 5 && lock(state).conduct?.fault == Fault::LateLists {
+            // As above.
+            std::thread::sleep(Duration::from_secs(1));
+        }
         // Answers are written under the lock, so that they do not mix with pushes of other threads.
         let mut state = lock(state);
         let conduct = state.conduct?;
@@ -519,6 +531,9 @@ fn push(
     if matches!(fault, Fault::Mute(p) if p <= place) {
         return;
     }
+    if fault == Fault::Leak(place) {
+        leak(state, user, kind, dstid, text);
+    }
     let conv = conversation(kind, user, dstid);
     let mut recipients: Vec<u64> = if kind == 11 {
         state.online.keys().copied().filter(|id| *id != user && belongs(state, conv, *id)).collect()
@@ -538,6 +553,7 @@ fn push(
         }
         let copies = match fault {
             Fault::Lose(p) if victim && p == place => 0,
+            Fault::Unsubscribe(p) if kind == 11 && id == FORGOTTEN && p <= place => 0,
             Fault::Double(p) if victim && p == place => 2,
             _ => 1,
         };
@@ -551,6 +567,18 @@ fn push(
             let own = id == user && (from.is_none() || stream.peer_addr().ok() == from);
             own || texts.iter().all(|text| write(stream, text))
         });
+    }
+}
+
+/// Shows a message where it does not belong.
+fn leak(state: &mut State, user: u64, kind: u64, dstid: u64, text: &str) {
+    let mut told: Value = serde_json::from_str(text).expect("it was made here");
+    if kind == 11 {
+        told["dstid"] = json!(dstid + 1);
+    }
+    let strangers = state.online.iter_mut().filter(|(id, _)| **id != user && (kind == 11 || **id != dstid));
+    if let Some((_, streams)) = strangers.min_by_key(|(id, _)| **id) {
+        streams.retain_mut(|stream| write(stream, &told.to_string()));
     }
 }
 

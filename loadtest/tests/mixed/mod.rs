@@ -58,11 +58,39 @@ fn what_went_wrong_is_found() {
     // The client asks for it when the next one comes, as any client would: it is not lost, and it is no good server either.
     failed_by(mixed(Fault::Lose(20), "direct = 40", ""), "gaps", 1);
     failed_by(mixed(Fault::Lose(10), "group = 40", ""), "group_lost", 1);
+    failed_by(mixed(Fault::Leak(10), "group = 40", ""), "misdelivered", 1);
+    failed_by(mixed(Fault::Leak(10), "direct = 40", ""), "misdelivered", 1);
     failed_by(mixed(Fault::Double(10), "group = 40", ""), "group_doubled", 1);
     let (code, report) = mixed(Fault::Listless, "direct = 10\nlist = 20", "");
     assert_eq!((code, report["list"]["answered"].as_u64()), (1, Some(0)), "{report}");
     assert!(report["list"]["unanswered"].as_u64().is_some_and(|n| n > 0), "{report}");
     ended_with(5, mixed(Fault::RefuseAll, "direct = 10\ngroup = 10", ""), "acked", 0);
+}
+
+#[test]
+fn a_group_that_falls_silent_is_found() {
+    let lost = |fault, mix| {
+        let (code, report) = mixed(fault, mix, "");
+        assert_eq!((code, report["verdict"].as_str()), (1, Some("failed")), "{report}");
+        let lost = report["group_lost"].as_u64().expect("a count");
+        assert!(report["failures"].to_string().contains("group_lost"), "{report}");
+        lost
+    };
+    // 27 messages: the last eight come to none of the seven others, or to one of them, that has
+    // sent one or more of them itself.
+    let (all, one) = (lost(Fault::Mute(20), "group = 40"), lost(Fault::Unsubscribe(20), "group = 40"));
+    assert_eq!(all, 8 * 7);
+    assert!((6..=8).contains(&one), "{one}");
+    // From the beginning: it has only its own.
+    assert!(lost(Fault::Unsubscribe(1), "group = 40") > 20);
+    assert_eq!(lost(Fault::Lose(27), "group = 40"), 1, "the last one");
+}
+
+#[test]
+fn what_is_under_way_at_the_end_may_take_as_long_as_is_said() {
+    let (code, report) = mixed(Fault::LateLists, "direct = 10\nlist = 20", "--drain 9");
+    assert_eq!((code, report["list"]["unanswered"].as_u64()), (0, Some(0)), "{report}");
+    assert!(report["list"]["answered"].as_u64() > Some(0), "{report}");
 }
 
 #[test]

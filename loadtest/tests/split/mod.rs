@@ -344,7 +344,7 @@ fn next(stream: &mut TcpStream) -> Value {
 }
 
 /// What both ends have to say beside their version (`split::wire::PROTOCOL`).
-const PROTOCOL: u64 = 2;
+const PROTOCOL: u64 = 3;
 
 fn introduction(version: &str, protocol: u64) -> Value {
     json!({"protocol": protocol, "version": version, "nonce": "ab", "proof": null})

@@ -5,6 +5,8 @@
 //! Never: takes a connection that it closed itself for one that was dropped.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -13,14 +15,14 @@ use super::mix::{KINDS, Kind, Pace};
 use crate::board::Phase;
 use crate::engine::Actor;
 use crate::ledger::{Stream, Verdict};
-use crate::limits::WINDOW_MAX;
+use crate::limits::{HEARING_NS, TICK_NS, WINDOW_MAX};
 use crate::net::Net;
 use crate::scan::{Fields, scan};
 use crate::scenario::direct::Direct;
 use crate::split::wire::Whole;
 use crate::split::{Splits, packed};
 use crate::stamp::{Run, Stamp};
-use crate::tally::{Reckoning, latencies};
+use crate::tally::{Reckoning, latencies, span};
 
 /// Rows of one look at the history: what a screen and its margin show.
 const HISTORY_ROWS: u32 = 30;
@@ -101,9 +103,30 @@ struct Member {
     waiting: [u64; KINDS],
     /// The group's numbers since this connection stands.
     group: Stream,
+    /// How far the group was when this connection heard it for certain. `None`: not yet, or there is
+    /// no connection.
+    hears_after: Option<u64>,
+    /// Counts the connections: of one that has gone nothing is certain any more.
+    visits: u64,
     /// Own messages to the group that have no ack: counter, and when each was due.
     posts: VecDeque<(u32, u64)>,
     posted: u32,
+}
+
+impl Member {
+    /// How many of the group's messages `low..=high`, which were acked, this connection should have
+    /// got and did not.
+    fn lacks(&self, low: u64, high: u64) -> u64 {
+        match (self.group.first(), self.hears_after) {
+            // What was said before it heard anything is not known to have been for it, unless it was
+            // there from the beginning.
+            (Some(first), Some(0)) => self.group.missing(first.min(low), high),
+            (Some(first), Some(_)) => self.group.missing(first, high),
+            (None, Some(after)) => high.saturating_sub(after.max(low.saturating_sub(1))),
+            // It has gone, or may not have heard all yet.
+            (_, None) => self.group.holes(),
+        }
+    }
 }
 
 /// The users of one thread. Their places are [`Direct`]'s.
@@ -120,6 +143,18 @@ pub(super) struct Mixed {
     payload: usize,
     threads: usize,
     lane: usize,
+    /// The highest number of the group that any member of this process has seen.
+    heard: Arc<AtomicU64>,
+    /// Members that have come back and may not hear the group yet: until when, which one, and which
+    /// of its connections.
+    arriving: VecDeque<(u64, u32, u64)>,
+    /// Lowest and highest `seq` of the group that members of this thread were acked.
+    acked_seqs: Option<(u64, u64)>,
+    /// Members that lack something of the group, as they were counted last in [`crate::board::Lane`];
+    /// until the first look one, so that the run is not over before it.
+    lacking: u64,
+    /// When they are counted next.
+    look_ns: u64,
     pub(super) findings: Findings,
     text: String,
 }
@@ -132,6 +167,8 @@ pub(super) struct Terms {
     pub(super) run: Run,
     pub(super) payload: usize,
     pub(super) threads: usize,
+    /// See [`Mixed`].
+    pub(super) heard: Arc<AtomicU64>,
 }
 
 impl Mixed {
@@ -146,15 +183,24 @@ impl Mixed {
             payload: terms.payload,
             threads: terms.threads,
             lane,
+            heard: Arc::clone(&terms.heard),
+            arriving: VecDeque::new(),
+            acked_seqs: None,
+            lacking: 0,
+            look_ns: 0,
             findings: Findings::default(),
             text: String::new(),
         }
     }
 
     /// The run is over; what has no answer then never got one.
-    fn settle(&mut self, interrupted: bool) {
+    fn settle(&mut self, whole: &Whole) {
+        let interrupted = whole.cut_short;
         for place in 0..self.members.len() {
-            self.count_group(place);
+            match whole.acked_seqs.filter(|_| !interrupted) {
+                Some((low, high)) => self.findings.group_lost += self.members[place].lacks(low, high),
+                None => self.count_group(place),
+            }
             for kind in Kind::ALL.into_iter().filter(|kind| kind.is_answered() && !interrupted) {
                 let waits = self.members[place].waiting[kind as usize] > 0;
                 self.findings.kinds[kind as usize].unanswered += u64::from(waits);
@@ -215,7 +261,8 @@ impl Mixed {
         }
         self.findings.kinds[kind as usize].done += 1;
         if kind != Kind::Group {
-            self.members[member as usize].waiting[kind as usize] = due_ns.max(1);
+            let before = std::mem::replace(&mut self.members[member as usize].waiting[kind as usize], due_ns.max(1));
+            net.lane().waiting.add(u64::from(kind.is_answered() && before == 0));
         }
     }
 
@@ -263,20 +310,25 @@ impl Mixed {
             of.posted += 1;
             of.posts.push_back((of.posted, due_ns));
             net.lane().sent.add(1);
+            net.lane().waiting.add(1);
         }
         sent
     }
 
     /// The member goes, and comes back at once. What is under way is lost with the connection.
     fn leave(&mut self, net: &mut Net, member: u32) {
-        self.forget(member);
+        self.forget(net, member);
         self.direct.left(member);
         net.come_back(member);
     }
 
-    fn forget(&mut self, member: u32) {
+    fn forget(&mut self, net: &Net, member: u32) {
         self.count_group(member as usize);
         let of = &mut self.members[member as usize];
+        of.hears_after = None;
+        of.visits += 1;
+        let answers = Kind::ALL.into_iter().filter(|kind| kind.is_answered() && of.waiting[*kind as usize] > 0).count();
+        net.lane().waiting.sub(answers as u64 + of.posts.len() as u64);
         of.waiting = [0; KINDS];
         self.findings.group_unsettled += of.posts.len() as u64;
         of.posts.clear();
@@ -288,20 +340,58 @@ impl Mixed {
         self.findings.group_lost += stream.holes();
     }
 
+    /// A number of the group has been seen here.
+    fn hear(&self, seq: u64) {
+        if seq > self.heard.load(Ordering::Relaxed) {
+            self.heard.fetch_max(seq, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes how far the group is for those that hear it by now.
+    fn settle_in(&mut self, now_ns: u64) {
+        while let Some((_, member, visit)) = self.arriving.pop_front_if(|(until_ns, ..)| *until_ns <= now_ns) {
+            let of = &mut self.members[member as usize];
+            if of.visits == visit {
+                // Never as one that was there from the beginning.
+                of.hears_after = Some(self.heard.load(Ordering::Relaxed).max(1));
+            }
+        }
+    }
+
+    /// Shows on the board how many members still lack something of the group, while the run waits
+    /// for them.
+    fn count_lacking(&mut self, net: &Net, now_ns: u64) {
+        let mut lacking = 1;
+        if net.board().phase() == Phase::Draining {
+            if now_ns < self.look_ns {
+                return;
+            }
+            self.look_ns = now_ns + TICK_NS;
+            let high = self.heard.load(Ordering::Relaxed);
+            // Before the first that was acked nothing is of this run.
+            let low = self.acked_seqs.map_or(high, |(low, _)| low);
+            lacking = self.members.iter().filter(|of| of.lacks(low, high) > 0).count() as u64;
+        }
+        net.lane().waiting.add(lacking.saturating_sub(self.lacking));
+        net.lane().waiting.sub(self.lacking.saturating_sub(lacking));
+        self.lacking = lacking;
+    }
+
     // ---- what comes ---------------------------------------------------------------------------
 
     /// What a member waited for has come.
-    fn answered(&mut self, member: u32, kind: Kind, now_ns: u64) {
+    fn answered(&mut self, net: &Net, member: u32, kind: Kind, now_ns: u64) {
         let due_ns = std::mem::take(&mut self.members[member as usize].waiting[kind as usize]);
         if due_ns > 0 {
+            net.lane().waiting.sub(u64::from(kind.is_answered()));
             self.findings.kinds[kind as usize].latency_ns.saturating_record(now_ns.saturating_sub(due_ns));
         }
     }
 
     /// Something that the other of the pair did has come here.
-    fn relayed(&mut self, member: u32, fields: &Fields<'_>, kind: Kind, now_ns: u64) {
+    fn relayed(&mut self, net: &Net, member: u32, fields: &Fields<'_>, kind: Kind, now_ns: u64) {
         if fields.userid == Some(self.direct.peer(member)) {
-            self.answered(member ^ 1, kind, now_ns);
+            self.answered(net, member ^ 1, kind, now_ns);
         }
     }
 
@@ -315,9 +405,10 @@ impl Mixed {
 
     fn group_pushed(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
         if fields.dstid != self.group {
-            return;
+            return self.direct.tally.strayed(fields.content, self.run);
         }
         if let Some(seq) = fields.seq {
+            self.hear(seq);
             let verdict = self.members[member as usize].group.push(seq);
             self.judge_group(verdict);
         }
@@ -330,13 +421,18 @@ impl Mixed {
         }
     }
 
-    fn group_acked(&mut self, member: u32, fields: &Fields<'_>, now_ns: u64) {
+    fn group_acked(&mut self, net: &Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
         let stamp = fields.cid.and_then(|cid| Stamp::from_cid(cid, self.run));
         let of = &mut self.members[member as usize];
         let place = stamp.and_then(|stamp| of.posts.iter().position(|(n, _)| *n == stamp.n));
         let Some((_, due_ns)) = place.and_then(|place| of.posts.remove(place)) else { return };
+        net.lane().waiting.sub(1);
         let verdict = fields.seq.map_or(Verdict::Fresh, |seq| of.group.ack(seq));
         self.judge_group(verdict);
+        if let Some(seq) = fields.seq {
+            self.hear(seq);
+            self.acked_seqs = span(self.acked_seqs, Some((seq, seq)));
+        }
         self.findings.kinds[Kind::Group as usize].latency_ns.saturating_record(now_ns.saturating_sub(due_ns));
     }
 
@@ -346,7 +442,9 @@ impl Mixed {
         let stamp = fields.cid.and_then(|cid| Stamp::from_cid(cid, self.run));
         let kind = match (stamp, fields.cid, fields.kind) {
             (Some(stamp), ..) => {
+                let before = of.posts.len();
                 of.posts.retain(|(n, _)| *n != stamp.n);
+                net.lane().waiting.sub((before - of.posts.len()) as u64);
                 Kind::Group
             }
             (None, Some(_), _) => return false,
@@ -356,7 +454,8 @@ impl Mixed {
             (None, None, None) if of.waiting[Kind::List as usize] > 0 => Kind::List,
             (None, None, None) => Kind::Presence,
         };
-        of.waiting[kind as usize] = 0;
+        let waited = std::mem::take(&mut of.waiting[kind as usize]) > 0;
+        net.lane().waiting.sub(u64::from(waited));
         self.findings.kinds[kind as usize].refused += 1;
         net.board().trouble(|| format!("{}: refused: {text:.200}", kind.name()));
         true
@@ -373,8 +472,13 @@ pub(crate) struct Day {
 impl Splits for Mixed {
     type Findings = Day;
 
+    /// Those of the group: the books of pairs are closed where they are.
+    fn acked_seqs(&self) -> Option<(u64, u64)> {
+        self.acked_seqs
+    }
+
     fn close(mut self, whole: &Whole) -> Day {
-        self.settle(whole.cut_short);
+        self.settle(whole);
         Day { pairs: self.direct.close(whole), findings: self.findings }
     }
 
@@ -392,31 +496,38 @@ impl Actor for Mixed {
     fn opened(&mut self, net: &mut Net, member: u32, again: bool) {
         let due_ns = self.members[member as usize].waiting[Kind::Reconnect as usize];
         if due_ns > 0 {
-            self.answered(member, Kind::Reconnect, net.plan().clock.nanos());
+            self.answered(net, member, Kind::Reconnect, net.plan().clock.nanos());
         }
+        let of = &mut self.members[member as usize];
         // What the connection before still got while it closed says nothing about this one.
-        self.members[member as usize].group = Stream::default();
+        of.group = Stream::default();
+        if again {
+            self.arriving.push_back((net.plan().clock.nanos() + HEARING_NS, member, of.visits));
+        } else {
+            // Nothing is said before all are there.
+            of.hears_after = Some(0);
+        }
         self.direct.opened(net, member, again);
     }
 
     fn text(&mut self, net: &mut Net, member: u32, text: &str, now_ns: u64) {
         let Some(fields) = scan(text) else { return };
         match (fields.cmd, fields.kind) {
-            (Some(0), _) => self.answered(member, Kind::Heartbeat, now_ns),
-            (Some(1), Some(11)) => self.group_acked(member, &fields, now_ns),
+            (Some(0), _) => self.answered(net, member, Kind::Heartbeat, now_ns),
+            (Some(1), Some(11)) => self.group_acked(net, member, &fields, now_ns),
             (Some(2), _) if self.refused(net, member, &fields, text) => {}
-            (Some(3), _) => self.relayed(member, &fields, Kind::Read, now_ns),
-            (Some(4), Some(11)) => self.answered(member, Kind::History, now_ns),
-            (Some(5), _) => self.answered(member, Kind::List, now_ns),
-            (Some(6), _) => self.relayed(member, &fields, Kind::Typing, now_ns),
-            (Some(7), _) => self.answered(member, Kind::Presence, now_ns),
+            (Some(3), _) => self.relayed(net, member, &fields, Kind::Read, now_ns),
+            (Some(4), Some(11)) => self.answered(net, member, Kind::History, now_ns),
+            (Some(5), _) => self.answered(net, member, Kind::List, now_ns),
+            (Some(6), _) => self.relayed(net, member, &fields, Kind::Typing, now_ns),
+            (Some(7), _) => self.answered(net, member, Kind::Presence, now_ns),
             (Some(11), _) => self.group_pushed(net, member, &fields, now_ns),
             _ => self.direct.heard(net, member, &fields, text, now_ns),
         }
     }
 
     fn closed(&mut self, net: &mut Net, member: u32) {
-        self.forget(member);
+        self.forget(net, member);
         self.direct.closed(net, member);
     }
 
@@ -424,6 +535,10 @@ impl Actor for Mixed {
         // What was due before the end is done, even if this thread comes late to it.
         let on = matches!(net.board().phase(), Phase::Running | Phase::Draining);
         let next = if on { self.schedule(net, now_ns) } else { u64::MAX };
+        self.settle_in(now_ns);
+        if on {
+            self.count_lacking(net, now_ns);
+        }
         next.min(self.direct.turn(net, now_ns))
     }
 }
