@@ -109,13 +109,13 @@ impl Exit {
             _ if scenario == "worker" => matches!(self, Self::Passed | Self::NoResult),
             Self::Passed | Self::Failed | Self::NoResult | Self::Interrupted => true,
             Self::Limited => {
-                matches!(scenario, "fanout" | "direct" | "capacity" | "slow" | "churn" | "chatroom" | "flood")
+                matches!(scenario, "fanout" | "direct" | "mixed" | "capacity" | "slow" | "churn" | "chatroom" | "flood")
             }
             Self::Unfit => scenario == "flood",
             Self::Worker => matches!(scenario, "idle" | "fanout" | "direct" | "mixed" | "capacity"),
-            Self::Refused => matches!(scenario, "fanout" | "direct" | "slow" | "cost"),
-            Self::Nothing => !matches!(scenario, "idle" | "check" | "storm" | "capacity"),
-            Self::Mode => matches!(scenario, "fanout" | "direct" | "slow"),
+            Self::Refused => matches!(scenario, "fanout" | "direct" | "mixed" | "slow" | "cost"),
+            Self::Nothing => !matches!(scenario, "idle" | "check" | "storm" | "restart" | "capacity"),
+            Self::Mode => matches!(scenario, "fanout" | "direct" | "mixed" | "slow"),
             Self::Exceeded => scenario != "flood",
         }
     }
@@ -179,6 +179,9 @@ mod tests {
         );
         assert!(flood.contains("4  target in trouble") && !flood.contains("wrong mode"), "{flood}");
         assert_eq!(Exit::help(Some("worker")).lines().count(), 3, "a line before them");
+        let (mixed, restart) = (Exit::help(Some("mixed")), Exit::help(Some("restart")));
+        assert!(["3  ", "5  ", "7  "].iter().all(|code| mixed.contains(&format!("\n  {code}"))), "{mixed}");
+        assert!(!restart.contains("nothing delivered"), "{restart}");
         assert!(idle.contains("10  worker failed") && !flood.contains("worker failed"), "{idle}");
     }
 }

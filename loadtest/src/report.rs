@@ -107,6 +107,7 @@ impl Report {
     /// Something that was promised did not hold, and the verdict that says so. Of several the
     /// weightiest is told.
     pub(crate) fn fail(&mut self, exit: Exit, why: String) {
+        debug_assert!(exit.concerns(self.scenario), "{} in the --help of {}", exit.name(), self.scenario);
         self.failures.push(why);
         self.exit = self.exit.or(exit);
     }

@@ -306,7 +306,10 @@ impl Conductor<'_> {
             return Ok(Findings { world, ack_ns, lag_ns, audited: Audited::default(), run_seconds });
         }
         self.stage("comparing with the history", world.book.convs.len() as u64);
-        let audited = audit(&world, self.bases, &outcomes, |place| self.bar.set_position(place as u64))?;
+        let audited = audit(&world, self.bases, &outcomes, |place| {
+            self.bar.set_position(place as u64);
+            !self.interrupt.is_set()
+        })?;
         Ok(Findings { world, ack_ns, lag_ns, audited, run_seconds })
     }
 

@@ -53,8 +53,14 @@ impl History {
     }
 }
 
-/// Compares everything. `bases`: the gateways, asked in turn. `told` hears how far it is.
-pub(crate) fn audit(world: &World, bases: &[Url], outcomes: &[Outcome], told: impl Fn(usize)) -> Result<Audited> {
+/// Compares everything. `bases`: the gateways, asked in turn. `told` hears how far it is, and says
+/// whether to go on.
+pub(crate) fn audit(
+    world: &World,
+    bases: &[Url],
+    outcomes: &[Outcome],
+    told: impl Fn(usize) -> bool,
+) -> Result<Audited> {
     let mut sum = Audited::default();
     let mut by_conv: HashMap<u32, Vec<&Outcome>> = HashMap::new();
     for outcome in outcomes {
@@ -62,7 +68,9 @@ pub(crate) fn audit(world: &World, bases: &[Url], outcomes: &[Outcome], told: im
     }
     let mut unread = 0;
     for (place, conv) in world.book.convs.iter().enumerate() {
-        told(place);
+        if !told(place) {
+            break;
+        }
         for (turn, reader) in conv.members.iter().rev().take(READERS).enumerate() {
             let history =
                 match read_patiently(&bases[(place + turn) % bases.len()], &world.users[*reader as usize], conv) {
