@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,7 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::board::{Board, Phase};
 use crate::clock::{pause, seconds_ns};
 use crate::engine::{self, Actor};
-use crate::limits::{INTERRUPTED_DRAIN_NS, LINGER_MS};
+use crate::http;
+use crate::limits::{GLANCE_MS_MAX, INTERRUPTED_DRAIN_NS, LINGER_MS, OPENING_NS_MAX};
 use crate::net::Plan;
 use crate::probe::{Probe, Sample, own_cpu_seconds};
 use crate::split::control::{Fleet, ShutOut};
@@ -110,9 +112,19 @@ impl Conductor<'_> {
         self.plan.interrupt.is_set()
     }
 
-    /// The server's figures now, as far as they can be read.
+    /// The server's figures now, as far as they can be read. Once the run is interrupted they are
+    /// not waited for.
     pub(crate) fn sample(&self) -> Sample {
-        self.probe.map(Probe::sample_or_warn).unwrap_or_default()
+        if self.interrupted() { self.glance() } else { self.sample_within(http::TIMEOUT) }
+    }
+
+    /// As [`Conductor::sample`], in the midst of a measurement, which does not wait for them.
+    fn glance(&self) -> Sample {
+        self.sample_within(Duration::from_millis(GLANCE_MS_MAX))
+    }
+
+    fn sample_within(&self, patience: Duration) -> Sample {
+        self.probe.map(|probe| probe.sample_or_warn(patience)).unwrap_or_default()
     }
 
     /// CPU seconds of this program so far, or of its workers.
@@ -132,11 +144,11 @@ impl Conductor<'_> {
     }
 
     /// Opens connections until `goal` are open, or until it is interrupted. An error if that does
-    /// not come about.
-    pub(crate) fn open(&self, goal: usize, seconds: u64) -> Result<()> {
+    /// not come about: one cannot be opened, or none has been for a while.
+    pub(crate) fn open(&self, goal: usize) -> Result<()> {
         self.board().set_goal(goal);
         self.stage("connecting", goal as u64);
-        let until = self.plan.clock.nanos() + seconds_ns(seconds);
+        let mut progress = Progress { most: 0, since_ns: self.plan.clock.nanos() };
         loop {
             let (open, failed) = (self.board().sum(|l| &l.open), self.board().sum(|l| &l.failed));
             self.bar.set_position(open);
@@ -152,7 +164,7 @@ impl Conductor<'_> {
                 bail!(why);
             }
             let failed = if matches!(shut_out, Some(ShutOut::Unknown)) { 0 } else { failed };
-            if failed > 0 || (dropped > 0 && !self.plan.reconnect) || self.plan.clock.nanos() > until {
+            if failed > 0 || (dropped > 0 && !self.plan.reconnect) || progress.stalls(open, self.plan.clock.nanos()) {
                 bail!(
                     "{open} of {goal} connections opened, {failed} failed, {dropped} dropped\n  {}",
                     self.board().troubles().join("\n  ")
@@ -207,37 +219,26 @@ impl Conductor<'_> {
         let warm_up = (seconds_ns(seconds) / 10).min(seconds_ns(2));
         let timeline = self.plan.timeline.as_ref();
         if let Some(timeline) = timeline {
-            timeline.begin(start, self.board(), self.sample(), self.client_cpu());
+            timeline.begin(start, self.board(), self.glance(), self.client_cpu());
         }
         let mut seen = Looks { next_ns: start, gap_ns: Timeline::gap_ns(seconds) };
         self.run_until(&mut seen, start + warm_up, start);
         self.mark(false);
-        let (from, from_ns, own) = (self.sample(), clock.nanos(), self.client_cpu().total);
-        let (delivered, acked) = (self.board().sum(|l| &l.delivered), self.board().sum(|l| &l.acked));
+        let from = self.counted();
         self.run_until(&mut seen, start + seconds_ns(seconds), start);
-        let delivered = (self.board().sum(|l| &l.delivered) - delivered) as f64;
-        let acked = (self.board().sum(|l| &l.acked) - acked) as f64;
-        let (to, own_to) = (self.sample(), self.client_cpu().total);
+        let to = self.counted();
         self.mark(true);
-        let wall = (clock.nanos() - from_ns) as f64 / 1e9;
         self.board().enter(Phase::Draining, clock.nanos());
-        let server = from.cpu_seconds.zip(to.cpu_seconds).map(|(from, to)| to - from);
-        let client = own.zip(own_to).map(|(from, to)| to - from);
-        let percent = |cpu: Option<f64>| cpu.filter(|_| wall > STEADY_SECONDS_MIN).map(|cpu| cpu * 100.0 / wall);
-        Steady {
-            cpu_us_per_delivery: server.filter(|_| delivered > 0.0).map(|cpu| cpu * 1e6 / delivered),
-            server_percent: percent(server),
-            client_percent: percent(client),
-            deliveries_per_second: delivered / wall,
-            acked_per_second: acked / wall,
-            mean_batch: to.mean_batch_since(&from),
-            committing_percent: percent(from.commit_seconds.zip(to.commit_seconds).map(|(from, to)| to - from)),
-            threads: to
-                .threads_since(&from)
-                .into_iter()
-                .filter_map(|(t, cpu)| Some((t, percent(Some(cpu))?)))
-                .collect(),
-        }
+        to.since(&from)
+    }
+
+    /// What has been counted so far, and then the server's figures, which may take their time.
+    fn counted(&self) -> Counted {
+        let board = self.board();
+        let (delivered, acked) = (board.sum(|l| &l.delivered), board.sum(|l| &l.acked));
+        let (at_ns, client) = (self.plan.clock.nanos(), self.client_cpu().total);
+        let server = self.glance();
+        Counted { at_ns, delivered, acked, client, server, read_ns: self.plan.clock.nanos() }
     }
 
     /// The stretch in which workers' CPU times count begins, or ends.
@@ -255,7 +256,11 @@ impl Conductor<'_> {
         {
             seen.next_ns += seen.gap_ns;
             self.wait_until(seen.next_ns, start_ns);
-            timeline.look(self.plan.clock.nanos(), self.board(), self.sample(), self.client_cpu());
+            let server = if self.interrupted() { Sample::default() } else { self.glance() };
+            timeline.look(self.plan.clock.nanos(), self.board(), server, self.client_cpu());
+            // Figures that were late have cost the points that were due meanwhile.
+            let late_ns = self.plan.clock.nanos().saturating_sub(seen.next_ns);
+            seen.next_ns += late_ns / seen.gap_ns * seen.gap_ns;
         }
         self.wait_until(until_ns, start_ns);
     }
@@ -269,7 +274,7 @@ impl Conductor<'_> {
         while next < until_ns && !self.interrupted() {
             next = (next + 1_000_000_000).min(until_ns);
             self.wait_until(next, from);
-            look(self.sample());
+            look(self.glance());
         }
     }
 
@@ -298,6 +303,63 @@ impl Conductor<'_> {
     }
 }
 
+/// The counters and CPU times at one end of the steady stretch.
+struct Counted {
+    at_ns: u64,
+    delivered: u64,
+    acked: u64,
+    /// CPU seconds of this program.
+    client: Option<f64>,
+    server: Sample,
+    /// When the server's figures were there: of these, not of `at_ns`, they are.
+    read_ns: u64,
+}
+
+impl Counted {
+    /// The stretch from an earlier one to this one.
+    fn since(&self, from: &Self) -> Steady {
+        let seconds = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e9;
+        let (wall, read) = (seconds(from.at_ns, self.at_ns), seconds(from.read_ns, self.read_ns));
+        let share = |grown: Option<f64>, over: f64| {
+            grown.filter(|_| over > STEADY_SECONDS_MIN).map(|seconds| seconds * 100.0 / over)
+        };
+        let grown = |from: Option<f64>, to: Option<f64>| from.zip(to).map(|(from, to)| to - from);
+        let per_second = |from: u64, to: u64| (to - from) as f64 / wall.max(STEADY_SECONDS_MIN);
+        let server_percent = share(grown(from.server.cpu_seconds, self.server.cpu_seconds), read);
+        let deliveries_per_second = per_second(from.delivered, self.delivered);
+        let costs = server_percent.filter(|_| deliveries_per_second > 0.0);
+        let threads = self.server.threads_since(&from.server).into_iter();
+        Steady {
+            cpu_us_per_delivery: costs.map(|percent| percent * 1e4 / deliveries_per_second),
+            server_percent,
+            client_percent: share(grown(from.client, self.client), wall),
+            deliveries_per_second,
+            acked_per_second: per_second(from.acked, self.acked),
+            mean_batch: self.server.mean_batch_since(&from.server),
+            committing_percent: share(grown(from.server.commit_seconds, self.server.commit_seconds), read),
+            threads: threads.filter_map(|(thread, cpu)| Some((thread, share(Some(cpu), read)?))).collect(),
+        }
+    }
+}
+
+/// How far the opening of connections is.
+struct Progress {
+    /// The most that were open.
+    most: u64,
+    /// Since when they are that many.
+    since_ns: u64,
+}
+
+impl Progress {
+    /// Whether nothing moves any more, now that so many are open.
+    fn stalls(&mut self, open: u64, now_ns: u64) -> bool {
+        if open > self.most {
+            *self = Self { most: open, since_ns: now_ns };
+        }
+        now_ns.saturating_sub(self.since_ns) > OPENING_NS_MAX
+    }
+}
+
 /// When the timeline was looked at last, and how far apart its points are.
 struct Looks {
     next_ns: u64,
@@ -307,4 +369,37 @@ struct Looks {
 /// Deals `count` things to `threads` in turn.
 pub(crate) fn deal(count: usize, threads: usize, thread: usize) -> impl Iterator<Item = usize> {
     (thread..count).step_by(threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_is_given_up_only_when_nothing_moves() {
+        let mut progress = Progress { most: 0, since_ns: 0 };
+        // One every half a minute, for an hour.
+        assert!((1..=120).all(|open| !progress.stalls(open, open * OPENING_NS_MAX / 2)));
+        assert!(!progress.stalls(119, 61 * OPENING_NS_MAX), "one went, and a minute has not passed");
+        assert!(progress.stalls(120, 61 * OPENING_NS_MAX + 1), "it came back, which is nothing new");
+    }
+
+    #[test]
+    fn figures_that_come_late_do_not_thin_what_was_counted() {
+        let at = |at_ns, delivered, cpu, read_ns| Counted {
+            at_ns,
+            delivered,
+            acked: delivered,
+            client: Some(cpu),
+            server: Sample { cpu_seconds: Some(cpu), ..Sample::default() },
+            read_ns,
+        };
+        let second = 1_000_000_000;
+        let steady = at(11 * second, 1_100, 2.5, 16 * second).since(&at(second, 100, 0.5, second));
+        assert_eq!((steady.deliveries_per_second, steady.acked_per_second), (100.0, 100.0));
+        assert!((steady.server_percent.expect("known") - 2.0 / 15.0 * 100.0).abs() < 1e-9, "{steady:?}");
+        assert_eq!(steady.client_percent, Some(20.0));
+        let nothing = at(second, 100, 0.5, second).since(&at(second, 100, 0.5, second));
+        assert_eq!((nothing.deliveries_per_second, nothing.server_percent), (0.0, None), "and no number that is none");
+    }
 }

@@ -14,7 +14,8 @@ use crate::clock::{Clock, pause, seconds_ns};
 use crate::interrupt::Interrupt;
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connecting, and each read and write, may take.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries to reach a gateway that is starting.
 const LOOK_MS: u64 = 20;
 
@@ -54,7 +55,12 @@ impl Url {
 
 /// Gets a document. A status other than 200 is an error.
 pub(crate) fn get(url: &Url, bearer: Option<&str>) -> Result<Vec<u8>> {
-    exchange("GET", url, bearer, None)
+    exchange("GET", url, bearer, None, TIMEOUT)
+}
+
+/// As [`get`], of a document that is worth only so much waiting.
+pub(crate) fn get_within(url: &Url, patience: Duration) -> Result<Vec<u8>> {
+    exchange("GET", url, None, None, patience)
 }
 
 /// Waits until a gateway answers HTTP, `seconds` at the most.
@@ -77,14 +83,14 @@ pub(crate) fn await_answer(base: &Url, clock: Clock, seconds: u64, interrupt: &I
 /// Posts a form. A status other than 200 is an error.
 pub(crate) fn post(url: &Url, bearer: Option<&str>, fields: &[(&str, &str)]) -> Result<Vec<u8>> {
     let pairs: Vec<String> = fields.iter().map(|(key, value)| format!("{key}={}", encoded(value))).collect();
-    exchange("POST", url, bearer, Some(&pairs.join("&")))
+    exchange("POST", url, bearer, Some(&pairs.join("&")), TIMEOUT)
 }
 
-fn exchange(method: &str, url: &Url, bearer: Option<&str>, form: Option<&str>) -> Result<Vec<u8>> {
+fn exchange(method: &str, url: &Url, bearer: Option<&str>, form: Option<&str>, patience: Duration) -> Result<Vec<u8>> {
     let context = || format!("{method} http://{}{}", url.host, url.path);
-    let mut stream = TcpStream::connect_timeout(&url.address()?, TIMEOUT).with_context(context)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    let mut stream = TcpStream::connect_timeout(&url.address()?, patience).with_context(context)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     let authorization = bearer.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let length = form
         .map(|form| format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n", form.len()));

@@ -96,6 +96,11 @@ pub(crate) const SIGNAL_ECHO_NS: u64 = 250_000_000;
 /// After so long a connection that came back hears all of its groups: what was said before may have
 /// passed it by.
 pub(crate) const HEARING_NS: u64 = 1_000_000_000;
+/// How long a measurement waits for the server's figures: those that come later are not of now.
+pub(crate) const GLANCE_MS_MAX: u64 = 1_000;
+/// Opening connections is given up when none has been opened for so long: longer than one of them
+/// may take.
+pub(crate) const OPENING_NS_MAX: u64 = 60_000_000_000;
 /// How long a run listens on after everything has arrived: a message that comes twice comes second.
 pub(crate) const LINGER_MS: u64 = 500;
 

@@ -326,6 +326,11 @@ impl Options {
         }
     }
 
+    /// Connections opened per second, as asked for.
+    pub(crate) const fn connect_rate(&self) -> u64 {
+        self.connect_rate
+    }
+
     /// Waits until every gateway takes connections, or until `seconds` have passed.
     pub(crate) fn await_listeners(&self, seconds: u64, interrupt: &Interrupt) -> Result<()> {
         let (clock, doors) = (Clock::start(), self.doors()?);
@@ -377,10 +382,5 @@ impl Options {
         };
         allow(&url, self.i_own_the_target)?;
         Ok(Some(Probe::Metrics(url)))
-    }
-
-    /// How long opening `connections` may take: twice what the pace asks for, and a minute.
-    pub(crate) fn opening_seconds(&self, connections: usize) -> u64 {
-        60 + 2 * connections as u64 / self.connect_rate
     }
 }

@@ -6,6 +6,7 @@
 //! Never: guesses. A figure that cannot be read is absent, and the report says so.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -88,10 +89,10 @@ impl Sample {
 }
 
 impl Probe {
-    /// Reads now.
-    pub(crate) fn sample(&self) -> Result<Sample> {
+    /// Reads now, and waits for metrics no longer than that.
+    pub(crate) fn sample(&self, patience: Duration) -> Result<Sample> {
         match self {
-            Self::Metrics(url) => read_metrics(url),
+            Self::Metrics(url) => read_metrics(url, patience),
             Self::Processes(pids) => {
                 let each = pids.iter().map(|pid| from_proc(&pid.to_string()));
                 Ok(each.collect::<Result<Vec<_>>>()?.iter().fold(Sample::nothing(), Sample::and))
@@ -99,14 +100,14 @@ impl Probe {
             Self::Both(pid, url) => {
                 let Sample { cpu_seconds, resident_bytes, anonymous_bytes, open_fds, .. } =
                     from_proc(&pid.to_string())?;
-                Ok(Sample { cpu_seconds, resident_bytes, anonymous_bytes, open_fds, ..read_metrics(url)? })
+                Ok(Sample { cpu_seconds, resident_bytes, anonymous_bytes, open_fds, ..read_metrics(url, patience)? })
             }
         }
     }
 
     /// Reads now; what goes wrong is told on standard error and the figures are absent.
-    pub(crate) fn sample_or_warn(&self) -> Sample {
-        self.sample().unwrap_or_else(|error| {
+    pub(crate) fn sample_or_warn(&self, patience: Duration) -> Sample {
+        self.sample(patience).unwrap_or_else(|error| {
             say(&format!("warning: no figures of the server: {error:#}"));
             Sample::default()
         })
@@ -127,8 +128,8 @@ pub(crate) fn own_cpu_seconds() -> Option<f64> {
     from_proc("self").ok()?.cpu_seconds
 }
 
-fn read_metrics(url: &Url) -> Result<Sample> {
-    let body = http::get(url, None).context("cannot read the server's metrics")?;
+fn read_metrics(url: &Url, patience: Duration) -> Result<Sample> {
+    let body = http::get_within(url, patience).context("cannot read the server's metrics")?;
     Ok(from_metrics(&String::from_utf8_lossy(&body)))
 }
 

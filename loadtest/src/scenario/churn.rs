@@ -81,7 +81,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
         })
         .collect();
     let ((steady, open), actors) = perform(&plan, probe.as_ref(), actors, |conductor| {
-        conductor.open(*connections, options.opening_seconds(*connections))?;
+        conductor.open(*connections)?;
         let steady = conductor.run(flags.seconds);
         // One that has said goodbye and is not answered is not back.
         let back = |board: &Board| board.sum(|l| &l.open).saturating_sub(board.sum(|l| &l.closing));
@@ -98,6 +98,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     report.count("seconds", flags.seconds);
     let upgrades = plan.board.sum(|l| &l.delivered);
     report.count("upgrades", upgrades);
+    report.count("connect_rate", options.connect_rate());
     report.figure("upgrades_per_second", Some(steady.deliveries_per_second), "/s");
     report.figure("cpu_us_per_upgrade", steady.cpu_us_per_delivery, "us of the server, the goodbye with it");
     report.figure("server_cpu_percent", steady.server_percent, "% of one core");

@@ -491,13 +491,13 @@ pub(crate) fn part(flags: &Flags, station: &mut Station) -> Result<()> {
 
 /// Runs the pairs and keeps their books.
 pub(super) fn measure(flags: &Flags, probe: Option<&Probe>, interrupt: &Interrupt) -> Result<Outcome> {
-    let Flags { options, measure, .. } = flags;
+    let measure = &flags.measure;
     let (users, plan) = (flags.users(), flags.plan(interrupt)?);
     let load = flags.rate.map(|rate| (rate, measure.seconds));
     let job = Job { load, ..Job::of(users, Dealing::Pairs) };
     let actors = flags.actors(&plan)?;
     let ((steady, open), found) = perform(&plan, probe, &job, actors, |conductor| {
-        conductor.open(users, options.opening_seconds(users))?;
+        conductor.open(users)?;
         let steady = conductor.run(measure.seconds);
         conductor.drain(measure.drain, |board| {
             let sent = interrupt.is_set() || board.sum(|l| &l.scheduled) == flags.rate.unwrap_or(0) * measure.seconds;

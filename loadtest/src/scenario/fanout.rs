@@ -168,7 +168,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     let job = Job { group: Some(group), ..Job::of(members, Dealing::Singles) };
     let actors = actors(crowd, &plan, group);
     let (steady, found) = perform(&plan, probe.as_ref(), &job, actors, |conductor| {
-        conductor.open(members, crowd.options.opening_seconds(members))?;
+        conductor.open(members)?;
         let steady = conductor.run(seconds);
         conductor.drain(crowd.measure.drain, |board| {
             (interrupt.is_set() || board.sum(|l| &l.scheduled) == crowd.rate * seconds)

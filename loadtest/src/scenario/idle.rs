@@ -237,7 +237,7 @@ fn conduct(flags: &Flags, steps: &[usize], conductor: &Conductor<'_>) -> Result<
     let (clock, mut open_ns) = (Clock::start(), 0);
     for &connections in steps {
         let began_ns = clock.nanos();
-        conductor.open(connections, flags.options.opening_seconds(connections))?;
+        conductor.open(connections)?;
         open_ns += clock.nanos() - began_ns;
         if conductor.interrupted() {
             let connections = conductor.board().sum(|l| &l.open) as usize;

@@ -167,7 +167,7 @@ fn measure(flags: &Flags, interrupt: &Interrupt) -> Result<Outcome> {
     let (performed, visits) = std::thread::scope(|scope| {
         let visits = visitors.as_ref().map(|visitors| scope.spawn(|| visitors.run(&plan, logins)));
         let performed = perform(&plan, probe.as_ref(), &job, actors, |conductor| {
-            conductor.open(users, options.opening_seconds(users))?;
+            conductor.open(users)?;
             let steady = conductor.run(measure.seconds);
             conductor.drain(measure.drain, |board| {
                 (interrupt.is_set() || board.sum(|l| &l.scheduled) == scheduled)

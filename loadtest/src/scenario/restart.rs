@@ -175,7 +175,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
 
 fn conduct(flags: &Flags, conductor: &Conductor<'_>) -> Result<u64> {
     let clients = flags.clients as u64;
-    conductor.open(flags.clients, flags.options.opening_seconds(flags.clients))?;
+    conductor.open(flags.clients)?;
     conductor.board().enter(Phase::Running, conductor.plan.clock.nanos());
     say("all are connected: stop the gateway now, and start it again");
     conductor.wait_for("everybody is sent away", flags.stop_within, |board| board.sum(|l| &l.dropped) >= clients);

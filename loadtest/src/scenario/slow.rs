@@ -294,7 +294,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
         })
         .collect();
     let ((memory, busy), actors) = perform(&plan, probe.as_ref(), actors, |conductor| {
-        conductor.open(members, crowd.options.opening_seconds(members))?;
+        conductor.open(members)?;
         let own = own_cpu_seconds();
         let from = plan.clock.nanos();
         let memory = conduct(crowd, conductor);

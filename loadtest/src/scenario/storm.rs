@@ -124,7 +124,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
     report.count("clients", *clients as u64);
     report.figure("seconds_until_all_are_back", back, "s");
     flags.goals.tell(&mut report, "back_latency", &back_ns, &Generator::default());
-    report.latency("upgrade_latency", &upgrade_ns);
+    flags.goals.tell(&mut report, "upgrade_latency", &upgrade_ns, &Generator::default());
     report.figure("cpu_us_per_client", cpu_us(&seen.before, &seen.after), "us of the server, going and coming");
     report.figure(
         "cpu_us_per_going",
@@ -153,7 +153,7 @@ pub(crate) fn run(flags: &Flags, interrupt: &Interrupt) -> Result<Report> {
 
 fn conduct(flags: &Flags, conductor: &Conductor<'_>) -> Result<Seen> {
     let (clients, clock) = (flags.clients, conductor.plan.clock);
-    conductor.open(clients, flags.options.opening_seconds(clients))?;
+    conductor.open(clients)?;
     conductor.wait("settling", flags.settle);
     let before = conductor.sample();
     if conductor.interrupted() {

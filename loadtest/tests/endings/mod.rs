@@ -1,6 +1,8 @@
 //! How a run ends that is cut short or whose output is not read: signals, closed pipes, full disks.
 
 use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -88,6 +90,53 @@ fn an_interrupted_run_reports_what_it_has_measured() {
         // What was under way is no failure.
         assert_eq!(report["failures"], serde_json::json!(["interrupted"]), "{line}: {report}");
     });
+}
+
+/// An admin port that answers so late; without a time never.
+fn late_metrics(after: Option<Duration>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let Some(after) = after else { return drop(stream.read_to_end(&mut Vec::new())) };
+                // Time is the fault itself here.
+                thread::sleep(after);
+                let text = "process_cpu_seconds_total 1\n";
+                // The one that asked may have gone.
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn figures_that_come_late_are_not_in_the_measurement() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let run = |after, more: &str| {
+        let line = format!("{DIRECT} {} --rate 40 {more} --metrics http://{}/", server.address, late_metrics(after));
+        let began = Instant::now();
+        let child = spawn(&place, &line);
+        (began, child)
+    };
+    let (_, child) = run(Some(Duration::from_secs(2)), "--seconds 3");
+    let (code, report) = verdict(&child.wait_with_output().expect("it ends"));
+    let rate = report["deliveries_per_second"].as_f64().expect("a figure");
+    assert!(code == 0 && (55.0..100.0).contains(&rate), "40 and the answers: {report}");
+    let (began, child) = run(None, &format!("--seconds 5 --html {}", place.file("page.html")));
+    let (code, report) = verdict(&child.wait_with_output().expect("it ends"));
+    assert!(code == 0 && report["cpu_us_per_delivery"].is_null(), "{report}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?} for five seconds", began.elapsed());
+    let (posts, upgrades) = server.progress();
+    let (_, child) = run(None, &format!("{LONG} --html {}", place.file("page.html")));
+    under_way(&server, posts + 20, upgrades + 8);
+    let told = Instant::now();
+    tell(&child, Signal::INT);
+    let (code, report) = verdict(&child.wait_with_output().expect("it ends"));
+    assert_eq!((code, report["failures"].to_string().as_str()), (9, r#"["interrupted"]"#), "{report}");
+    assert!(told.elapsed() < Duration::from_secs(9), "{:?}", told.elapsed());
 }
 
 #[test]
