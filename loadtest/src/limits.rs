@@ -38,6 +38,9 @@ pub(crate) const MEMBER_PUBLISHERS_MAX: usize = 2_000_000;
 /// Messages that an open loop keeps for a user who cannot send now; beyond it they are counted as
 /// unsent.
 pub(crate) const BACKLOG_MAX: usize = 4_096;
+/// Things that a user of `mixed` did not do because one before was not answered, of which the times
+/// are kept.
+pub(crate) const MISSED_MAX: usize = 64;
 /// A list of a user's groups with fewer rows is whole: the gateway cuts it by its bytes.
 pub(crate) const WHOLE_LIST_MAX: usize = 100;
 /// Unanswered messages of one publisher, so that a server that answers nothing does not fill our
@@ -93,14 +96,14 @@ pub(crate) const INTERRUPTED_DRAIN_NS: u64 = 2_000_000_000;
 /// A second signal within this time is the first one's echo: `timeout`, shells and some init systems
 /// signal a process and its group, and that must not cost the report. No person is so quick.
 pub(crate) const SIGNAL_ECHO_NS: u64 = 250_000_000;
-/// After so long a connection that came back hears all of its groups: what was said before may have
-/// passed it by.
-pub(crate) const HEARING_NS: u64 = 1_000_000_000;
 /// How long a measurement waits for the server's figures: those that come later are not of now.
 pub(crate) const GLANCE_MS_MAX: u64 = 1_000;
 /// Opening connections is given up when none has been opened for so long: longer than one of them
 /// may take.
 pub(crate) const OPENING_NS_MAX: u64 = 60_000_000_000;
+/// After so long a connection that came back hears all of its groups: what was said before may have
+/// passed it by.
+pub(crate) const HEARING_NS: u64 = 1_000_000_000;
 /// How long a run listens on after everything has arrived: a message that comes twice comes second.
 pub(crate) const LINGER_MS: u64 = 500;
 

@@ -29,7 +29,7 @@ pub(crate) struct Traffic {
     p99_ms: Option<f64>,
     /// Messages that the server may refuse, or not take, without failing the run.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    refused_max: u64,
+    pub(super) refused_max: u64,
     /// Fail unless the server stores (its acks have a `seq`), or unless it does not.
     #[arg(long, value_enum, conflicts_with = "legacy")]
     mode: Option<Wanted>,

@@ -94,6 +94,29 @@ fn what_is_under_way_at_the_end_may_take_as_long_as_is_said() {
 }
 
 #[test]
+fn a_bound_on_latency_is_one_on_all_that_the_server_answers() {
+    let mix = "direct = 10\nlist = 100";
+    let (code, report) = mixed(Fault::LateLists, mix, "--drain 9 --p99-ms 700");
+    assert_eq!((code, report["verdict"].as_str()), (8, Some("bound exceeded")), "{report}");
+    assert!(report["failures"].to_string().contains("list p99"), "{report}");
+    // Each second some eight are due while one waits: these would have waited for a part of it.
+    let list = |key: &str| report["list"][key].as_f64().unwrap_or_else(|| panic!("{key}: {report}"));
+    assert!(list("skipped") > list("done") && list("answered") <= list("done"), "{report}");
+    assert!(list("p50_ms") < 1_000.0 && list("p99_ms") >= 900.0, "{report}");
+    let (code, report) = mixed(Fault::Tardy, "group = 10", "--drain 30 --p99-ms 100");
+    assert_eq!(code, 8, "{report}");
+    assert!(report["failures"].to_string().contains("group_delivery_latency p99"), "{report}");
+}
+
+#[test]
+fn so_many_refusals_as_are_allowed_fail_nothing() {
+    let (code, report) = mixed(Fault::Refuse(5), "group = 20", "");
+    assert_eq!((code, report["group"]["refused"].as_u64()), (5, Some(1)), "{report}");
+    let (code, report) = mixed(Fault::Refuse(5), "group = 20", "--refused-max 1");
+    assert_eq!((code, report["group"]["refused"].as_u64()), (0, Some(1)), "{report}");
+}
+
+#[test]
 fn a_wrong_mix_is_told_before_anything_begins() {
     let server = start(Fault::None, true);
     let place = Place::beside(&server);
@@ -101,6 +124,7 @@ fn a_wrong_mix_is_told_before_anything_begins() {
         ("dance = 1", "", "\"dance\" is nothing that users do: direct, group"),
         ("direct = 1", "--ramp 9", "--ramp is longer than --seconds"),
         ("direct = 1", "--drift", "--drift needs --seconds of 40 or more"),
+        ("direct = 1", "--drift --seconds 40", "--drift is about the server's memory and CPU time: it needs --metrics"),
         ("direct = 1", "--speed 0", "is not a number above 0"),
     ] {
         std::fs::write(place.file("mix"), mix).expect("a mix");

@@ -15,7 +15,7 @@ use super::mix::{KINDS, Kind, Pace};
 use crate::board::Phase;
 use crate::engine::Actor;
 use crate::ledger::{Stream, Verdict};
-use crate::limits::{HEARING_NS, TICK_NS, WINDOW_MAX};
+use crate::limits::{HEARING_NS, MISSED_MAX, TICK_NS, WINDOW_MAX};
 use crate::net::Net;
 use crate::scan::{Fields, scan};
 use crate::scenario::direct::Direct;
@@ -39,21 +39,23 @@ pub(super) struct Found {
     pub(super) refused: u64,
     /// Never answered, although the connection stood.
     pub(super) unanswered: u64,
-    /// From when it was due to the answer, or to its arrival at another.
+    pub(super) answered: u64,
+    /// From when it was due to the answer, or to its arrival at another; also of those that were not
+    /// sent because they would have had to wait for the one before.
     #[serde(with = "packed")]
     pub(super) latency_ns: Histogram<u64>,
 }
 
 impl Default for Found {
     fn default() -> Self {
-        Self { done: 0, skipped: 0, refused: 0, unanswered: 0, latency_ns: latencies() }
+        Self { done: 0, skipped: 0, refused: 0, unanswered: 0, answered: 0, latency_ns: latencies() }
     }
 }
 
 impl Found {
-    /// One was done and answered.
+    /// One was answered.
     pub(super) fn answered_after(&mut self, ns: u64) {
-        self.done += 1;
+        self.answered += 1;
         self.latency_ns.saturating_record(ns);
     }
 }
@@ -82,6 +84,7 @@ impl Findings {
             sum.skipped += one.skipped;
             sum.refused += one.refused;
             sum.unanswered += one.unanswered;
+            sum.answered += one.answered;
             // All have the same bounds, so adding cannot fail.
             sum.latency_ns.add(&one.latency_ns).expect("invariant: equal bounds");
         }
@@ -101,6 +104,8 @@ impl Findings {
 struct Member {
     /// When what is under way of each kind was due; 0: none is.
     waiting: [u64; KINDS],
+    /// What was not sent because the one before was under way: the kind, and when it was due.
+    missed: Vec<(Kind, u64)>,
     /// The group's numbers since this connection stands.
     group: Stream,
     /// How far the group was when this connection heard it for certain. `None`: not yet, or there is
@@ -255,6 +260,10 @@ impl Mixed {
             return self.direct.post(net, member, due_ns);
         }
         let busy = kind.is_answered() && self.members[member as usize].waiting[kind as usize] > 0;
+        if busy && self.members[member as usize].missed.len() < MISSED_MAX {
+            // It would have waited for as long as the one before and longer, and is in the figures.
+            self.members[member as usize].missed.push((kind, due_ns));
+        }
         if busy || !net.is_open(member) || !self.send(net, kind, member, due_ns) {
             self.findings.kinds[kind as usize].skipped += 1;
             return;
@@ -330,6 +339,7 @@ impl Mixed {
         let answers = Kind::ALL.into_iter().filter(|kind| kind.is_answered() && of.waiting[*kind as usize] > 0).count();
         net.lane().waiting.sub(answers as u64 + of.posts.len() as u64);
         of.waiting = [0; KINDS];
+        of.missed.clear();
         self.findings.group_unsettled += of.posts.len() as u64;
         of.posts.clear();
     }
@@ -384,7 +394,14 @@ impl Mixed {
         let due_ns = std::mem::take(&mut self.members[member as usize].waiting[kind as usize]);
         if due_ns > 0 {
             net.lane().waiting.sub(u64::from(kind.is_answered()));
-            self.findings.kinds[kind as usize].latency_ns.saturating_record(now_ns.saturating_sub(due_ns));
+            let found = &mut self.findings.kinds[kind as usize];
+            found.answered_after(now_ns.saturating_sub(due_ns));
+            self.members[member as usize].missed.retain(|(missed, due_ns)| {
+                if *missed == kind {
+                    found.latency_ns.saturating_record(now_ns.saturating_sub(*due_ns));
+                }
+                *missed != kind
+            });
         }
     }
 
@@ -433,7 +450,7 @@ impl Mixed {
             self.hear(seq);
             self.acked_seqs = span(self.acked_seqs, Some((seq, seq)));
         }
-        self.findings.kinds[Kind::Group as usize].latency_ns.saturating_record(now_ns.saturating_sub(due_ns));
+        self.findings.kinds[Kind::Group as usize].answered_after(now_ns.saturating_sub(due_ns));
     }
 
     /// A refusal. False: it concerns the pair.

@@ -63,7 +63,10 @@ impl Logins {
             }
             let (mobile, password) = &self.accounts[(pace.take() % ACCOUNTS) as usize];
             match call(&self.base, "/user/login", &[("mobile", mobile), ("passwd", password)]) {
-                Ok(()) => found.answered_after(plan.clock.nanos().saturating_sub(due)),
+                Ok(()) => {
+                    found.done += 1;
+                    found.answered_after(plan.clock.nanos().saturating_sub(due));
+                }
                 Err(error) => {
                     plan.board.trouble(|| format!("a login: {error:#}"));
                     found.refused += 1;

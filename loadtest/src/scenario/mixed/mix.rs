@@ -82,6 +82,13 @@ impl Kind {
     pub(super) const fn is_answered(self) -> bool {
         !matches!(self, Self::Typing | Self::Read)
     }
+
+    /// Whether how long it takes is the server's doing alone. Marks may wait there until there are
+    /// more of them, logins are made here one after another; messages of pairs are judged as in
+    /// `direct`.
+    pub(super) const fn is_prompt(self) -> bool {
+        self.is_answered() && !matches!(self, Self::Direct | Self::Login)
+    }
 }
 
 /// How often one user does each kind in an hour.
