@@ -54,8 +54,13 @@ pub(crate) fn pause(ms: u64) {
 
 /// The present second in RFC 3339, in universal time: `2026-11-20T21:57:56Z`.
 pub(crate) fn rfc3339_now() -> String {
+    rfc3339(unix_seconds())
+}
+
+/// Seconds since the beginning of 1970.
+pub(crate) fn unix_seconds() -> u64 {
     // A clock before 1970 is no clock.
-    rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn rfc3339(unix: u64) -> String {

@@ -105,8 +105,8 @@ impl Exit {
     /// Whether a scenario can end so.
     pub(crate) fn concerns(self, scenario: &str) -> bool {
         match self {
-            // It reports nothing itself.
-            _ if scenario == "worker" => matches!(self, Self::Passed | Self::NoResult),
+            // They report nothing themselves.
+            _ if matches!(scenario, "worker" | "tokens") => matches!(self, Self::Passed | Self::NoResult),
             Self::Passed | Self::Failed | Self::NoResult | Self::Interrupted => true,
             Self::Limited => {
                 matches!(scenario, "fanout" | "direct" | "mixed" | "capacity" | "slow" | "churn" | "chatroom" | "flood")

@@ -175,6 +175,10 @@ pub(crate) const USERS_BYTES: usize = 256 * 1024;
 /// Bytes of users' tokens that a worker takes in all: a hundred for each connection that a run may
 /// have.
 pub(crate) const USERS_BYTES_MAX: usize = 100 * CONNECTIONS_MAX;
+/// Bytes of a secret for HS256: the gateway takes no shorter one.
+pub(crate) const HS256_BYTES_MIN: usize = 32;
+/// How long a token may be good for that is made for a load test: a month.
+pub(crate) const TOKEN_HOURS_MAX: u64 = 720;
 /// Words of the command line that a control passes on.
 pub(crate) const ARGUMENTS_MAX: usize = 256;
 /// Bytes of a file (certificates, a mix) that a control passes on.

@@ -4,7 +4,7 @@
 //! (phases of a run) · `engine` and `net` (threads and connections) · `upgrade`, `frame`, `scan`,
 //! `stamp` (what goes over the wire) · `ledger`, `tally`, `goals`, `report`, `exit` (what was found
 //! out) · `split/` (a run that several processes share) · `probe`, `http` (what the server spends) · `board`, `clock`, `limits`, `tokens`,
-//! `interrupt`, `say` · `verify/`, `chatroom/` and `flood/` (clients of their own, for the
+//! `jwt` (tokens of another system), `interrupt`, `say` · `verify/`, `chatroom/` and `flood/` (clients of their own, for the
 //! scenarios of these names).
 //!
 //! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs
@@ -24,6 +24,7 @@ mod frame;
 mod goals;
 mod http;
 mod interrupt;
+mod jwt;
 mod ledger;
 mod limits;
 mod net;
@@ -75,6 +76,9 @@ enum Task {
     /// Waits for a run that others share (`--workers` of a scenario), does its part, and waits again,
     /// until a signal comes.
     Worker(worker::Flags),
+    /// Users of another system: signs a token for each, as that system would (JWT, HS256), and writes
+    /// the lines that `--tokens` reads.
+    Tokens(jwt::Flags),
 }
 
 impl Cli {
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
     let exit = Interrupt::listen().and_then(|interrupt| match cli.task {
         Task::Scenario(scenario) => run(&scenario, &interrupt),
         Task::Worker(flags) => worker::serve(&flags, &interrupt, passed_on).map(|()| Exit::Passed),
+        Task::Tokens(flags) => jwt::lines(&flags, &interrupt).and_then(|lines| hand_out(&lines)),
     });
     ExitCode::from(
         exit.unwrap_or_else(|error| {
@@ -156,7 +161,7 @@ fn passed_on(arguments: &[String]) -> Result<Scenario> {
     let words = std::iter::once("autoclient").chain(arguments.iter().map(String::as_str));
     match Cli::try_parse_from(words).context("the control's command line")?.task {
         Task::Scenario(scenario) => Ok(scenario),
-        Task::Worker(_) => bail!("a worker of a worker"),
+        Task::Worker(_) | Task::Tokens(_) => bail!("a worker of a worker"),
     }
 }
 
@@ -166,6 +171,13 @@ fn print(text: &str) {
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         say(&format!("warning: the report could not be written: {error}"));
     }
+}
+
+/// Lines that are wanted: unlike a report they must not get lost.
+fn hand_out(lines: &str) -> Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(lines.as_bytes()).and_then(|()| out.flush()).context("the tokens could not be written")?;
+    Ok(Exit::Passed)
 }
 
 /// Whether a page can be written, before a run is spent on it. Leaves nothing behind, and what is

@@ -98,7 +98,7 @@ pub(crate) struct Options {
 }
 
 /// Where a gateway listens, and its metrics are, unless it was told otherwise.
-const TARGET: &str = "127.0.0.1:8081";
+pub(crate) const TARGET: &str = "127.0.0.1:8081";
 /// See [`TARGET`].
 const METRICS: &str = "http://127.0.0.1:8082/metrics";
 

@@ -379,6 +379,27 @@ fn capacity_does_not_forgive_a_crash_and_tells_what_it_has_measured() {
 }
 
 #[test]
+fn tokens_of_another_system_are_signed_for_users_that_the_gateway_knows() {
+    let server = start(Fault::None, true);
+    let place = Place::beside(&server);
+    let tokens = |secret: &str, more: &str| {
+        std::fs::write(place.file("secret"), secret).expect("written");
+        let line = format!("tokens --users 3 --target {} --jwt-secret {} {more}", server.address, place.file("secret"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_autoclient"));
+        command.args(line.split_ascii_whitespace()).output().expect("autoclient runs")
+    };
+    let output = tokens("0123456789abcdef0123456789abcdef\n", "--issuer https://id.example --audience chat");
+    let lines = String::from_utf8(output.stdout).expect("text");
+    assert_eq!((output.status.code(), lines.lines().count()), (Some(0), 3), "{lines}");
+    for (place, line) in (1_u64..).zip(lines.lines()) {
+        let (id, token) = line.split_once(' ').expect("an id and a token");
+        assert_eq!((id, token.split('.').count()), (place.to_string().as_str(), 3), "{line}");
+    }
+    let output = tokens("short", "");
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn what_a_stranger_was_shown_is_found() {
     failed_by(direct(Fault::Leak(20), true, "--rate 40"), "misdelivered", 1);
     failed_by(direct(Fault::Leak(20), false, "--rate 40 --legacy"), "misdelivered", 1);

@@ -104,7 +104,7 @@ impl Actor for Fanout {
             Some(11) => self.pushed(net, member, &fields, now_ns),
             Some(1) => self.acked(net, member, &fields, now_ns),
             Some(2) => self.refused(net, member, &fields, text),
-            // Nobody writes to one user here.
+            // No message goes to one user here.
             Some(10) => self.desk.tally.strayed(fields.content, self.desk.run),
             _ => {}
         }

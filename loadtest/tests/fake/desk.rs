@@ -20,6 +20,10 @@ pub(super) fn answer(state: &mut State, path: &str, user: Option<u64>, fields: &
             let id = 5_000 + state.registered;
             Some(json!({"code": 0, "msg": "", "data": {"id": id, "token": format!("token-{id}")}}))
         }
+        "/api/v1/me" => {
+            state.registered += 1;
+            Some(json!({"id": state.registered, "nickname": ""}))
+        }
         "/user/login" => {
             let right = fields.get("passwd").is_some_and(|password| !password.ends_with("-wrong"));
             Some(json!({"code": if right { 0 } else { -1 }, "msg": ""}))
