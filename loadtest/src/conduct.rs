@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::board::{Board, Phase};
 use crate::clock::{pause, seconds_ns};
+use crate::cpus::MachineTime;
 use crate::engine::{self, Actor};
 use crate::http;
 use crate::limits::{GLANCE_MS_MAX, INTERRUPTED_DRAIN_NS, LINGER_MS, OPENING_NS_MAX};
@@ -42,6 +43,8 @@ pub(crate) struct Steady {
     pub(crate) server_percent: Option<f64>,
     /// Share of one core that this load generator used, in percent.
     pub(crate) client_percent: Option<f64>,
+    /// Share of the machine on which this program is that everything on it used, in percent.
+    pub(crate) machine_percent: Option<f64>,
     /// Messages delivered per second.
     pub(crate) deliveries_per_second: f64,
     /// Messages acked per second.
@@ -236,9 +239,9 @@ impl Conductor<'_> {
     fn counted(&self) -> Counted {
         let board = self.board();
         let (delivered, acked) = (board.sum(|l| &l.delivered), board.sum(|l| &l.acked));
-        let (at_ns, client) = (self.plan.clock.nanos(), self.client_cpu().total);
+        let (at_ns, client, machine) = (self.plan.clock.nanos(), self.client_cpu().total, MachineTime::now());
         let server = self.glance();
-        Counted { at_ns, delivered, acked, client, server, read_ns: self.plan.clock.nanos() }
+        Counted { at_ns, delivered, acked, client, machine, server, read_ns: self.plan.clock.nanos() }
     }
 
     /// The stretch in which workers' CPU times count begins, or ends.
@@ -310,6 +313,7 @@ struct Counted {
     acked: u64,
     /// CPU seconds of this program.
     client: Option<f64>,
+    machine: Option<MachineTime>,
     server: Sample,
     /// When the server's figures were there: of these, not of `at_ns`, they are.
     read_ns: u64,
@@ -333,6 +337,7 @@ impl Counted {
             cpu_us_per_delivery: costs.map(|percent| percent * 1e4 / deliveries_per_second),
             server_percent,
             client_percent: share(grown(from.client, self.client), wall),
+            machine_percent: from.machine.zip(self.machine).and_then(|(from, to)| to.percent_since(from)),
             deliveries_per_second,
             acked_per_second: per_second(from.acked, self.acked),
             mean_batch: self.server.mean_batch_since(&from.server),
@@ -391,6 +396,7 @@ mod tests {
             delivered,
             acked: delivered,
             client: Some(cpu),
+            machine: None,
             server: Sample { cpu_seconds: Some(cpu), ..Sample::default() },
             read_ns,
         };

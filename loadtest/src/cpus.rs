@@ -1,7 +1,7 @@
 //! Which CPUs a process may use, and which the machine has.
 //!
-//! Owns: [`Cpus`], what is known of a run whose two ends are on this machine, and the reading of
-//! the kernel's lists (`0-3,8`).
+//! Owns: [`Cpus`], what is known of a run whose two ends are on this machine, the reading of the
+//! kernel's lists (`0-3,8`), and [`MachineTime`], what all programs of the machine have used.
 //! Never: takes the CPUs that this process may use for those of the machine or of the server.
 
 use std::collections::BTreeSet;
@@ -42,6 +42,36 @@ pub(crate) fn online() -> usize {
     told.and_then(|text| list(&text)).map_or(0, |cpus| cpus.len())
 }
 
+/// CPU time of the whole machine since its start, in ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct MachineTime {
+    busy: u64,
+    all: u64,
+}
+
+impl MachineTime {
+    /// Until now; `None`: the kernel does not tell.
+    pub(crate) fn now() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// The first line has the sum of all CPUs: user, nice, system, idle, waiting for disks,
+    /// interrupts, soft ones, stolen. What guests used is in the first two.
+    fn parse(stat: &str) -> Option<Self> {
+        let ticks = stat.strip_prefix("cpu ")?.lines().next()?.split_ascii_whitespace().take(8);
+        let ticks: Vec<u64> = ticks.map(|tick| tick.parse().ok()).collect::<Option<_>>()?;
+        let all = ticks.iter().sum();
+        let idle: u64 = ticks.get(3..5)?.iter().sum();
+        Some(Self { busy: all - idle, all })
+    }
+
+    /// How much of the machine was used since an earlier time, in percent of all of it.
+    pub(crate) fn percent_since(self, before: Self) -> Option<f64> {
+        let all = self.all.checked_sub(before.all).filter(|all| *all > 0)?;
+        Some(self.busy.saturating_sub(before.busy) as f64 * 100.0 / all as f64)
+    }
+}
+
 /// The machine's CPUs and how many of them this process may use, for people.
 pub(crate) fn described() -> String {
     let (all, ours) = (online(), std::thread::available_parallelism().map_or(0, usize::from));
@@ -80,6 +110,18 @@ mod tests {
         for bad in ["", "a", "3-", "0-99999999999", "2-1"] {
             assert_eq!(list(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_machine_is_as_busy_as_it_was_not_idle() {
+        let at = |text: &str| MachineTime::parse(text).expect("a line");
+        let before = at("cpu  100 0 50 800 50 0 0 0 7 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n");
+        assert_eq!(before, MachineTime { busy: 150, all: 1_000 });
+        let after = at("cpu  150 10 80 900 100 5 5 50 9 0\n");
+        assert_eq!(after.percent_since(before), Some(50.0));
+        assert_eq!(before.percent_since(before), None, "no time has passed");
+        assert!(MachineTime::parse("cpu0 1 2 3 4 5\n").is_none() && MachineTime::parse("cpu  1 2\n").is_none());
+        assert!(MachineTime::now().is_some_and(|now| now.busy > 0));
     }
 
     #[test]

@@ -156,6 +156,7 @@ impl Report {
         self.figure("cpu_us_per_delivery", steady.cpu_us_per_delivery, "us of the server");
         self.figure("server_cpu_percent", steady.server_percent, "% of one core");
         self.figure("client_cpu_percent", steady.client_percent, "% of one core");
+        self.figure("machine_cpu_percent", steady.machine_percent, "% of this machine, all programs");
     }
 
     /// What went wrong on the way, for people.

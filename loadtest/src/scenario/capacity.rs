@@ -170,6 +170,7 @@ impl Step {
             "delivery_p99_ms": self.ms[2],
             "server_cpu_percent": self.steady.server_percent,
             "client_cpu_percent": self.steady.client_percent,
+            "machine_cpu_percent": self.steady.machine_percent,
             "thread_cpu_percent": self.steady.threads,
         })
     }
