@@ -312,6 +312,13 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_that_shall_end_asks_for_nothing_more() {
+        // There is no gateway to ask.
+        let sum = audit(&world(false), &[], &[], |_| false).expect("ended");
+        assert_eq!((sum.rows, sum.views), (0, 0));
+    }
+
+    #[test]
     fn what_is_gone_is_lost_unless_something_may_go() {
         let all = [(1, 1), (2, 2), (3, 3)];
         let acked = [seen(1, 1, How::Ack), seen(2, 2, How::Ack)];
