@@ -31,6 +31,8 @@ const FRAGMENTS: usize = 1_002;
 const PICTURE_SIDE: u32 = 5_000;
 /// Requests of a reader that never reads.
 const DEAF_REQUESTS: usize = 16;
+/// Parts of one byte in a body that does not end.
+const CHUNKS: usize = 8_000;
 /// The mask protects proxies from scripts in browsers (RFC 6455, section 10.3); here it only has to
 /// be there.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -125,6 +127,12 @@ impl Payload {
         let text = match self.kind {
             Kind::HalfHeads => format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-Half: "),
             Kind::IdleHttp => format!("GET /api/v1/config HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            // Of those that say nothing more every second one has said much, in the smallest parts.
+            Kind::SlowBodies if attacker % 4 == 2 => format!(
+                "POST /user/login HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                 Transfer-Encoding: chunked\r\n\r\n{}",
+                "1\r\n&\r\n".repeat(CHUNKS)
+            ),
             Kind::SlowBodies => format!(
                 "POST /user/login HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
                  Content-Length: 60000\r\n\r\nmobile=1"

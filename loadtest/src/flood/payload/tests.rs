@@ -138,6 +138,9 @@ fn half_heads_and_slow_bodies_are_cut_off_and_the_others_are_whole() {
     assert!(!head.contains("\r\n\r\n") && head.ends_with("X-Half: ") && rest.is_empty(), "{head:?}");
     let (head, body) = request(&payload(Kind::SlowBodies));
     assert!(head.ends_with("\r\n\r\n") && body.len() < told_length(&head), "{head}");
+    let chunked = String::from_utf8(payload(Kind::SlowBodies).opening(2)).expect("a form");
+    assert_eq!(chunked.matches("1\r\n&\r\n").count(), CHUNKS);
+    assert!(!chunked.contains("0\r\n\r\n"), "it does not end");
     let (head, rest) = request(&payload(Kind::IdleHttp));
     assert!(head.ends_with("\r\n\r\n") && !head.contains("close") && rest.is_empty(), "{head}");
     let deaf = payload(Kind::SlowReaders).opening(0);
