@@ -59,12 +59,14 @@ needs_libc() {
 
 stage_package() {
     local root="$1" shell
-    install -d "$root"/{etc/imgate,etc/logrotate.d,usr/bin,usr/lib/systemd/system,usr/share/man/man1,usr/share/imgate,usr/share/doc/imgate}
+    install -d "$root"/{etc/imgate,etc/logrotate.d,usr/bin,usr/lib/systemd/system,usr/lib/sysusers.d}
+    install -d "$root"/usr/share/{man/man1,imgate,doc/imgate}
     install -d "$root"/usr/share/{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
     install -m 755 "$imgate" "$root/usr/bin/imgate"
     install -m 755 "$autoclient" "$root/usr/bin/autoclient"
     sed -e 's#/usr/local/bin/#/usr/bin/#; s#/etc/imgate\.toml#/etc/imgate/imgate.toml#; s#/usr/local/share/#/usr/share/#' \
         -e '1d' sysctl/imgate.service >"$root/usr/lib/systemd/system/imgate.service"
+    install -m 644 sysctl/imgate.sysusers "$root/usr/lib/sysusers.d/imgate.conf"
     install -m 644 docs/imgate.sample.toml "$root/etc/imgate/imgate.toml"
     install -m 644 ops/logrotate "$root/etc/logrotate.d/imgate"
     "$imgate" docs man "$root/usr/share/man/man1"
@@ -75,11 +77,15 @@ stage_package() {
     "$imgate" completions zsh >"$shell/zsh/vendor-completions/_imgate"
     "$imgate" completions fish >"$shell/fish/vendor_completions.d/imgate.fish"
     cp -r sysctl ops "$root/usr/share/imgate/"
-    rm "$root/usr/share/imgate/sysctl/imgate.service"
+    rm "$root"/usr/share/imgate/sysctl/imgate.{service,sysusers}
+    # An alert leads to its section wherever it is read.
+    sed -i 's#runbook_url: docs/#runbook_url: file:///usr/share/doc/imgate/#' "$root"/usr/share/imgate/ops/prometheus/alerts*.yml
     install -m 644 README.md docs/*.md "$root/usr/share/doc/imgate/"
     install -m 644 LICENSE "$root/usr/share/doc/imgate/copyright"
     gzip -9nc CHANGELOG.md >"$root/usr/share/doc/imgate/changelog.gz"
     chmod -R u=rwX,go=rX "$root"
+    # Operators put the password of a database into it.
+    chmod 640 "$root/etc/imgate/imgate.toml"
 }
 
 # ---- the .deb ---------------------------------------------------------------------------------------------------
@@ -105,6 +111,18 @@ EOF
     cat >"$root/DEBIAN/postinst" <<'EOF'
 #!/bin/sh
 set -e
+conf=/etc/imgate/imgate.toml
+if [ "$1" = configure ] && [ -z "$DPKG_ROOT" ]; then
+    if command -v systemd-sysusers >/dev/null; then
+        systemd-sysusers imgate.conf
+    elif ! getent passwd imgate >/dev/null; then
+        useradd --system --user-group --home-dir /var/lib/imgate --no-create-home --shell /usr/sbin/nologin imgate
+    fi
+    # Readable by the gateway, and not by everybody, unless somebody has decided otherwise: as this package and those before it put it down.
+    case "$(stat -c %U:%G:%a "$conf" 2>/dev/null)" in
+        root:root:640 | root:root:644) chgrp imgate "$conf" && chmod 640 "$conf" ;;
+    esac
+fi
 if [ "$1" = configure ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     # A gateway that runs is replaced by the new one: its clients come back by themselves, at a pace.
@@ -122,8 +140,8 @@ EOF
 #!/bin/sh
 set -e
 if [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
-if [ "$1" = purge ] && [ -d "$DPKG_ROOT/var/lib/private/imgate" ]; then
-    echo "imgate: the data in /var/lib/private/imgate is kept; remove it yourself" >&2
+if [ "$1" = purge ] && [ -d "$DPKG_ROOT/var/lib/imgate" ]; then
+    echo "imgate: the data in /var/lib/imgate and its account are kept; remove them yourself" >&2
 fi
 EOF
     chmod 755 "$root"/DEBIAN/{postinst,prerm,postrm}
@@ -178,6 +196,30 @@ dpkg_there() {
     dpkg --root="$work/host" --force-not-root --force-depends --force-script-chrootless --log=/dev/null "$@"
 }
 
+# The account that unit and documents name is made, and what may hold a password is not for everybody.
+check_account() {
+    local host="$1" users="$1/usr/lib/sysusers.d/imgate.conf" unit="$1/usr/lib/systemd/system/imgate.service" account
+    account="$(sed -n 's/^User=//p' "$unit")"
+    [[ -n "$account" ]] && grep -q "^u $account - " "$users" || fail "the unit's account ($account) is not made"
+    ! grep -q '^DynamicUser=yes' "$unit" || fail "the account is gone while the service is stopped"
+    grep -q 'systemd-sysusers imgate.conf' "$host/var/lib/dpkg/info/imgate.postinst" || fail "nothing makes the account"
+    [[ "$(stat -c %a "$host/etc/imgate/imgate.toml")" == 640 ]] || fail "everybody may read the configuration"
+    if command -v systemd-sysusers >/dev/null; then
+        systemd-sysusers --dry-run --root="$host" imgate.conf >"$work/sysusers.log" 2>&1 || true
+        grep -q "Creating user '$account'" "$work/sysusers.log" || fail "sysusers.d: $(cat "$work/sysusers.log")"
+    fi
+}
+
+# What the package refers to as a file is in it.
+check_links() {
+    local host="$1" path
+    ! grep -rn 'runbook_url: docs/' "$host/usr/share/imgate" || fail "a link of an alert that leads nowhere"
+    while read -r path; do
+        [[ -f "$host$path" ]] || fail "there is no $path"
+    done < <(grep -rhoE '(runbook_url: |Documentation=)file://[^# ]*' "$host/usr/share/imgate/ops" "$host/usr/lib/systemd/system" | sed 's#.*file://##' | sort -u)
+    grep -q 'runbook_url: file:///usr/share/doc/imgate/operations.md#' "$host/usr/share/imgate/ops/prometheus/alerts.yml" || fail "alerts without a runbook"
+}
+
 check_deb() {
     local host="$work/host" left
     install -d "$host/var/lib/dpkg"/{info,updates}
@@ -187,6 +229,8 @@ check_deb() {
     "$host/usr/bin/imgate" config check --config "$host/etc/imgate/imgate.toml" >/dev/null || fail "the configuration is refused"
     grep -q '^ExecStart=/usr/bin/imgate serve --config /etc/imgate/imgate.toml' \
         "$host/usr/lib/systemd/system/imgate.service" || fail "the unit starts another program"
+    check_account "$host"
+    check_links "$host"
     zgrep -q 'imgate' "$host/usr/share/man/man1/imgate.1.gz" || fail "no manual"
     zgrep -q 'compress' "$host/usr/share/man/man1/autoclient-fanout.1.gz" || fail "no manual of autoclient"
     if command -v logrotate >/dev/null; then
