@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const HOST: &str = include_str!("../scripts/guest/host.sh");
+const MILLION: &str = include_str!("../scripts/million.sh");
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts")
@@ -17,6 +18,26 @@ fn program(folder: &Path, name: &str, lines: &str) {
     let path = folder.join(name);
     fs::write(&path, format!("#!/bin/sh\n{lines}\n")).expect("a file");
     fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is ours");
+}
+
+/// A number in a source: what stands behind `before`.
+fn number(text: &str, before: &str) -> u64 {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before}"));
+    let digits: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '_').filter(|c| *c != '_').collect();
+    digits.parse().unwrap_or_else(|error| panic!("{before}: {error}"))
+}
+
+/// Where one says that memory is enough, the other one must not see it run out.
+#[test]
+fn a_pair_of_sockets_weighs_the_same_wherever_it_is_reckoned() {
+    let end = number(include_str!("../src/doctor.rs"), "const KERNEL_BYTES_EACH: u64 = ");
+    let pair = number(MILLION, "\nbytes_per_pair=");
+    assert_eq!(pair, 2 * end);
+    let guest_kib = number(HOST, "mib=$((600 + connections * ");
+    assert!(guest_kib * 1024 >= pair, "{guest_kib} KB in the guest");
+    let measured = include_str!("../docs/capacity.md");
+    assert!(measured.contains("| kernel slab for each pair of sockets, at its peak | 9.5 KB | 9.2 KB |"), "below it");
+    assert!(MILLION.contains("imgate\" doctor --target-connections"), "what else a machine lacks the doctor knows");
 }
 
 /// The SDK's tests come after half an hour of others.
