@@ -183,7 +183,7 @@ pub fn examine(machine: &Machine, config: &Config, scrapes: Option<&Scrapes>, ta
     findings.extend(storage::findings(config));
     findings.extend(config.objects.as_ref().map(storage::objects));
     findings.extend(reach::findings(config));
-    findings.extend(running::findings(scrapes, &need));
+    findings.extend(running::findings(scrapes, &need, &config.fingerprint()));
     let verdict = findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
     Report { target_connections, verdict, findings }
 }

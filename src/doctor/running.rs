@@ -13,13 +13,15 @@ const WHAT: &str = "the running gateway";
 /// Of the time, what a shard that has hardly any left has worked.
 const BUSY: f64 = 0.95;
 
-/// `None`: none answers at the admin port.
-pub(super) fn findings(scrapes: Option<&Scrapes>, need: &Need) -> Vec<Finding> {
+/// `None`: none answers at the admin port. `settings` is the fingerprint of those that the doctor
+/// was given.
+pub(super) fn findings(scrapes: Option<&Scrapes>, need: &Need, settings: &str) -> Vec<Finding> {
     let Some(scrapes) = scrapes else {
         return vec![Finding::note(WHAT, "none answers", "what only a running gateway knows is not told")];
     };
     let told = Told(&scrapes.now);
     let mut found = vec![ready(&told, scrapes.admin)];
+    found.extend(others_settings(&told, settings));
     found.extend(descriptors(&told, need));
     found.extend(troubles(&told));
     found.extend(load(&Told(&scrapes.before), &told, scrapes.between.as_secs_f64()));
@@ -56,6 +58,20 @@ fn ready(told: &Told<'_>, admin: SocketAddr) -> Finding {
     let why = "it takes no newcomers, and what it cannot store it refuses";
     Finding::bad(Severity::Stops, WHAT, format!("not ready: {}", reasons.join(", ")), why)
         .mend(format!("curl {admin}/readyz, and its log   # docs/operations.md, ImgateNotReady"))
+}
+
+/// A doctor that was given other settings examines another gateway than the one that answers. Of
+/// another version it cannot be said: the fingerprint goes by what settings there are.
+fn others_settings(told: &Told<'_>, settings: &str) -> Option<Finding> {
+    let this_version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+    told.series(names::BUILD_INFO).find(|(labels, _)| labels.split(',').any(|label| label == this_version))?;
+    let (labels, _) = told.series(names::CONFIG_INFO).next()?;
+    let hash = labels.strip_prefix("hash=\"")?.strip_suffix('"')?;
+    let why = "what stands here is about the settings of this command, and the gateway has others";
+    (hash != settings).then(|| {
+        Finding::bad(Severity::Warning, "settings", format!("{settings} here, {hash} in the running gateway"), why)
+            .mend("its own --config, --data and variables   # systemctl cat imgate; if they are its own: imgate reload, or a restart")
+    })
 }
 
 /// Its own limit, which is not that of the shell in which the doctor runs.
@@ -183,7 +199,7 @@ mod tests {
         let between = Duration::from_secs(2);
         let admin = SocketAddr::from(([127, 0, 0, 1], 9_099));
         let scrapes = Scrapes { admin, before: before.to_owned(), now: now.to_owned(), between };
-        let found = findings(Some(&scrapes), &need(1000));
+        let found = findings(Some(&scrapes), &need(1000), "0123abcd");
         found.into_iter().map(|finding| (finding.severity, finding.found)).collect()
     }
 
@@ -193,7 +209,21 @@ mod tests {
                     imgate_tls_refused_certificates 0\nimgate_clock_moved_seconds -0.4\nimgate_webhook_queue 3\n\
                     imgate_webhook_failures_total 0\nimgate_connections{shard=\"0\"} 5\nimgate_connections_max 100\n";
         assert_eq!(told(well), [(Severity::Ok, "ready".to_owned()), (Severity::Ok, "20,000".to_owned())]);
-        assert_eq!(findings(None, &need(1))[0].severity, Severity::Note);
+        assert_eq!(findings(None, &need(1), "")[0].severity, Severity::Note);
+    }
+
+    #[test]
+    fn other_settings_than_the_gateways_are_told() {
+        let of = |version: &str, hash: &str| {
+            let page =
+                format!("imgate_build_info{{version=\"{version}\"}} 1\nimgate_config_info{{hash=\"{hash}\"}} 1\n");
+            told(&page).into_iter().skip(1).collect::<Vec<_>>()
+        };
+        let this = env!("CARGO_PKG_VERSION");
+        assert_eq!(of(this, "0123abcd"), []);
+        assert_eq!(of("0.0.1", "ffffffff"), [], "another version has another set of settings");
+        let warned = (Severity::Warning, "0123abcd here, ffffffff in the running gateway".to_owned());
+        assert_eq!(of(this, "ffffffff"), [warned]);
     }
 
     #[test]

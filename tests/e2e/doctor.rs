@@ -51,6 +51,7 @@ fn it_works_beside_a_gateway_and_says_what_acks_survive() {
     assert!(survives["mend"].as_str().is_some_and(|mend| mend.contains("full")), "{survives}");
     assert!(finding(&report, "sync of --data")["found"].as_str().is_some_and(|found| found.contains("ms")), "{report}");
     assert_eq!(finding(&report, "the running gateway")["found"], "ready");
+    assert_eq!(finding(&report, "settings")["severity"], "warning", "the gateway's are not those of this doctor");
     assert_eq!(finding(&report, "descriptors of the running gateway")["severity"], "ok");
     let text = doctor(data.path(), &["--target-connections", "100000000"]);
     let shown = String::from_utf8_lossy(&text.stdout).into_owned();
