@@ -259,6 +259,54 @@ fn the_text_is_well_formed_and_says_the_numbers() {
     }
 }
 
+/// What is asked of labels in texts, `metric{label="a|b"}` with whatever comparison: series that
+/// there are not.
+fn not_told(text: &str, scrape: &str) -> BTreeSet<String> {
+    let text = text.replace("\\\"", "\"");
+    let mut missing = BTreeSet::new();
+    for (at, _) in text.match_indices('{') {
+        let (before, rest) = text.split_at(at);
+        let name_at = before.rfind(|c: char| !c.is_ascii_lowercase() && c != '_').map_or(0, |end| end + 1);
+        let (name, Some((labels, _))) = (&before[name_at..], rest[1..].split_once('}')) else { continue };
+        if !name.starts_with("imgate_") {
+            continue;
+        }
+        for (label, value) in labels.split(',').filter_map(|pair| pair.split_once('=')) {
+            let label = label.trim().trim_end_matches('!');
+            let value = value.trim_start_matches('~').trim();
+            let Some(value) = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) else { continue };
+            if ["job", "instance", "le"].contains(&label) {
+                continue;
+            }
+            let told = |value: &&str| {
+                let pair = format!("{label}=\"{value}\"");
+                let mut series = scrape.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+                series.any(|labels| labels.contains(&pair))
+            };
+            missing
+                .extend(value.split('|').filter(|value| !told(value)).map(|value| format!("{name} {label}={value}")));
+        }
+    }
+    missing
+}
+
+/// A rule whose condition names what is told no more never fires, and nothing else notices.
+#[test]
+fn rules_dashboard_and_runbook_name_labels_that_there_are() {
+    let scrape = two_shards();
+    for (name, text) in [
+        ("alerts.yml", include_str!("../../../ops/prometheus/alerts.yml")),
+        ("alerts.test.yml", include_str!("../../../ops/prometheus/alerts.test.yml")),
+        ("imgate.json", include_str!("../../../ops/grafana/imgate.json")),
+        ("operations.md", include_str!("../../../docs/operations.md")),
+    ] {
+        assert_eq!(not_told(text, &scrape), BTreeSet::new(), "{name}");
+    }
+    let wrong = "rate(imgate_gate_refused_total{reason=~\"busy|dull\"}[1m]) / imgate_logins_total{outcome!=\"good\"}";
+    assert_eq!(not_told(wrong, &scrape).len(), 2, "the check can fail");
+    assert_eq!(not_told("imgate_turn_seconds{a=~\\\"$x\\\",quantile=\\\"0.98\\\"}", &scrape).len(), 2, "in JSON, too");
+}
+
 #[test]
 fn every_metric_is_rendered_and_nothing_else() {
     let text = two_shards();
