@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use imgate::config::{Config, Layers};
-use imgate::limits::{CERTIFICATE_ENDS_SOON_S, DATA_ROOM_BYTES_MIN, READY_MS_MAX};
+use imgate::limits::{CERTIFICATE_ENDS_SOON_S, CLOCK_SET_TOLD_S, DATA_ROOM_BYTES_MIN, READY_MS_MAX};
 use imgate::metrics::names;
 
 const ALERTS: &str = include_str!("../ops/prometheus/alerts.yml");
@@ -156,6 +156,10 @@ fn one_limit_is_the_same_wherever_it_is_told() {
         assert!(text.contains(&format!("imgate_tls_not_after_seconds - time() < {days}")), "certificates in {place}");
     }
     assert!(STATUS_PAGE.contains(&format!("left < {days} ")), "certificates on the status page");
+    let clock = format!("imgate_clock_set_age_seconds\") < {CLOCK_SET_TOLD_S} ");
+    assert!(STATUS_PAGE.contains(&clock), "the clock on the status page");
+    let window = format!("imgate_clock_moved_seconds[{}m]", CLOCK_SET_TOLD_S / 60);
+    assert!(ALERTS.contains(&window) && RUNBOOK.contains(&window), "the clock in the rules and the runbook");
     let room = format!("imgate_data_free_bytes\") < 2 ** {} ", DATA_ROOM_BYTES_MIN.ilog2());
     assert!(STATUS_PAGE.contains(&room) && DATA_ROOM_BYTES_MIN.is_power_of_two(), "the disk on the status page");
 }

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use super::{Finding, Need, Scrapes, Severity, grouped};
-use crate::limits::CLOCK_STEP_MS;
+use crate::limits::CLOCK_SET_TOLD_S;
 use crate::metrics::names::{self, Metric};
 
 const WHAT: &str = "the running gateway";
@@ -101,9 +101,14 @@ fn troubles(told: &Told<'_>) -> Vec<Finding> {
         let why = "it serves the pair that it had, until that ends";
         found.push(warn(format!("refused {refused} certificates"), why, "imgate reload   # says why"));
     }
-    if let Some(moved) = told.sum(names::CLOCK_MOVED).filter(|s| s.abs() * 1000.0 >= CLOCK_STEP_MS as f64) {
+    if let Some(age) = told.sum(names::CLOCK_SET_AGE) {
+        let moved = told.sum(names::CLOCK_MOVED).unwrap_or_default();
+        let seen = format!("has seen the clock set {age:.0} s ago: by {moved:.0} s since its start");
         let why = "tokens end early or late by it, and times of messages look wrong";
-        found.push(warn(format!("has seen the clock set by {moved:.0} s"), why, "sudo timedatectl set-ntp true"));
+        found.push(match age < CLOCK_SET_TOLD_S as f64 {
+            true => warn(seen, why, "timedatectl; sudo timedatectl set-ntp true"),
+            false => Finding::note(WHAT, seen, "that is over; whether the clock is right now, timedatectl says"),
+        });
     }
     let failing = told.sum(names::HOOK_FAILURES).is_some_and(|failures| failures > 0.0);
     if let Some(waiting) = told.sum(names::HOOK_QUEUE).filter(|events| failing && *events > 0.0) {
@@ -229,7 +234,7 @@ mod tests {
     #[test]
     fn each_trouble_is_told() {
         let ill = "imgate_not_ready{reason=\"store\"} 1\nprocess_max_fds 400\nimgate_bus_up 0\n\
-                   imgate_tls_refused_certificates 1\nimgate_clock_moved_seconds -7200\nimgate_webhook_queue 3\n\
+                   imgate_tls_refused_certificates 1\nimgate_clock_moved_seconds -7200\nimgate_clock_set_age_seconds 20\nimgate_webhook_queue 3\n\
                    imgate_webhook_failures_total 2\nimgate_connections{shard=\"0\"} 50\nimgate_connections{shard=\"1\"} 45\n\
                    imgate_connections_max 100\n";
         let texts: Vec<_> = told(ill).into_iter().map(|(severity, found)| format!("{severity:?} {found}")).collect();
@@ -240,11 +245,18 @@ mod tests {
                 "Stops 400",
                 "Warning has no bus",
                 "Warning refused 1 certificates",
-                "Warning has seen the clock set by -7200 s",
+                "Warning has seen the clock set 20 s ago: by -7200 s since its start",
                 "Warning keeps 3 events",
                 "Warning has 95 of 100 connections",
             ]
         );
+    }
+
+    #[test]
+    fn a_clock_that_was_set_when_the_machine_started_is_no_warning() {
+        let long_ago = told("imgate_clock_moved_seconds 86400\nimgate_clock_set_age_seconds 301\n");
+        let seen = "has seen the clock set 301 s ago: by 86400 s since its start";
+        assert_eq!(long_ago[1..], [(Severity::Note, seen.to_owned())]);
     }
 
     #[test]

@@ -9,6 +9,9 @@
 pub const SURROUNDINGS_LOOK_MS: u64 = 10_000;
 /// A clock that moves by so much between two looks was set.
 pub const CLOCK_STEP_MS: u64 = 2_000;
+/// For so long people are told of it: as long as the rule `ImgateClockSet` looks back. A clock
+/// that was set once, when its machine started, is no trouble for as long as the gateway runs.
+pub const CLOCK_SET_TOLD_S: u64 = 300;
 /// From so long before its end on a certificate is worth a warning: what renews them begins 30 days
 /// before, and has failed for two weeks then.
 pub const CERTIFICATE_ENDS_SOON_S: u64 = 14 * 86_400;

@@ -235,6 +235,7 @@ metrics! {
     PROCESS_START = Gauge "process_start_time_seconds" [] "Unix time at which the process started.";
     UNCLEAN_ENDS = Counter "imgate_unclean_ends_total" [] "How often a gateway with this data directory and node number has ended without being stopped: killed, aborted, or with its machine. Kept over restarts.";
     CLOCK_MOVED = Gauge "imgate_clock_moved_seconds" [] "By how much the system's clock was set since the start of the process, forwards or backwards: a jump is a clock that was stepped.";
+    CLOCK_SET_AGE = Gauge "imgate_clock_set_age_seconds" [] "How long ago the system's clock was set the last time, by 2 s or more, as far as the process has seen it; absent while it never was.";
     DATA_FREE = Gauge "imgate_data_free_bytes" [] "Room on the disk of the data directory; absent without one, before the first look at the disk, and while the disk does not answer.";
     DATA_SIZE = Gauge "imgate_data_size_bytes" [] "The size of that disk.";
 }

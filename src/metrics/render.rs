@@ -484,6 +484,7 @@ fn object_store(page: &mut Page, counts: &ObjectCounts) {
 
 fn surroundings(page: &mut Page, around: &SurroundingNumbers) {
     page.one(names::CLOCK_MOVED, around.clock_moved_ms as f64 / 1000.0);
+    page.if_known(names::CLOCK_SET_AGE, around.clock_set_age_ms.map(|ms| ms as f64 / 1000.0));
     page.if_known(names::DATA_FREE, around.data_disk.map(|[free, _]| free));
     page.if_known(names::DATA_SIZE, around.data_disk.map(|[_, size]| size));
 }

@@ -7,6 +7,8 @@ pub struct SurroundingNumbers {
     pub connections_max: u64,
     /// Milliseconds by which the system's clock was set since the start.
     pub clock_moved_ms: i64,
+    /// Milliseconds since it was seen being set the last time. `None`: it never was.
+    pub clock_set_age_ms: Option<u64>,
     /// Bytes that are free on the disk of the data directory, and bytes of it. `None`: there is no
     /// such directory.
     pub data_disk: Option<[u64; 2]>,

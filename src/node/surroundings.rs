@@ -63,6 +63,9 @@ pub(super) struct Surroundings {
     /// Bytes that are free on the disk of `data`, and all of them, and in which millisecond that
     /// was so: at the last look that came to its end.
     disk: Mutex<Option<(u64, [u64; 2])>>,
+    /// By how much the clock had moved when it was last seen being set, and in which millisecond
+    /// that was.
+    clock_set: Mutex<(i64, Option<u64>)>,
 }
 
 impl Surroundings {
@@ -72,8 +75,8 @@ impl Surroundings {
         data: PathBuf,
         certificates: Option<Arc<Certificates>>,
     ) -> Self {
-        let (connections_max, disk) = (AtomicU64::new(0), Mutex::new(None));
-        Self { clock, start_ms, data, certificates, connections_max, disk }
+        let (connections_max, disk, clock_set) = (AtomicU64::new(0), Mutex::new(None), Mutex::new((0, None)));
+        Self { clock, start_ms, data, certificates, connections_max, disk, clock_set }
     }
 
     /// So many connections there may be.
@@ -87,9 +90,22 @@ impl Surroundings {
         if let Some(certificates) = self.certificates.as_deref().filter(|certificates| certificates.changed()) {
             tls::reload(certificates);
         }
+        self.look_at_the_clock(self.clock.now().mono_ms, self.clock_moved_ms());
         let disk = statvfs(&self.data).ok();
         let disk = disk.map(|disk| [disk.f_bavail, disk.f_blocks].map(|n| n * disk.f_frsize));
         *self.disk.lock() = disk.map(|disk| (self.clock.now().mono_ms, disk));
+    }
+
+    fn look_at_the_clock(&self, now_ms: u64, moved_ms: i64) {
+        let mut clock_set = self.clock_set.lock();
+        // One that is drawn near by and by moves as well, and is told when it has come so far.
+        if moved_ms.abs_diff(clock_set.0) >= CLOCK_STEP_MS {
+            *clock_set = (moved_ms, Some(now_ms));
+        }
+    }
+
+    fn clock_set_age_ms(&self, now_ms: u64) -> Option<u64> {
+        self.clock_set.lock().1.map(|then_ms| now_ms.saturating_sub(then_ms))
     }
 
     /// As it is now; the disk as it was at the last look, if that is not long ago: of one that
@@ -98,6 +114,7 @@ impl Surroundings {
         SurroundingNumbers {
             connections_max: self.connections_max.load(Ordering::Relaxed),
             clock_moved_ms: self.clock_moved_ms(),
+            clock_set_age_ms: self.clock_set_age_ms(self.clock.now().mono_ms),
             data_disk: self.disk_at(self.clock.now().mono_ms),
             certificates: self.certificates.as_deref().map(|certificates| CertificateNumbers {
                 not_after_s: certificates.not_after_s(),
@@ -166,16 +183,30 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_set_long_ago_is_not_told_as_if_it_were_now() {
+        let around = Surroundings::new((Clock::start(), clock::wall_ms()), PathBuf::new(), None);
+        around.look_at_the_clock(1_000, 1_999);
+        assert_eq!(around.clock_set_age_ms(1_000), None, "that is no step");
+        around.look_at_the_clock(2_000, -40_000_000);
+        around.look_at_the_clock(3_000, -40_000_500);
+        assert_eq!(around.clock_set_age_ms(90_000), Some(88_000), "it stays where it was set to");
+        around.look_at_the_clock(100_000, 0);
+        assert_eq!(around.clock_set_age_ms(100_000), Some(0), "set back");
+    }
+
+    #[test]
     fn numbers_are_those_of_this_machine() {
         let folder = tempfile::tempdir().expect("a folder");
         let surroundings =
             Surroundings::new((Clock::start(), clock::wall_ms() - 5_000), folder.path().to_owned(), None);
         surroundings.allow(7);
         assert_eq!(surroundings.numbers().data_disk, None, "not looked at");
+        assert_eq!(surroundings.numbers().clock_set_age_ms, None, "not looked at");
         surroundings.look();
         let numbers = surroundings.numbers();
         assert_eq!((numbers.connections_max, numbers.certificates), (7, None));
         assert!((4_000..3_600_000).contains(&numbers.clock_moved_ms), "{numbers:?}");
+        assert!(numbers.clock_set_age_ms.is_some_and(|ms| ms < 3_600_000), "{numbers:?}");
         let [free, size] = numbers.data_disk.expect("there is a folder");
         assert!(free <= size && size > 0);
         let now_ms = surroundings.clock.now().mono_ms;

@@ -195,6 +195,7 @@ fn two_shards_as(format: Format) -> String {
 const AROUND: SurroundingNumbers = SurroundingNumbers {
     connections_max: 500,
     clock_moved_ms: -1_500,
+    clock_set_age_ms: Some(61_500),
     data_disk: Some([1 << 30, 1 << 32]),
     certificates: Some(CertificateNumbers { not_after_s: 5_000_000_000, refused: 1 }),
 };
