@@ -60,6 +60,7 @@ use crate::log::trail::Trails;
 use crate::mesh::{self, ControlPlane, Gate, Orders, ShardEnd, StopProgress};
 use crate::metrics::process::ProcessNumbers;
 use crate::metrics::render::{Scrape, StoreNumbers, render};
+use crate::metrics::surroundings::BudgetNumbers;
 use crate::metrics::threads::ThreadTimes;
 use crate::metrics::{Board, Publisher};
 use crate::object_store::ObjectStore;
@@ -646,6 +647,11 @@ fn scraper(
     let (board, store, counts, fingerprint) = (board.clone(), store.clone(), counts.clone(), Arc::clone(fingerprint));
     let (stored, trails) = (config.durability == Durability::Stored, trails.clone());
     let threads = ThreadTimes::new(usize::from(config.shards));
+    let budgets = BudgetNumbers {
+        outbox: config.outbox_budget as u64,
+        inbound: config.inbound_budget as u64,
+        http: config.http_budget as u64,
+    };
     // Of these the connections are no part: they have not begun.
     let descriptors = ProcessNumbers::read(start_ms).open_fds;
     Arc::new(move |format, unready| {
@@ -667,6 +673,7 @@ fn scraper(
             files: counts.files.numbers(),
             objects: counts.objects.as_deref().map(ObjectStore::counts),
             surroundings: around.numbers(),
+            budgets,
             process: ProcessNumbers {
                 memory_max: Some(memory_max),
                 unclean_ends: Some(unclean_ends),

@@ -229,6 +229,9 @@ metrics! {
     THREAD_CPU = Counter "imgate_thread_cpu_seconds_total" ["thread"] "User and system CPU time of threads by what they do: each shard, the store, the control plane, the admin port, passwords, others.";
     PROCESS_RSS = Gauge "process_resident_memory_bytes" [] "Resident memory of the process.";
     MEMORY_MAX = Gauge "imgate_memory_max_bytes" [] "Resident memory that the process may take: memory_max.";
+    OUTBOX_BUDGET = Gauge "imgate_outbox_budget_bytes" [] "What imgate_outbox_bytes may be: outbox_budget.";
+    INBOUND_BUDGET = Gauge "imgate_inbound_budget_bytes" [] "What imgate_inbound_bytes may be: inbound_budget.";
+    HTTP_BUDGET = Gauge "imgate_http_budget_bytes" [] "What imgate_http_bytes may be: http_budget.";
     PROCESS_FDS = Gauge "process_open_fds" [] "Open descriptors of the process.";
     PROCESS_FDS_MAX = Gauge "process_max_fds" [] "Descriptors that the process may open.";
     PROCESS_THREADS = Gauge "process_threads" [] "Threads of the process.";

@@ -17,7 +17,7 @@ use super::names::{self, Metric, MetricKind};
 use super::objects::{ObjectCounts, ObjectOperation, ObjectOutcome};
 use super::process::ProcessNumbers;
 use super::spans::{QUANTILES, SpanSummary};
-use super::surroundings::SurroundingNumbers;
+use super::surroundings::{BudgetNumbers, SurroundingNumbers};
 use super::tally::{
     DriverTally, GateRefusal, HandshakeEnd, InboundEnd, InflateRefusal, Merged, Revocation, Slowness, Tally,
 };
@@ -171,6 +171,8 @@ pub struct Scrape<'a> {
     pub objects: Option<&'a ObjectCounts>,
     /// What is around the gateway.
     pub surroundings: SurroundingNumbers,
+    /// Bytes that parts of the process may hold.
+    pub budgets: BudgetNumbers,
     /// The process.
     pub process: ProcessNumbers,
 }
@@ -208,7 +210,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     if let Some(objects) = scrape.objects {
         object_store(&mut page, objects);
     }
-    process(&mut page, &scrape.process, scrape.threads);
+    process(&mut page, &scrape.process, scrape.budgets, scrape.threads);
     surroundings(&mut page, &scrape.surroundings);
     page.end()
 }
@@ -489,7 +491,7 @@ fn surroundings(page: &mut Page, around: &SurroundingNumbers) {
     page.if_known(names::DATA_SIZE, around.data_disk.map(|[_, size]| size));
 }
 
-fn process(page: &mut Page, process: &ProcessNumbers, threads: &[(String, f64)]) {
+fn process(page: &mut Page, process: &ProcessNumbers, budgets: BudgetNumbers, threads: &[(String, f64)]) {
     page.if_known(names::PROCESS_CPU, process.cpu_seconds);
     if !threads.is_empty() {
         page.head(names::THREAD_CPU);
@@ -499,6 +501,9 @@ fn process(page: &mut Page, process: &ProcessNumbers, threads: &[(String, f64)])
     }
     page.if_known(names::PROCESS_RSS, process.resident_bytes);
     page.if_known(names::MEMORY_MAX, process.memory_max);
+    page.one(names::OUTBOX_BUDGET, budgets.outbox);
+    page.one(names::INBOUND_BUDGET, budgets.inbound);
+    page.one(names::HTTP_BUDGET, budgets.http);
     page.if_known(names::PROCESS_FDS, process.open_fds);
     page.if_known(names::PROCESS_FDS_MAX, process.max_fds);
     page.if_known(names::PROCESS_THREADS, process.threads);

@@ -24,3 +24,14 @@ pub struct CertificateNumbers {
     /// Those whose files cannot be served as they are now.
     pub refused: u64,
 }
+
+/// What the settings allow some parts of the process, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BudgetNumbers {
+    /// What waits for readers.
+    pub outbox: u64,
+    /// What clients have begun to send.
+    pub inbound: u64,
+    /// Plain HTTP.
+    pub http: u64,
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::metrics::http::Routes;
 use crate::metrics::spans::SpanSummary;
-use crate::metrics::surroundings::CertificateNumbers;
+use crate::metrics::surroundings::{BudgetNumbers, CertificateNumbers};
 
 const CLUSTER: ClusterNumbers = ClusterNumbers {
     up: true,
@@ -176,6 +176,7 @@ fn two_shards_as(format: Format) -> String {
         lost_log_lines: 3,
         trail_left_out: [1, 2],
         surroundings: AROUND,
+        budgets: BudgetNumbers { outbox: 1_024, inbound: 2_048, http: 4_096 },
         cluster: Some(&CLUSTER),
         files: FileNumbers { places: 3, paint_ns: 2_500_000_000, ..FileNumbers::default() },
         objects: Some(&objects),
@@ -255,6 +256,10 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("process_cpu_seconds_total", 1.5),
         ("process_start_time_seconds", 1_700_000_000.0),
         ("imgate_unclean_ends_total", 2.0),
+        ("imgate_clock_set_age_seconds", 61.5),
+        ("imgate_outbox_budget_bytes", 1_024.0),
+        ("imgate_inbound_budget_bytes", 2_048.0),
+        ("imgate_http_budget_bytes", 4_096.0),
     ] {
         assert_eq!(series.get(key), Some(&value), "{key}");
     }
@@ -346,6 +351,7 @@ fn what_is_unknown_is_left_out() {
         lost_log_lines: 0,
         trail_left_out: [0, 0],
         surroundings: AROUND,
+        budgets: BudgetNumbers { outbox: 1_024, inbound: 2_048, http: 4_096 },
         cluster: Some(&CLUSTER),
         files: FileNumbers::default(),
         objects: None,
