@@ -35,9 +35,9 @@ use self::reading::{
     CONNECT_BURST_RANGE, CONNECTIONS_DEFAULT, HTTP_BUDGET_RANGE, HTTP_IDLE_RANGE_MS, INBOUND_BUDGET_RANGE,
     OUTBOX_BUDGET_RANGE, OUTBOX_RANGE, PING_RANGE_MS, TOKEN_TTL_DEFAULT_MS, TOKEN_TTL_RANGE_MS, UPLOADS_RANGE,
     accounts, address, bytes, cluster, cluster_name, coalesce, compression, compression_min, cors_origins, count,
-    drain, durability, duration, file_grace, hsts, keep, listen, log_filter, memory_max, number, origins, parse,
-    parse_devices, secret, send_buffer, shards, size, synchronous, text, tls_own_records, tls_pairs, trusted_proxies,
-    upload_user_max,
+    drain, durability, duration, file_grace, hsts, keep, listen, log_filter, log_format, memory_max, number, origins,
+    parse, parse_devices, secret, send_buffer, shards, size, synchronous, text, tls_own_records, tls_pairs,
+    trusted_proxies, upload_user_max,
 };
 pub use self::shown::{Shown, explain, shown, table};
 pub use self::units::{parse_duration_ms, parse_size};
@@ -46,6 +46,7 @@ use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
 use crate::ids::NodeId;
 use crate::limits;
+use crate::log::LineFormat;
 use crate::object_store::ObjectTarget;
 use crate::shard::{DevicePolicy, PaceLimits};
 pub use crate::store::Synchronous;
@@ -147,6 +148,8 @@ pub struct Config {
     pub cluster_name: String,
     /// Filter of the log.
     pub log: String,
+    /// How its lines look.
+    pub log_format: LineFormat,
     /// Where the audit trail goes: a file, `stderr`, or nowhere if it is empty.
     pub audit_log: String,
     /// The same of requests and sessions.
@@ -347,6 +350,7 @@ impl Config {
             cluster_name: parse(layers, "cluster_name", "imgate".to_owned(), cluster_name)?,
             node: parse(layers, "node", NodeId(0), |text| text.parse().ok().map(NodeId))?,
             log: log_filter(layers)?,
+            log_format: log_format(layers)?,
             audit_log: parse(layers, "audit_log", String::new(), |text| Some(text.to_owned()))?,
             access_log: parse(layers, "access_log", String::new(), |text| Some(text.to_owned()))?,
             foreign: foreign::read(layers)?,

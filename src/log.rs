@@ -1,4 +1,4 @@
-//! The log: lines for people on stderr, written by a thread of their own.
+//! The log: lines on stderr, for people or as JSON, written by a thread of their own.
 //!
 //! Owns: the filter and its change at run time, the queue of lines, the count of those that found
 //! no place in it or could not be written; which lines are said of something that fails for a while
@@ -20,7 +20,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::limits::LOG_LINES_MAX;
 
@@ -32,6 +32,16 @@ pub struct Log {
     /// Lines that could not be written.
     failed: Arc<AtomicU64>,
     _writer: WorkerGuard,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LineFormat {
+    /// Time, level, module and words.
+    #[default]
+    Text,
+    /// The same as an object of JSON.
+    Json,
 }
 
 /// Why a filter is none.
@@ -123,11 +133,11 @@ fn parse(text: &str) -> anyhow::Result<EnvFilter> {
     Ok(EnvFilter::try_new(bare)?)
 }
 
-/// Begins to write to stderr what `filter` lets through.
+/// Begins to write to stderr what `filter` lets through, in lines of that form.
 ///
 /// # Errors
 /// [`check`], or the process has a log already.
-pub fn start(filter: &str) -> anyhow::Result<Log> {
+pub fn start(filter: &str, format: LineFormat) -> anyhow::Result<Log> {
     let filter = parse(filter)?;
     let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES_MAX).thread_name("log");
     let failed = Arc::default();
@@ -135,6 +145,13 @@ pub fn start(filter: &str) -> anyhow::Result<Log> {
     let dropped = writer.error_counter();
     let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
+    let lines = match format {
+        LineFormat::Text => lines.boxed(),
+        // There are no spans to be listed.
+        LineFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).with_ansi(false).boxed()
+        }
+    };
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     Ok(Log { filter: handle, dropped, failed, _writer: guard })
 }

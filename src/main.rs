@@ -331,7 +331,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let serves = matches!(cli.command, None | Some(Verb::Serve));
     let layers = if serves { cli.settings.load()? } else { cli.settings.load_leniently()? };
     let config = Config::from_layers(&layers)?;
-    let log = imgate::log::start(&config.log).context("cannot start the log")?;
+    let log = imgate::log::start(&config.log, config.log_format).context("cannot start the log")?;
     match cli.command {
         None | Some(Verb::Serve) => {
             let settings = cli.settings;

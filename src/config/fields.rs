@@ -556,6 +556,15 @@ pub const FIELDS: &[Field] = &[
         change: TakesEffect::Reload,
     },
     Field {
+        key: "log_format",
+        value: "FORMAT",
+        doc: "How its lines look: for people, or an object of JSON each, for what collects them.",
+        default: r#""text""#,
+        range: "text, json",
+        reach: Reach::Everywhere,
+        change: TakesEffect::Restart,
+    },
+    Field {
         key: "audit_log",
         value: "FILE",
         doc: "Where the audit trail goes: logins and those that failed, what operators and backends did, keys, tokens, bans, roles; a line of JSON each. The file is opened \

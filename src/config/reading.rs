@@ -15,6 +15,7 @@ use super::units::{parse_duration_ms, parse_size};
 use super::{Accounts, DrainPlan, Durability, Error, Secret};
 use crate::caller::{Origins, Readers};
 use crate::fair::Networks;
+use crate::log::LineFormat;
 use crate::shard::DevicePolicy;
 use crate::store::{Keep, Rule, Synchronous};
 use crate::wire::Device;
@@ -326,6 +327,14 @@ pub(super) fn log_filter(layers: &Layers) -> Result<String, Error> {
     let given = found.one()?;
     log::check(given).map_err(|bad| found.wrong_unshown(&bad.to_string()))?;
     Ok(given.to_owned())
+}
+
+pub(super) fn log_format(layers: &Layers) -> Result<LineFormat, Error> {
+    parse(layers, "log_format", LineFormat::Text, |text| match text {
+        "text" => Some(LineFormat::Text),
+        "json" => Some(LineFormat::Json),
+        _ => None,
+    })
 }
 
 pub(super) fn trusted_proxies(layers: &Layers) -> Result<Networks, Error> {

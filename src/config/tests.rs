@@ -133,6 +133,7 @@ fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
         ("token_ttl", "59s"),
         ("token_ttl", "99999d"),
         ("durability", "maybe"),
+        ("log_format", "xml"),
         ("sqlite_synchronous", "off"),
         ("store_writers", "0"),
         ("store_writers", "9"),

@@ -218,6 +218,7 @@ mod tests {
             "memory_max" => "128MiB",
             "keep_count" => "500",
             "log" => "warn",
+            "log_format" => "json",
             "audit_log" | "access_log" => "stderr",
             "secret" | "secret_fallback" => "0123456789abcdef",
             "chatroom" => "false",

@@ -54,6 +54,7 @@ const NO_LIMITS: &[&str] = &[
     "cluster_name",
     "compression",
     "log",
+    "log_format",
     "audit_log",
     "access_log",
     "legacy_pages",

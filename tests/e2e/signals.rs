@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::process::Process;
-use crate::support::{Client, PATIENCE, register};
+use crate::support::{Client, PATIENCE, exchange, register};
 
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(10);
@@ -52,6 +53,41 @@ fn a_terminal_that_closes_ends_nothing_and_loads_the_configuration_again() {
     process.signal(Signal::TERM);
     assert_eq!(client.closed(), 4000);
     assert_eq!(process.ended(STOP).code(), Some(0));
+}
+
+#[test]
+fn a_collector_of_logs_is_given_an_object_a_line() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2", "--log", "debug", "--data"]);
+    let mut child = command.arg(data.path()).env("IMGATE_LOG_FORMAT", "json").stderr(Stdio::piped()).spawn();
+    let child = child.as_mut().expect("the binary starts");
+    let mut log = BufReader::new(child.stderr.take().expect("its log"));
+    let mut next = || {
+        let mut line = String::new();
+        (log.read_line(&mut line).expect("UTF-8") > 0).then_some(line)
+    };
+    let object = |line: String| {
+        let object: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for key in ["timestamp", "level", "message", "target"] {
+            assert!(object[key].is_string(), "{key}: {line}");
+        }
+        assert!(!line.contains("open-nothing"), "no token: {line}");
+        object
+    };
+    let address = loop {
+        let said = object(next().expect("it says where it listens"));
+        if said["message"] == "listening" {
+            break said["address"].as_str().expect("a text").parse().expect("an address");
+        }
+    };
+    let head = "GET /chat?token=open-nothing HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert!(!exchange(address, head.as_bytes()).starts_with("HTTP/1.1 101"), "that is no token");
+    kill_process(Pid::from_child(child), Signal::TERM).expect("it runs");
+    let rest: Vec<Value> = std::iter::from_fn(next).map(object).collect();
+    assert!(rest.iter().any(|said| said["level"] == "DEBUG"), "the refusal is told: {rest:?}");
+    assert_eq!(ends_within(child, STOP), Some(0));
 }
 
 #[test]
