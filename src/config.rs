@@ -39,7 +39,7 @@ use self::reading::{
     parse, parse_devices, secret, send_buffer, shards, size, synchronous, text, tls_own_records, tls_pairs,
     trusted_proxies, upload_user_max,
 };
-pub use self::shown::{Shown, explain, shown, table};
+pub use self::shown::{Shown, explain, in_force, shown, table};
 pub use self::units::{parse_duration_ms, parse_size};
 pub use self::webhooks::Webhooks;
 use crate::caller::{Origins, Readers};

@@ -165,6 +165,12 @@ impl Log {
         Ok(self.filter.reload(parse(text)?)?)
     }
 
+    /// Changes the filter from another thread, as [`Log::set_filter`].
+    pub fn changes(&self) -> impl Fn(&str) -> anyhow::Result<()> + Send + Sync + use<> {
+        let filter = self.filter.clone();
+        move |text| Ok(filter.reload(parse(text)?)?)
+    }
+
     /// Counts the lines that were lost: their reader was slower than they came, or has gone.
     pub fn lost_lines(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
         let (dropped, failed) = (self.dropped.clone(), Arc::clone(&self.failed));

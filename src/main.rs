@@ -1,5 +1,5 @@
 //! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `key`,
-//! `drain`, `reload`, `doctor`, `top`, `ready`, `config`, `completions`.
+//! `drain`, `reload`, `log`, `doctor`, `top`, `ready`, `config`, `completions`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -16,6 +16,8 @@ mod files;
 mod help;
 #[path = "main/keys.rs"]
 mod keys;
+#[path = "main/log.rs"]
+mod log;
 #[path = "main/online.rs"]
 mod online;
 #[path = "main/reload.rs"]
@@ -90,6 +92,9 @@ enum Verb {
     /// 1: it is not valid, and nothing has changed; or a certificate cannot be taken up, and
     /// everything else is in force.
     Reload(reload::ReloadArgs),
+    /// Lets more or less into the log of the running gateway, until it loads its configuration
+    /// again or ends.
+    Log(log::LogArgs),
     /// Shows live what the running gateway does, and which users take the most.
     Top(top::TopArgs),
     /// Prints the users online on the running gateway, a number a line.
@@ -346,6 +351,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Import(args)) => import(&config, &args.from)?,
         Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
         Some(Verb::Online) => online::run(&config)?,
+        Some(Verb::Log(args)) => log::run(&config, &args)?,
         Some(Verb::Top(args)) => top::run(&config, &args)?,
         Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,
         Some(Verb::Reload(args)) => reload::run(&config, &args)?,

@@ -9,6 +9,7 @@ mod data;
 mod endings;
 mod keys;
 mod memory;
+mod outside;
 mod reloading;
 mod settings;
 mod signals;
@@ -35,6 +36,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::endings::Endings;
 pub use self::keys::{gateways_key, signing_key, tokens_key};
+use self::outside::Outside;
 use self::reloading::{Fixed, Reloading};
 use self::settings::{Counts, allowed, jwt_settings, start_hooks, trails, upload_bounds};
 use self::signals::{Heard, Wish};
@@ -163,13 +165,14 @@ pub fn run(config: &Config, layers: Layers, log: &Log, load: Load) -> anyhow::Re
     for (setting, why) in config.without_effect() {
         tracing::warn!(setting, "this setting has no effect: {why}");
     }
-    let (configured, lost_lines) = (config.clone(), Arc::new(log.lost_lines()));
-    let start = move |crossing: &_| Node::start_counting(&configured, Tuning::default(), lost_lines, crossing);
+    let (configured, outside) = (config.clone(), Outside::of(log, &layers));
+    let settings = Arc::clone(&outside.settings);
+    let start = move |crossing: &_| Node::start_inside(&configured, Tuning::default(), outside, crossing);
     let Some((mut node, heard)) = start_unless_stopped(&wishes, start)? else {
         tracing::info!("stopped during the start");
         return Ok(None);
     };
-    let mut reloading = Reloading::new(layers, load);
+    let mut reloading = Reloading::new(layers, load, settings);
     let supervisor = Supervisor::of_environment();
     let watchdog = node.watchdog().inspect_err(|_| node.endings.stopped()).context("cannot start a thread")?;
     supervisor.ready();
@@ -207,12 +210,11 @@ impl Node {
     /// # Errors
     /// The data directory, the database, an address or a thread is not to be had.
     pub fn start(config: &Config, tuning: Tuning) -> anyhow::Result<Self> {
-        Self::start_counting(config, tuning, Arc::new(|| 0), &Crossing::default())
+        Self::start_inside(config, tuning, Outside::none(), &Crossing::default())
     }
 
-    /// As [`Node::start`], for a process whose log counts its lost lines, and which may be stopped
-    /// meanwhile.
-    fn start_counting(config: &Config, tuning: Tuning, lost: LostLines, crossing: &Crossing) -> anyhow::Result<Self> {
+    /// As [`Node::start`], inside a process that has a log, and that may be stopped meanwhile.
+    fn start_inside(config: &Config, tuning: Tuning, outside: Outside, crossing: &Crossing) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let (clock, start_ms) = (Clock::start(), clock::wall_ms());
         probe_addresses(config)?;
@@ -236,13 +238,13 @@ impl Node {
         let around = Arc::new(Surroundings::new((clock, start_ms), config.data.clone(), certificates.clone()));
         let endings = Endings::of(&config.data, config.node);
         let numbers = (pressure.max(), Arc::clone(&around), cluster.as_ref().map(Cluster::numbers), endings.unclean());
-        let process = (start_ms, clock, lost);
+        let process = (start_ms, clock, Arc::clone(&outside.lost_lines));
         let metrics = scraper(&board, config, &store, &counts, process, numbers, (&fingerprint, &trails));
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
         let memory = memory::Watch::start(&pressure, turns::watch(&board, clock, &homes)).context("no thread")?;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
-        let operator = operator((drain, reload), (&board, clock), cluster.as_ref(), &pressure);
+        let operator = operator((drain, reload), &outside, (&board, clock), cluster.as_ref(), &pressure);
         let told = (hooks.clone(), trails.clone());
         let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, told);
         let api = api::start(setup).context("cannot start the control plane")?;
@@ -570,6 +572,7 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, hooks: 
 
 fn operator(
     (drain, reload): (Sender<()>, Sender<ReloadWish>),
+    outside: &Outside,
     (board, clock): (&Board, Clock),
     cluster: Option<&Cluster>,
     pressure: &Arc<Pressure>,
@@ -578,7 +581,9 @@ fn operator(
     let pressure = Arc::clone(pressure);
     let short_of_memory = Arc::new(move || pressure.refuses_newcomers());
     let dead = Arc::new(turns::dead(board, clock));
-    let operator = api::admin::Operator { drain, reload, board: board.clone(), dead, degraded, short_of_memory };
+    let (log, settings) = (Arc::clone(&outside.set_log), outside.show_settings());
+    let board = board.clone();
+    let operator = api::admin::Operator { drain, reload, log, settings, board, dead, degraded, short_of_memory };
     (operator, cluster.map(cluster::others))
 }
 

@@ -26,7 +26,7 @@ use axum::routing::{delete, get, post};
 
 use tokio::sync::Semaphore;
 
-pub use self::operate::{Degraded, Operator, ReloadWish, Reloaded};
+pub use self::operate::{Degraded, Operator, ReloadWish, Reloaded, SetLog, ShowSettings};
 use super::services::{Db, Promptness, Services, StoreFailure, pulse};
 use super::{json, trails};
 use crate::auth::Key;
@@ -62,6 +62,8 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
     let operators = Router::new()
         .route("/admin/drain", post(operate::drain))
         .route("/admin/reload", post(operate::reload))
+        .route("/admin/log", post(operate::log))
+        .route("/admin/config", get(operate::config))
         .route("/admin/top", get(top::top))
         .route("/admin/online", get(online::online))
         .route("/admin/keys", get(keys::list).post(keys::make))

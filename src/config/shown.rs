@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::layers::Layers;
-use super::{FIELDS, Field, Reach};
+use super::{FIELDS, Field, Reach, TakesEffect};
 
 /// The origin of what nothing sets.
 const DEFAULT: &str = "default";
@@ -37,6 +37,13 @@ impl Shown {
         Self { key: field.key, value: (!hidden).then_some(value), origin: found.origin().to_owned() }
     }
 
+    /// As a gateway has told it; `None`: there is no such setting.
+    #[must_use]
+    pub fn told(key: &str, value: Option<String>, origin: &str) -> Option<Self> {
+        let field = FIELDS.iter().find(|field| field.key == key)?;
+        Some(Self { key: field.key, value, origin: origin.to_owned() })
+    }
+
     /// As a line of a configuration file.
     #[must_use]
     pub fn line(&self) -> String {
@@ -65,6 +72,15 @@ fn toml_of(text: &str) -> String {
 #[must_use]
 pub fn shown(layers: &Layers) -> Vec<Shown> {
     FIELDS.iter().filter(|field| field.reach != Reach::Hidden).map(|field| Shown::of(field, layers)).collect()
+}
+
+/// Every setting as a running gateway has it that was started with `first` and has loaded `last`
+/// since: what waits for a restart is still as it was.
+#[must_use]
+pub fn in_force(first: &Layers, last: &Layers) -> Vec<Shown> {
+    let taken_up = |key: &str| FIELDS.iter().any(|field| field.key == key && field.change == TakesEffect::Reload);
+    let both = shown(first).into_iter().zip(shown(last));
+    both.map(|(first, last)| if taken_up(first.key) { last } else { first }).collect()
 }
 
 /// What there is to say about one setting; `None`: there is no such setting.
@@ -144,6 +160,14 @@ mod tests {
         ] {
             assert_eq!(line(&layers, key), wanted);
         }
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_shown_as_it_is_in_force() {
+        let (first, last) = (layers("shards = 3\nlog = \"warn\"", &[]), layers("shards = 4\nlog = \"info\"", &[]));
+        let lines: Vec<String> = in_force(&first, &last).iter().map(Shown::line).collect();
+        assert!(lines.contains(&"shards = 3  # x.toml, `shards`".to_owned()), "{lines:?}");
+        assert!(lines.contains(&"log = \"info\"  # x.toml, `log`".to_owned()), "{lines:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `imgate config print|check|default|doc|explain KEY`.
+//! `imgate config print|running|check|default|doc|explain KEY`.
 //!
 //! Never: shows a secret.
 
@@ -7,8 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Subcommand;
-use imgate::config::{Config, Layers, explain, sample, shown, table};
+use imgate::config::{Config, Layers, Shown, explain, sample, shown, table};
 use imgate::node;
+use serde_json::Value;
+
+use super::ask::{address, ask_well};
 
 /// What to do.
 #[derive(Subcommand)]
@@ -17,6 +20,9 @@ pub(crate) enum ConfigCommand {
     Default,
     /// Prints every setting as it is in force here, with where it came from. Secrets are not shown.
     Print,
+    /// Prints every setting as the running gateway has it, with where it came from. Secrets are not
+    /// shown.
+    Running,
     /// Says whether the configuration is valid, its certificates included; exit code 1 and the
     /// reason if it is not.
     Check,
@@ -40,6 +46,7 @@ pub(crate) fn run(
         None | Some(ConfigCommand::Default) => sample(),
         Some(ConfigCommand::Doc) => table(),
         Some(ConfigCommand::Print) => shown(&layers()?).iter().map(|one| one.line() + "\n").collect(),
+        Some(ConfigCommand::Running) => running(&Config::from_layers(&layers()?)?)?,
         Some(ConfigCommand::Check) => {
             let config = Config::from_layers(&layers()?)?;
             for (key, why) in config.without_effect() {
@@ -57,4 +64,15 @@ pub(crate) fn run(
     };
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// As the gateway at the admin address of `config` tells it.
+fn running(config: &Config) -> anyhow::Result<String> {
+    let token = node::gateways_key(config)?.admin_token();
+    let answer = ask_well(address(config), "GET", "/admin/config", Some(&token))?;
+    let answer: Value = serde_json::from_str(&answer).context("the answer is no JSON")?;
+    let settings = answer["settings"].as_array().context("the answer has no settings")?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let line = |one: &Value| Shown::told(&text(&one["key"])?, text(&one["value"]), &text(&one["origin"])?);
+    Ok(settings.iter().filter_map(line).map(|one| one.line() + "\n").collect())
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::bail;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::settings::{allowed, jwt_settings, upload_bounds};
@@ -16,7 +17,7 @@ use super::{Load, Node, address_limits, judge};
 use crate::api;
 use crate::api::admin::Reloaded;
 use crate::auth::Key;
-use crate::config::{self, Config, FIELDS, Layers, TakesEffect};
+use crate::config::{self, Config, FIELDS, Layers, Shown, TakesEffect, in_force};
 use crate::fair::Networks;
 use crate::log::Log;
 use crate::mesh::Adjusted;
@@ -29,12 +30,14 @@ pub(super) struct Reloading {
     first: Layers,
     /// The last time.
     last: Layers,
+    /// What of both is in force, for whoever asks at the admin port.
+    settings: Arc<Mutex<Vec<Shown>>>,
 }
 
 impl Reloading {
     /// The gateway was started with `layers`.
-    pub(super) fn new(layers: Layers, load: Load) -> Self {
-        Self { load, first: layers.clone(), last: layers }
+    pub(super) fn new(layers: Layers, load: Load, settings: Arc<Mutex<Vec<Shown>>>) -> Self {
+        Self { load, first: layers.clone(), last: layers, settings }
     }
 
     /// Loads the configuration again, because of a signal or an operator (`by`), and says in the
@@ -83,6 +86,7 @@ impl Reloading {
         let read_again = shown(&jwt_settings(&config).keys);
         let reloaded = Reloaded { read_again, ..compared(&self.first, &self.last, &layers) };
         self.last = layers;
+        *self.settings.lock() = in_force(&self.first, &self.last);
         Ok(reloaded)
     }
 }

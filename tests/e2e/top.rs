@@ -64,6 +64,40 @@ fn the_loudest_user_and_group_are_found_while_somebody_looks() {
 }
 
 #[test]
+fn an_operator_changes_the_level_of_the_log_and_sees_which_settings_are_in_force() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let file = data.path().join("imgate.toml");
+    std::fs::write(&file, "keep_count = 500\nuser_messages = 50\n").expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+    command.env("IMGATE_CONFIG", &file);
+    let process = Process::launch(command, data.path());
+    let imgate = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+        command.args(arguments).args(["--admin", &process.admin.to_string(), "--data"]).arg(data.path());
+        let output = command.output().expect("the command runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let set = imgate(&["log", "info,imgate::api=debug"]);
+    assert_eq!(set.0, Some(0), "{set:?}");
+    process.says("the operator has changed the filter of the log");
+    register(process.address, "/user/register", "13800000001");
+    process.says("DEBUG imgate::api");
+    assert_eq!(imgate(&["log", "verbose"]).0, Some(1), "that is no level");
+    assert!(ask(&process, "/admin/config", "no token").0.contains("401"));
+    let running = |wanted: &[&str]| {
+        let (code, text) = imgate(&["config", "running"]);
+        assert_eq!(code, Some(0), "{text}");
+        for start in wanted {
+            assert!(text.lines().any(|line| line.starts_with(start)), "{start}: {text}");
+        }
+    };
+    running(&["keep_count = 500  # ", "user_messages = 50  # ", "shards = 2  # --shards", "# secret is not set"]);
+    std::fs::write(&file, "keep_count = 600\nuser_messages = 60\n").expect("a file");
+    assert_eq!(imgate(&["reload"]).0, Some(0));
+    running(&["keep_count = 500  # ", "user_messages = 60  # "]);
+}
+
+#[test]
 fn a_picture_may_take_longer_than_other_answers() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let process = Process::start(data.path());

@@ -1,21 +1,22 @@
-//! What an operator may do through the admin port: `POST /admin/drain`, `POST /admin/reload`, and
-//! `GET /admin/top` (`top`).
+//! What an operator may do through the admin port: `POST /admin/drain`, `POST /admin/reload`,
+//! `POST /admin/log`, `GET /admin/config`, and `GET /admin/top` (`top`).
 //!
 //! Owns: the check of the operator's token ([`Key::admin_token`](crate::auth::Key::admin_token)).
 //! Never: does anything without it. The port may be reached by whoever reads the metrics, and they
 //! may not stop the gateway.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use crossbeam_channel::Sender;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Insight, text};
@@ -32,6 +33,10 @@ pub struct Operator {
     pub drain: Sender<()>,
     /// Asks for the configuration to be loaded again. It holds one wish.
     pub reload: Sender<ReloadWish>,
+    /// Changes the filter of the log.
+    pub log: SetLog,
+    /// The settings that are in force, with where each came from; no secrets.
+    pub settings: ShowSettings,
     /// Where the shards are asked who takes the most.
     pub board: Board,
     /// The first shard that has not turned for [`crate::limits::SHARD_DEAD_MS`].
@@ -41,6 +46,12 @@ pub struct Operator {
     /// Whether newcomers are refused for want of memory.
     pub short_of_memory: Arc<dyn Fn() -> bool + Send + Sync>,
 }
+
+/// See [`Operator::log`]; why a text is no filter.
+pub type SetLog = Arc<dyn Fn(&str) -> anyhow::Result<()> + Send + Sync>;
+
+/// See [`Operator::settings`].
+pub type ShowSettings = Arc<dyn Fn() -> Value + Send + Sync>;
 
 /// Where the outcome of a reload is wanted.
 pub type ReloadWish = oneshot::Sender<Result<Reloaded, String>>;
@@ -82,6 +93,25 @@ pub(super) async fn drain(State(insight): State<Insight>) -> Response {
     // Full: it has been asked before. Gone: it is stopping already.
     let _ = insight.operator.drain.try_send(());
     (StatusCode::ACCEPTED, Json(json!({ "draining": true }))).into_response()
+}
+
+/// Lets more or less into the log, until the configuration is loaded again.
+pub(super) async fn log(State(insight): State<Insight>, Query(asked): Query<HashMap<String, String>>) -> Response {
+    let Some(filter) = asked.get("filter") else {
+        return text(StatusCode::BAD_REQUEST, "filter is missing: a level, or levels by module\n");
+    };
+    match (insight.operator.log)(filter) {
+        Ok(()) => {
+            tracing::info!(filter, "the operator has changed the filter of the log, until the next reload");
+            Json(json!({ "filter": filter })).into_response()
+        }
+        Err(why) => text(StatusCode::UNPROCESSABLE_ENTITY, format!("{why:#}\n")),
+    }
+}
+
+/// The settings that are in force.
+pub(super) async fn config(State(insight): State<Insight>) -> Response {
+    Json((insight.operator.settings)()).into_response()
 }
 
 /// Has the configuration loaded again, as SIGHUP does, and says what became of it.

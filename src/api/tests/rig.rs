@@ -204,6 +204,8 @@ impl Rig {
             operator: Operator {
                 drain,
                 reload: bounded(1).0,
+                log: Arc::new(|filter| Ok(crate::log::check(filter)?)),
+                settings: Arc::new(|| serde_json::json!({ "settings": [] })),
                 board: Board::new(4),
                 dead: Arc::new(move || *shards.dead.lock()),
                 degraded: None,
