@@ -206,8 +206,8 @@ impl Jwt {
     }
 
     /// Ends the sessions of users whose key is gone. They may come back with a token of another
-    /// one. Once more after [`limits::JWT_LATE_MS`]: what was admitted just before the keys were
-    /// replaced may have been on its way to its shard. Whoever is back by then comes back once more.
+    /// one. Once more after [`limits::JWT_LATE_MS`], also for those who are back by then: what was
+    /// admitted just before the keys were replaced may have been on its way to its shard.
     pub async fn end_sessions(services: &Services, users: Vec<UserId>) {
         Self::disconnect(services, &users).await;
         tokio::time::sleep(Duration::from_millis(limits::JWT_LATE_MS)).await;
