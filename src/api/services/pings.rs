@@ -101,7 +101,7 @@ impl Db {
             let lost = Err(StoreFailure::Busy);
             let read = read.unwrap_or(Err(StoreFailure::Busy));
             db.store.note_clock_offset(read.unwrap_or_default());
-            let outcome = written.unwrap_or(lost).and(read.map(drop));
+            let outcome = written.unwrap_or(lost).and_then(|()| read.map(drop));
             // Noted here, because nobody may have waited for it. One that failed is not followed
             // by one that is merely slow: a database that stands still would be up by turns.
             db.pings.answered.store(outcome.is_ok(), Ordering::Relaxed);
