@@ -473,7 +473,8 @@ impl Session {
             self.say(at);
         } else if let Some(at) = self.conversations.iter().position(|one| one.word_due_ms == due) {
             self.conversations[at].word_due_ms = None;
-            self.say(at);
+            self.say_read(at);
+            self.say_received_of(at);
         }
     }
 
@@ -587,7 +588,9 @@ impl Session {
         let one = &self.conversations[at];
         // The list may be the reason to ask, or says that there is nothing to be said.
         let to_be_asked = self.list.decides && !self.list.known;
-        self.online && one.asked.is_none() && !one.queued && one.due_ms.is_none() && !to_be_asked
+        // One that was refused has a pause, whatever is said about other conversations meanwhile.
+        let waits = one.queued || one.due_ms.is_some() || one.word_due_ms.is_some();
+        self.online && one.asked.is_none() && !waits && !to_be_asked
     }
 
     /// A word about it was refused for now.
@@ -623,15 +626,19 @@ impl Session {
 
     fn say_received(&mut self) {
         for at in 0..self.conversations.len() {
-            let may_say = self.settings.receipts && self.may_say(at);
-            let one = &mut self.conversations[at];
-            if !may_say || !matches!(one.conv, Conv::Direct(_)) || one.recv <= one.recv_said {
-                continue;
-            }
-            one.recv_said = one.recv;
-            let frame = json!({ "cmd": 3, "kind": one.conv.kind(), "dstid": one.conv.dstid(), "recv": one.recv });
-            self.write(&frame);
+            self.say_received_of(at);
         }
+    }
+
+    fn say_received_of(&mut self, at: usize) {
+        let may_say = self.settings.receipts && self.may_say(at);
+        let one = &mut self.conversations[at];
+        if !may_say || !matches!(one.conv, Conv::Direct(_)) || one.recv <= one.recv_said {
+            return;
+        }
+        one.recv_said = one.recv;
+        let frame = json!({ "cmd": 3, "kind": one.conv.kind(), "dstid": one.conv.dstid(), "recv": one.recv });
+        self.write(&frame);
     }
 
     fn post(&mut self, cid: &str) {

@@ -579,3 +579,37 @@ test("a word that was refused for now is said again", async () => {
   assert.deepEqual(asked(socket, 3), marks, "it has come meanwhile");
   assert.deepEqual(refusals, []);
 });
+
+test("words that were refused for now have their pause, whatever is said about other conversations", async () => {
+  const { client, clock, socket, users } = await receiver();
+  const said = () => asked(socket, 3).slice(users.length);
+  const refused = users.slice(0, 44);
+  for (const dstid of refused) socket.says(busy({ kind: DIRECT, dstid }));
+  socket.says({ id: 5, seq: 5, ts: 7, userid: 500, cmd: DIRECT, dstid: 1, media: 1 });
+  clock.advance(LIMITS.receipts);
+  const elsewhere = { cmd: 3, kind: DIRECT, dstid: 500, recv: 5 };
+  assert.deepEqual(said(), [elsewhere]);
+  client.read(DIRECT, 2, 5);
+  assert.deepEqual(said(), [elsewhere]);
+  clock.advance(1000);
+  const received = refused.slice(1).map((dstid) => ({ cmd: 3, kind: DIRECT, dstid, recv: 5 }));
+  assert.deepEqual(said(), [elsewhere, { cmd: 3, kind: DIRECT, dstid: 2, read: 5 }, ...received]);
+});
+
+test("without a list, as where nothing is stored, typing is said in direct conversations", async () => {
+  const { client, sockets: [socket] } = await begin(undefined, () => {}, { firstPage: 0 });
+  socket.onopen();
+  client.open(DIRECT, 2);
+  socket.says({ cmd: 4, kind: DIRECT, dstid: 2, rows: [], more: false, floor: 1, head: 0 });
+  client.typing(DIRECT, 2);
+  assert.deepEqual(asked(socket, 6), [{ cmd: 6, kind: DIRECT, dstid: 2 }]);
+});
+
+test("a mark that was refused for now is not said after a `drop`", async () => {
+  const { client, clock, sockets: [socket] } = await reader();
+  const marks = asked(socket, 3);
+  socket.says(busy({ kind: GROUP, dstid: 7 }));
+  client.drop(GROUP, 7);
+  clock.advance(LIMITS.heartbeat - 1);
+  assert.deepEqual(asked(socket, 3), marks);
+});

@@ -510,6 +510,26 @@ fn what_was_relayed_is_not_said_again_of_what_the_list_does_not_name() {
 }
 
 #[test]
+fn words_that_were_refused_for_now_have_their_pause_whatever_else_is_said() {
+    let (mut stage, _) = receiver();
+    for user in 2..46 {
+        stage
+            .hear(&json!({ "cmd": 2, "kind": 10, "dstid": user, "code": 20, "msg": "busy, try again", "retry": true }));
+    }
+    stage.hear(&row(Conv::Direct(500), 5));
+    stage.wait(limits::RECEIPTS_MS);
+    assert_eq!(stage.frames(), [received(500, 5)]);
+    stage.session.read(stage.now_ms, Conv::Direct(2), 5);
+    stage.take();
+    assert_eq!(stage.frames(), [] as [Value; 0]);
+    stage.wait(1_000);
+    let read = json!({ "cmd": 3, "kind": 10, "dstid": 2, "read": 5 });
+    let mut again = stage.frames();
+    again.sort_by_key(|frame| frame["dstid"].as_u64());
+    assert_eq!(again, [vec![read], (3..46).map(|user| received(user, 5)).collect()].concat());
+}
+
+#[test]
 fn a_word_that_was_refused_for_now_is_said_again() {
     let mut stage = Stage::new(0, true);
     let mark = |seq: u64| json!({ "cmd": 3, "kind": 10, "dstid": 2, "read": seq });

@@ -1108,6 +1108,11 @@ export class ImgateClient {
     return timer;
   }
 
+  #endPause(timer) {
+    this.#options.clock.clear(timer);
+    this.#pauses.delete(timer);
+  }
+
   // ---- receiving ------------------------------------------------------------------------------------------------
 
   #conversation(kind, dstid) {
@@ -1322,9 +1327,7 @@ export class ImgateClient {
       this.#answered();
     } else if (!first && this.#doubted.length > 0) {
       // It was not this one that was refused.
-      const { timer } = this.#doubted.shift();
-      this.#options.clock.clear(timer);
-      this.#pauses.delete(timer);
+      this.#endPause(this.#doubted.shift().timer);
     }
     for (const row of convs) {
       const conversation = this.#conversation(row.kind, row.dstid);
@@ -1364,8 +1367,10 @@ export class ImgateClient {
   drop(kind, dstid) {
     const conversation = this.#conversations.get(`${kind}:${dstid}`);
     if (!conversation) return;
-    const { asked, wishes } = conversation;
+    const { asked, wishes, wordTimer } = conversation;
     this.#stop(conversation);
+    // A word about it would be refused, and that would pass for the answer to what is asked next.
+    if (wordTimer !== null) this.#endPause(wordTimer);
     this.#conversations.delete(`${kind}:${dstid}`);
     // The answer that is on its way is no answer to what is asked next.
     if (asked) this.#conversation(kind, dstid).asked = { type: "dropped", stale: true };
@@ -1423,10 +1428,16 @@ export class ImgateClient {
    * Whether a word about it may be said now: the refusal of one looks like that of what is asked of its conversation, whose page would
    * then not be known for what it is.
    */
-  #maySay({ asked, queued, timer }) {
-    // What the list names may be asked for with the list, and what it knows need not be said.
-    const mayBeAsked = this.#listBegins && !this.#hasList;
+  #maySay({ kind, asked, queued, timer }) {
+    // What the list names may be asked for with the list.
+    const mayBeAsked = kind === GROUP && this.#listBegins && !this.#hasList;
     return this.#online && !asked && !queued && timer === null && !mayBeAsked;
+  }
+
+  /** Whether it may be said how far it was received or read: what the list knows need not be said, and one that was refused has a pause. */
+  #mayMark(conversation) {
+    const mayBeKnown = this.#listBegins && !this.#hasList;
+    return !mayBeKnown && conversation.wordTimer === null && this.#maySay(conversation);
   }
 
   /** A word about it was refused for now. */
@@ -1435,7 +1446,8 @@ export class ImgateClient {
     if (conversation.wordTimer !== null) return;
     conversation.wordTimer = this.#pause(conversation.wordTries, () => {
       conversation.wordTimer = null;
-      this.#say(conversation);
+      this.#sayRead(conversation);
+      this.#sayReceivedOf(conversation);
     });
     conversation.wordTries += 1;
   }
@@ -1447,7 +1459,7 @@ export class ImgateClient {
   }
 
   #sayRead(conversation) {
-    if (conversation.read <= conversation.readSaid || !this.#maySay(conversation)) return;
+    if (conversation.read <= conversation.readSaid || !this.#mayMark(conversation)) return;
     conversation.readSaid = conversation.read;
     conversation.recvSaid = Math.max(conversation.recvSaid, conversation.read);
     this.#write({ cmd: 3, kind: conversation.kind, dstid: conversation.dstid, read: conversation.read });
@@ -1462,12 +1474,15 @@ export class ImgateClient {
   }
 
   #sayReceived() {
-    if (!this.#online || !this.#options.receipts) return;
-    for (const conversation of this.#conversations.values()) {
-      if (conversation.kind !== DIRECT || conversation.recv <= conversation.recvSaid || !this.#maySay(conversation)) continue;
-      conversation.recvSaid = conversation.recv;
-      this.#write({ cmd: 3, kind: DIRECT, dstid: conversation.dstid, recv: conversation.recv });
-    }
+    if (!this.#online) return;
+    for (const conversation of this.#conversations.values()) this.#sayReceivedOf(conversation);
+  }
+
+  #sayReceivedOf(conversation) {
+    if (!this.#options.receipts || conversation.kind !== DIRECT) return;
+    if (conversation.recv <= conversation.recvSaid || !this.#mayMark(conversation)) return;
+    conversation.recvSaid = conversation.recv;
+    this.#write({ cmd: 3, kind: DIRECT, dstid: conversation.dstid, recv: conversation.recv });
   }
 
   /** The user is writing. Said at most every two seconds and conversation, and only while online. */
