@@ -613,3 +613,49 @@ test("a mark that was refused for now is not said after a `drop`", async () => {
   clock.advance(LIMITS.heartbeat - 1);
   assert.deepEqual(asked(socket, 3), marks);
 });
+
+test("`close` and `connect` while the storage is read lead to one connection", async () => {
+  const answers = [];
+  const storage = { entries: () => new Promise((resolve) => answers.push(() => resolve([]))), put() {}, remove() {} };
+  const sockets = [];
+  const clock = new Clock();
+  class Socket {
+    sent = [];
+    constructor() {
+      sockets.push(this);
+    }
+    send(text) {
+      this.sent.push(JSON.parse(text));
+    }
+    close() {}
+  }
+  const client = new ImgateClient({ url: "ws://server.test/chat", token: async () => "secret", userId: 1, storage, WebSocket: Socket, clock, random: () => 0.5 });
+  const first = client.connect();
+  client.close();
+  const second = client.connect();
+  answers[0]();
+  await first;
+  await settled();
+  assert.equal(sockets.length, 1);
+  client.networkLost();
+  answers[1]();
+  await second;
+  await settled();
+  assert.equal(sockets.length, 1, "a reconnect waits already");
+  client.hurry();
+  await settled();
+  sockets[1].onopen();
+  clock.advance(LIMITS.heartbeat - 1);
+  await settled();
+  client.send(DIRECT, 2, { media: 1, content: "hello" });
+  assert.deepEqual([sockets.length, asked(sockets[1], DIRECT).length], [2, 1]);
+});
+
+test("a client that is closed when it hears that it waits does not come back", async () => {
+  const { client, clock, sockets, states } = await begin();
+  sockets[0].onopen();
+  client.on("status", ({ state }) => state === "waiting" && client.close());
+  client.networkLost();
+  clock.advance(2 * LIMITS.backoffLast);
+  assert.deepEqual([sockets.length, states.at(-1)], [1, "closed"]);
+});

@@ -589,7 +589,8 @@ export class ImgateClient {
     this.#wanted = true;
     await this.#restoreInTime();
     this.#options.WebSocket ??= await nodeSocket();
-    if (this.#wanted && !this.#socket) this.#dial(true);
+    // A `connect` from before a `close` may have dialled meanwhile, and wait to try again.
+    if (this.#wanted && !this.#socket && this.#reconnectTimer === null) this.#dial(true);
   }
 
   /** A storage that never answers must not keep anybody from talking, but without cursors messages would be passed over. */
@@ -694,6 +695,9 @@ export class ImgateClient {
 
   #dial(first = false) {
     const { url, token } = this.#options;
+    // There is one connection at a time.
+    this.#clear("#reconnectTimer");
+    this.#clear("#dialTimer");
     // Stands for the socket until address and token are there.
     const asking = { close() {} };
     this.#socket = asking;
@@ -806,11 +810,12 @@ export class ImgateClient {
     const asked = /retry_ms=(\d{1,6})/.exec(reason);
     if (code === 4000 && asked) retryMs = Math.max(retryMs, Number(asked[1]) + LIMITS.slotJitter * this.#options.random());
     this.#failures += 1;
-    this.#emit("status", { state: "waiting", code, reason, retryMs });
+    // First, so that a listener may `close`, or `hurry`.
     this.#reconnectTimer = this.#options.clock.set(() => {
       this.#reconnectTimer = null;
       this.#dial();
     }, retryMs);
+    this.#emit("status", { state: "waiting", code, reason, retryMs });
   }
 
   /** Doubles from `backoffFirst` to `backoffLast`, and of that between a half and the whole. */
