@@ -60,3 +60,21 @@ test("one that has ended is not given up", async (t) => {
   await pass(2 * MINUTE);
   assert.deepEqual([ends, request.aborted], [["/files/a"], false]);
 });
+
+test("one that the system has taken whole may still be going out, and has minutes for its answer", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  for (const told of ["onprogress", "onload"]) {
+    const { request, ends, pass } = await begin(t);
+    request.upload[told]({ loaded: 4, total: 4 });
+    await pass(1.5 * MINUTE);
+    Object.assign(request, { status: 201, response: { url: "/files/a" } });
+    request.onload();
+    request.onloadend();
+    await pass(0);
+    assert.deepEqual([ends, request.aborted], [["/files/a"], false]);
+  }
+  const { request, ends, pass } = await begin(t);
+  request.upload.onprogress({ loaded: 4, total: 4 });
+  await pass(5 * MINUTE);
+  assert.deepEqual([ends, request.aborted], [["network"], true]);
+});

@@ -23,8 +23,11 @@ const parse = (text) => JSON.parse(text, (key, value) => (NAMES.has(key) && type
 
 const BY_STATUS = { 401: "wrong_login", 413: "too_large", 415: "unsupported", 429: "busy", 503: "busy" };
 
-/** An upload of which nothing goes out for so long, or that is not answered in that time, has failed. */
+/** An upload of which nothing goes out for so long has failed. */
 const STALLED_MS = 60_000;
+
+/** So has one that is not answered for so long: what the system has taken may be megabytes that a slow network is still sending. */
+const UNANSWERED_MS = 300_000;
 
 /** The longest pause that is believed. */
 const RETRY_MOST_S = 3600;
@@ -157,19 +160,21 @@ export class Api {
       request.responseType = "json";
       // A network that takes nothing more says nothing either.
       let timer = null;
-      const goesOn = () => {
+      const goesOn = (patience) => {
         clearTimeout(timer);
         timer = setTimeout(() => {
           reject(new ApiError("network"));
           request.abort();
-        }, STALLED_MS);
+        }, patience);
       };
       request.upload.onprogress = ({ loaded, total }) => {
-        goesOn();
+        goesOn(loaded < total ? STALLED_MS : UNANSWERED_MS);
         progress(total > 0 ? loaded / total : 0);
       };
+      // The last progress is not told where it comes right behind another one.
+      request.upload.onload = () => goesOn(UNANSWERED_MS);
       request.onloadend = () => clearTimeout(timer);
-      goesOn();
+      goesOn(STALLED_MS);
       request.onload = () => (request.status < 300 && request.response ? resolve(request.response) : reject(this.#failed(request.status, request.response)));
       request.onerror = request.ontimeout = () => reject(new ApiError("network"));
       request.onabort = () => reject(new ApiError("aborted"));
