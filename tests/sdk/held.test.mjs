@@ -263,6 +263,20 @@ test("what was read without a network is not unread for a list that has not hear
   assert.equal(group.unread, 0, "that only one's own came since is known to the list");
 });
 
+test("where all that may be unread is held it is counted, whatever the list has heard of what was read", async (t) => {
+  const { model, says, page, group } = await member(t, { groups: [{ id: 7, name: "Attic" }] });
+  const loading = model.loadEarlier(group);
+  page(11, 50, true);
+  await loading;
+  model.markRead(group);
+  says(said(51));
+  says({ ...said(52), userid: 1 });
+  says({ ...said(53), recall: 45 });
+  assert.equal(group.unread, 1);
+  says(row(53, 45, 6));
+  assert.equal(group.unread, 1, "neither one's own nor a recall is unread");
+});
+
 test("what the list has counted and is still to come is unread when somebody looks at what is there", async (t) => {
   const { model, says, page, asked, group } = await member(t, { groups: [{ id: 7, name: "Attic" }] });
   const loading = model.loadEarlier(group);

@@ -653,7 +653,9 @@ export class Model {
 
   /** By a row of the list, which knows neither what came while it was read nor what was read without a network. */
   #unreadOf(conversation, row) {
-    const { read } = conversation;
+    const { read, firstSeq, lastSeq } = conversation;
+    // Whatever may be unread is held.
+    if (firstSeq <= read + 1 && lastSeq >= row.head) return conversation.unreadBehind(read, this.id);
     const listed = row.read >= read ? row.unread : Math.min(row.unread, row.head - read);
     return (read < row.head ? listed : 0) + conversation.unreadBehind(Math.max(row.head, read), this.id);
   }
