@@ -82,7 +82,9 @@ pub enum Event {
         code: u16,
         /// The close reason.
         reason: String,
-        /// Whether it comes back by itself.
+        /// Whether it comes back by itself. If not: posts without [`Event::Sent`] and
+        /// [`Event::Refused`] may be stored or not; the next client says them with
+        /// [`Client::post_again`](crate::Client::post_again).
         again: bool,
     },
     /// The next message of a conversation: each number once, in order, none left out but what

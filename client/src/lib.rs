@@ -23,7 +23,9 @@
 //!   gateway asks for (`retry_ms` in the close reason) is kept. [`Event::Offline`] tells whether it
 //!   comes back.
 //! - **Posts** under a name (`cid`) until there is an ack or a final refusal, over any number of
-//!   connections. Stored once.
+//!   connections. Stored once. A client that has ended tells by [`Client::unsent`] how many have
+//!   neither: keep posts until [`Event::Sent`] or [`Event::Refused`], and give what is left to the
+//!   next client's [`Client::post_again`].
 //! - **Syncs** whatever is missing: after each connect, and when a number is left out. Events of a
 //!   conversation come in the order of its numbers.
 //! - **Acks** what it has received, if [`Options::receipts`] is set, and says what was read.

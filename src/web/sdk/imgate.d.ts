@@ -184,7 +184,7 @@ export interface Options {
   storage?: ClientStorage;
   /**
    * Store also how far each conversation was read: for clients that store messages. A listener to `message` returns a promise that is
-   * fulfilled when the message is stored.
+   * fulfilled when the message is stored, or can never be; all listeners to `message` count.
    */
   keepCursors?: boolean;
   /** Rows with which a conversation begins, 1 to 200 (30); 0: where the list of conversations says. */

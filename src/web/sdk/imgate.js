@@ -518,7 +518,8 @@ export class ImgateClient {
    * them: ask for its further pages while `more`.
    * With `keepCursors` the cursor of a conversation moves to a message when the promises that the listeners to `message` have returned
    * for it are fulfilled, and for those before it; behind one for which a listener throws, or its promise fails, it moves no more in
-   * this client, so that the next one is given that message again. `connect` waits for the storage, however long that takes.
+   * this client, so that the next one is given that message again: what can never be stored is to be fulfilled all the same. All
+   * listeners to `message` count. `connect` waits for the storage, however long that takes.
    * For tests: `WebSocket` (the class), `clock` ({now, set(callback, ms), clear(timer)}), `random` (0 to 1).
    */
   constructor(options) {
