@@ -263,13 +263,18 @@ impl Direct {
         }
     }
 
+    /// Enters a message that has no business here, whether of the pairs or of a group beside them.
+    pub(super) fn strayed(&mut self, content: Option<&str>) {
+        self.tally.strayed(content, self.terms.run);
+    }
+
     fn received(&mut self, net: &mut Net, member: u32, message: &Fields<'_>, now_ns: u64) {
         let side = &mut self.sides[member as usize];
         let (from, own) = (message.userid == Some(side.peer), message.userid == Some(side.user));
         let here = message.dstid == Some(if own { side.peer } else { side.user });
         if !here || !(from || own) || (own && !self.answered) {
             if !own {
-                self.tally.strayed(message.content, self.terms.run);
+                self.strayed(message.content);
             }
             return;
         }
@@ -439,7 +444,7 @@ pub(super) struct Outcome {
     pub(super) tally: Tally,
     pub(super) lost: u64,
     /// Connections open at the end.
-    open: u64,
+    pub(super) open: u64,
 }
 
 impl Splits for Direct {

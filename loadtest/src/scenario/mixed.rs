@@ -19,7 +19,7 @@ use crate::conduct::Steady;
 use crate::exit::Exit;
 use crate::goals::{Generator, within};
 use crate::interrupt::Interrupt;
-use crate::limits::{CONNECTIONS_MAX, SOAK_SECONDS_MAX, SPEED_MAX};
+use crate::limits::{CONNECTIONS_MAX, HEARING_NS, SOAK_SECONDS_MAX, SPEED_MAX};
 use crate::net::Plan;
 use crate::options::{Measure, Options};
 use crate::report::Report;
@@ -32,6 +32,9 @@ use crate::tally::{Reckoning, Tally};
 use actor::{Day, Findings, Mixed, Terms};
 use logins::Logins;
 use mix::{KINDS, Kind, Mix, Pace};
+
+/// How long a run by workers listens on to the group once all of them have what they know of.
+const FLEET_LINGER_SECONDS: u64 = 2;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
@@ -172,6 +175,10 @@ fn measure(flags: &Flags, interrupt: &Interrupt) -> Result<Outcome> {
         let visits = visitors.as_ref().map(|visitors| scope.spawn(|| visitors.run(&plan, logins)));
         let performed = perform(&plan, probe.as_ref(), &job, actors, |conductor| {
             conductor.open(users)?;
+            if flags.group.is_some() {
+                // A connection that is open hears the group once the store has told its groups.
+                conductor.wait("joining groups", HEARING_NS / 1_000_000_000);
+            }
             let steady = conductor.run(measure.seconds);
             conductor.drain(measure.drain, |board| {
                 (interrupt.is_set() || board.sum(|l| &l.scheduled) == scheduled)
@@ -180,6 +187,11 @@ fn measure(flags: &Flags, interrupt: &Interrupt) -> Result<Outcome> {
                     && board.sum(|l| &l.arrived) >= board.sum(|l| &l.acked)
                     && board.sum(|l| &l.open) == users as u64
             });
+            if plan.fleet.is_some() && flags.group.is_some() {
+                // A member waits for the group as far as its own process has seen it: what only
+                // another one knows may still be on its way.
+                conductor.wait("listening on", FLEET_LINGER_SECONDS);
+            }
             Ok((steady, conductor.board().sum(|l| &l.open)))
         });
         let visits = visits.map(|visits| visits.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

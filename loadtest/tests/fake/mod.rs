@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     Swap(u64),
     /// A stranger gets it, too; of a group's message, one of its members gets it once more under another group.
     Leak(u64),
+    /// A stranger gets it, too, as if it had been said in a group.
+    Misfile(u64),
     /// It gets the number after the next, which no message has.
     SkipSeq(u64),
     /// It is delivered and not acked.
@@ -55,6 +57,12 @@ pub(crate) enum Fault {
     Listless,
     /// Lists of conversations are answered a second late.
     LateLists,
+    /// The first list of each session is refused a second late.
+    LateRefusal,
+    /// One user hears nothing until 300 ms after the upgrade.
+    LateListener,
+    /// Users of every other pair hear it a second late.
+    LateAcross(u64),
     /// From here on one user is told nothing of groups.
     Unsubscribe(u64),
     /// From here on no client is told of anything; it is stored and acked.
@@ -118,7 +126,7 @@ pub(crate) struct Conduct {
     pub(crate) stored: bool,
 }
 
-/// The user whose subscriptions are forgotten.
+/// The user whose subscriptions are forgotten, or come late.
 const FORGOTTEN: u64 = 3;
 /// Pongs of one session that are a flood.
 const FLOOD_PONGS: u64 = 100;
@@ -268,6 +276,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
             stream.set_write_timeout(Some(Duration::from_millis(200))).ok()?;
             stream.write_all(answer.as_bytes()).ok()?;
             let own = stream.peer_addr().ok()?;
+            if user == FORGOTTEN && lock(state).conduct?.fault == Fault::LateListener {
+                // Time is the fault itself here.
+                std::thread::sleep(Duration::from_millis(300));
+            }
             lock(state).online.entry(user).or_default().push(stream.try_clone().ok()?);
             let ended = chat(stream, user, v2, state);
             let mut state = lock(state);
@@ -340,7 +352,7 @@ fn belongs(state: &State, conv: Conv, user: u64) -> bool {
 fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<()> {
     let mut own = stream.try_clone().ok()?;
     let mut socket = WebSocket::from_raw_socket(stream, Role::Server, None);
-    let mut pongs = 0;
+    let (mut pongs, mut lists) = (0, 0);
     // On an error the connection has broken or was closed.
     while let Ok(message) = socket.read() {
         let Message::Text(text) = message else {
@@ -360,7 +372,10 @@ fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<
             // Time is the fault itself here.
             std::thread::sleep(Duration::from_secs(3));
         }
-        if command["cmd"] == 5 && lock(state).conduct?.fault == Fault::LateLists {
+        lists += u64::from(command["cmd"] == 5);
+        let fault = lock(state).conduct?.fault;
+        let late = fault == Fault::LateLists || (fault == Fault::LateRefusal && lists == 1);
+        if command["cmd"] == 5 && late {
             // As above.
             std::thread::sleep(Duration::from_secs(1));
         }
@@ -377,6 +392,9 @@ fn chat(stream: TcpStream, user: u64, v2: bool, state: &Mutex<State>) -> Option<
                 (told["cmd"], told["userid"]) = (json!(cmd), json!(user));
                 let streams = state.online.entry(command["dstid"].as_u64()?).or_default();
                 streams.retain_mut(|stream| write(stream, &told.to_string()));
+            }
+            5 if conduct.fault == Fault::LateRefusal && lists == 1 => {
+                write(&mut own, &json!({"cmd": 2, "code": 20, "msg": "no", "retry": true}).to_string());
             }
             5 if conduct.fault != Fault::Listless => {
                 write(&mut own, &json!({"cmd": 5, "convs": [], "more": false, "epoch": 1}).to_string());
@@ -531,8 +549,8 @@ fn push(
     if matches!(fault, Fault::Mute(p) if p <= place) {
         return;
     }
-    if fault == Fault::Leak(place) {
-        leak(state, user, kind, dstid, text);
+    if matches!(fault, Fault::Leak(p) | Fault::Misfile(p) if p == place) {
+        leak(state, user, kind, dstid, text, fault);
     }
     let conv = conversation(kind, user, dstid);
     let mut recipients: Vec<u64> = if kind == 11 {
@@ -541,6 +559,11 @@ fn push(
         vec![dstid]
     };
     recipients.sort_unstable();
+    if fault == Fault::LateAcross(place) {
+        let near = |id: u64| (id - 1) / 2 % 2 == (user - 1) / 2 % 2;
+        later(state, &recipients, |id| !near(id), text);
+        recipients.retain(|id| near(*id));
+    }
     // The sender's other sessions; never a victim unless it writes to itself.
     if !recipients.contains(&user) {
         recipients.push(user);
@@ -570,11 +593,27 @@ fn push(
     }
 }
 
+/// Some of the recipients get it a second late.
+fn later(state: &State, recipients: &[u64], some: impl Fn(u64) -> bool, text: &str) {
+    let theirs = recipients.iter().filter(|id| some(**id)).filter_map(|id| state.online.get(id)).flatten();
+    let streams: Vec<TcpStream> = theirs.filter_map(|stream| stream.try_clone().ok()).collect();
+    let text = text.to_owned();
+    std::thread::spawn(move || {
+        // Time is the fault itself here.
+        std::thread::sleep(Duration::from_secs(1));
+        for mut stream in streams {
+            write(&mut stream, &text);
+        }
+    });
+}
+
 /// Shows a message where it does not belong.
-fn leak(state: &mut State, user: u64, kind: u64, dstid: u64, text: &str) {
+fn leak(state: &mut State, user: u64, kind: u64, dstid: u64, text: &str, fault: Fault) {
     let mut told: Value = serde_json::from_str(text).expect("it was made here");
     if kind == 11 {
         told["dstid"] = json!(dstid + 1);
+    } else if matches!(fault, Fault::Misfile(_)) {
+        (told["cmd"], told["dstid"]) = (json!(11), json!(100 + dstid));
     }
     let strangers = state.online.iter_mut().filter(|(id, _)| **id != user && (kind == 11 || **id != dstid));
     if let Some((_, streams)) = strangers.min_by_key(|(id, _)| **id) {

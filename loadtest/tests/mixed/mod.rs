@@ -60,6 +60,7 @@ fn what_went_wrong_is_found() {
     failed_by(mixed(Fault::Lose(10), "group = 40", ""), "group_lost", 1);
     failed_by(mixed(Fault::Leak(10), "group = 40", ""), "misdelivered", 1);
     failed_by(mixed(Fault::Leak(10), "direct = 40", ""), "misdelivered", 1);
+    failed_by(mixed(Fault::Misfile(10), "direct = 40", ""), "misdelivered", 1);
     failed_by(mixed(Fault::Double(10), "group = 40", ""), "group_doubled", 1);
     let (code, report) = mixed(Fault::Listless, "direct = 10\nlist = 20", "");
     assert_eq!((code, report["list"]["answered"].as_u64()), (1, Some(0)), "{report}");
@@ -84,6 +85,21 @@ fn a_group_that_falls_silent_is_found() {
     // From the beginning: it has only its own.
     assert!(lost(Fault::Unsubscribe(1), "group = 40") > 20);
     assert_eq!(lost(Fault::Lose(27), "group = 40"), 1, "the last one");
+}
+
+#[test]
+fn nothing_is_said_in_the_group_before_all_can_hear_it() {
+    let (code, report) = mixed(Fault::LateListener, "group = 40", "");
+    assert_eq!((code, report["group_lost"].as_u64()), (0, Some(0)), "{report}");
+}
+
+#[test]
+fn what_would_have_waited_for_a_refused_one_is_not_in_the_figures_of_the_next() {
+    // In the second that the refusal takes some four of each user are due.
+    let (code, report) = mixed(Fault::LateRefusal, "direct = 10\nlist = 100", "");
+    assert_eq!((code, report["list"]["refused"].as_u64()), (5, Some(8)), "{report}");
+    assert!(report["list"]["skipped"].as_u64() > Some(8) && report["list"]["answered"].as_u64() > Some(0), "{report}");
+    assert!(report["list"]["max_ms"].as_f64().is_some_and(|ms| ms < 600.0), "{report}");
 }
 
 #[test]

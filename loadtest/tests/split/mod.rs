@@ -114,6 +114,25 @@ fn several_processes_are_one_run() {
 }
 
 #[test]
+fn what_only_another_process_knows_of_a_group_may_still_come() {
+    let (one, two) = (Worker::start(), Worker::start());
+    // 27 messages: the last is from one worker's user, and comes late to those of the other.
+    let server = start(Fault::LateAcross(27), true);
+    let place = Place::beside(&server);
+    std::fs::write(place.file("mix"), "group = 40").expect("a mix");
+    let line = format!(
+        "mixed --users 8 --group 5 --speed 150 --seconds 2 --p99-ms inf --lag-ms inf --metrics off --threads 1 --mix {} \
+         --target {} {}",
+        place.file("mix"),
+        server.address,
+        shared(&[&one, &two])
+    );
+    let (code, report) = verdict(&place.autoclient(&line));
+    assert_eq!((code, report["group_lost"].as_u64()), (0, Some(0)), "{report}");
+    assert!(report["group_delivery_latency"]["max_ms"].as_f64().is_some_and(|ms| ms >= 900.0), "{report}");
+}
+
+#[test]
 fn every_scenario_that_can_be_shared_is() {
     let (one, two) = (Worker::start(), Worker::start());
     let server = start(Fault::None, true);

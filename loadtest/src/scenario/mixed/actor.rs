@@ -422,7 +422,7 @@ impl Mixed {
 
     fn group_pushed(&mut self, net: &mut Net, member: u32, fields: &Fields<'_>, now_ns: u64) {
         if fields.dstid != self.group {
-            return self.direct.tally.strayed(fields.content, self.run);
+            return self.direct.strayed(fields.content);
         }
         if let Some(seq) = fields.seq {
             self.hear(seq);
@@ -473,6 +473,8 @@ impl Mixed {
         };
         let waited = std::mem::take(&mut of.waiting[kind as usize]) > 0;
         net.lane().waiting.sub(u64::from(waited));
+        // What would have waited for this one has waited for nothing: the next is another matter.
+        of.missed.retain(|(missed, _)| *missed != kind);
         self.findings.kinds[kind as usize].refused += 1;
         net.board().trouble(|| format!("{}: refused: {text:.200}", kind.name()));
         true
