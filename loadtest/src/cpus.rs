@@ -19,27 +19,69 @@ pub(crate) struct Cpus {
     pub(crate) theirs: Option<CpuSet>,
     /// What the machine has; 0: not known.
     pub(crate) online: usize,
+    /// How many cores' worth a quota leaves to this program, where that is less than `ours`.
+    pub(crate) quota: Option<usize>,
+    /// Whether the quota is the server's as well, as far as is known.
+    pub(crate) quota_of_both: bool,
+}
+
+/// What the kernel tells of a process.
+#[derive(Clone, Default, Debug)]
+struct Told {
+    status: String,
+    cgroup: String,
+}
+
+impl Told {
+    fn of(pid: &str) -> Option<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        // A kernel without cgroups has no quotas either.
+        let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        Some(Self { status, cgroup })
+    }
+
+    /// The CPUs that it may use. A process that is not pinned may use all that the machine could
+    /// ever have: only those that run count.
+    fn allowed(&self, online: Option<&CpuSet>) -> Option<CpuSet> {
+        let all = list(self.status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?)?;
+        let running = online.map_or_else(|| all.clone(), |online| all.intersection(online).copied().collect());
+        (!running.is_empty()).then_some(running)
+    }
 }
 
 impl Cpus {
     /// Of this process and of the server's, where these were named.
     pub(crate) fn of(server: &[u32]) -> Self {
-        let each: Option<Vec<CpuSet>> = server.iter().map(|pid| allowed(&pid.to_string())).collect();
-        let theirs = each.filter(|each| !each.is_empty()).map(|each| each.into_iter().flatten().collect());
-        Self { ours: allowed("self").unwrap_or_default(), theirs, online: online() }
+        let each: Option<Vec<Told>> = server.iter().map(|pid| Told::of(&pid.to_string())).collect();
+        let parallelism = std::thread::available_parallelism().map_or(0, usize::from);
+        Self::from_told(&Told::of("self").unwrap_or_default(), each.as_deref(), online_set().as_ref(), parallelism)
+    }
+
+    /// `server`: `None` where not all of it can be read. `parallelism`: how many threads of this
+    /// program run at once, quotas and all; 0: not known.
+    fn from_told(own: &Told, server: Option<&[Told]>, online: Option<&CpuSet>, parallelism: usize) -> Self {
+        let server = server.filter(|server| !server.is_empty());
+        let each: Option<Vec<CpuSet>> = server.and_then(|all| all.iter().map(|one| one.allowed(online)).collect());
+        let ours = own.allowed(online).unwrap_or_default();
+        Self {
+            theirs: each.map(|each| each.into_iter().flatten().collect()),
+            online: online.map_or(0, CpuSet::len),
+            quota: (1..ours.len()).contains(&parallelism).then_some(parallelism),
+            // Both are on this machine: as a rule in one container, if there is one.
+            quota_of_both: server.is_none_or(|all| all.iter().all(|one| one.cgroup == own.cgroup)),
+            ours,
+        }
     }
 }
 
-/// The CPUs that a process may use.
-fn allowed(pid: &str) -> Option<CpuSet> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    list(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?)
+/// The CPUs that the machine has running.
+fn online_set() -> Option<CpuSet> {
+    list(&fs::read_to_string("/sys/devices/system/cpu/online").ok()?)
 }
 
 /// How many CPUs the machine has running; 0: the kernel does not tell.
 pub(crate) fn online() -> usize {
-    let told = fs::read_to_string("/sys/devices/system/cpu/online").ok();
-    told.and_then(|text| list(&text)).map_or(0, |cpus| cpus.len())
+    online_set().map_or(0, |cpus| cpus.len())
 }
 
 /// CPU time of the whole machine since its start, in ticks.
@@ -121,13 +163,45 @@ mod tests {
         assert_eq!(after.percent_since(before), Some(50.0));
         assert_eq!(before.percent_since(before), None, "no time has passed");
         assert!(MachineTime::parse("cpu0 1 2 3 4 5\n").is_none() && MachineTime::parse("cpu  1 2\n").is_none());
-        assert!(MachineTime::now().is_some_and(|now| now.busy > 0));
+        // Some containers show zeros only.
+        let zeros = at("cpu  0 0 0 0 0 0 0 0 0 0\n");
+        assert_eq!(zeros.percent_since(zeros), None);
+        assert!(MachineTime::now().is_some());
+    }
+
+    fn told(allowed: &str, cgroup: &str) -> Told {
+        Told { status: format!("Name:\tx\nCpus_allowed_list:\t{allowed}\n"), cgroup: cgroup.to_owned() }
+    }
+
+    #[test]
+    fn cpus_that_do_not_run_are_no_ones() {
+        let (all, online) = (told("0-127", "0::/\n"), list("0-1"));
+        let cpus = Cpus::from_told(&all, Some(std::slice::from_ref(&all)), online.as_ref(), 2);
+        let two = CpuSet::from([0, 1]);
+        assert_eq!((&cpus.ours, &cpus.theirs, cpus.online, cpus.quota), (&two, &Some(two.clone()), 2, None));
+        let elsewhere = Cpus::from_told(&told("5", ""), Some(&[told("6", "")]), online.as_ref(), 1);
+        assert_eq!((elsewhere.ours.len(), elsewhere.theirs), (0, None), "what contradicts itself is not known");
+        let blind = Cpus::from_told(&all, None, None, 128);
+        assert_eq!((blind.ours.len(), blind.theirs, blind.online, blind.quota), (128, None, 0, None));
+    }
+
+    #[test]
+    fn a_quota_is_seen() {
+        let (own, online) = (told("0-63", "0::/\n"), list("0-63"));
+        let quota = |server: Option<&[Told]>, parallelism| {
+            let cpus = Cpus::from_told(&own, server, online.as_ref(), parallelism);
+            (cpus.quota, cpus.quota_of_both)
+        };
+        assert_eq!(quota(None, 2), (Some(2), true));
+        assert_eq!(quota(Some(&[told("0-63", "0::/\n")]), 2), (Some(2), true));
+        assert_eq!(quota(Some(&[told("0-63", "0::/imgate.service\n")]), 2), (Some(2), false));
+        assert_eq!((quota(None, 64).0, quota(None, 0).0), (None, None));
     }
 
     #[test]
     fn this_process_and_the_machine_are_told() {
         let cpus = Cpus::of(&[std::process::id()]);
-        assert!(!cpus.ours.is_empty() && cpus.online >= cpus.ours.len(), "{cpus:?}");
+        assert!(!cpus.ours.is_empty() && (cpus.online == 0 || cpus.online >= cpus.ours.len()), "{cpus:?}");
         assert_eq!(cpus.theirs.as_ref(), Some(&cpus.ours));
         assert_eq!(Cpus::of(&[]).theirs, None);
         assert_eq!(Cpus::of(&[std::process::id(), 0]).theirs, None, "what is not known of one is not known of all");

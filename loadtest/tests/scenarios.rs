@@ -359,10 +359,11 @@ fn capacity_finds_no_rate_where_none_holds_and_stops_where_something_is_lost() {
 
 #[test]
 fn capacity_does_not_forgive_a_crash_and_tells_what_it_has_measured() {
-    // Each step has some 2 s x 4/s messages and their answers: it is the second rate that crashes.
+    // The first rate has 8 messages, answers and all, and again 8 if it is tried again on a machine
+    // that is busy; the second has 16: that one crashes.
     let flags = "capacity --pairs 4 --from-rate 2 --rate-max 4 --step-seconds 2 --verify-seconds 2 --metrics off";
     each(
-        [(Fault::Crash(12), "dropped: 8"), (Fault::CrashForGood(12), "the next run could not be made")],
+        [(Fault::Crash(20), "dropped: 8"), (Fault::CrashForGood(20), "the next run could not be made")],
         |(fault, why)| {
             let server = start(fault, true);
             let place = Place::beside(&server);
@@ -371,9 +372,11 @@ fn capacity_does_not_forgive_a_crash_and_tells_what_it_has_measured() {
             assert_eq!((code, report["verdict"].as_str()), (1, Some("failed")), "{report}");
             assert!(report["failures"].to_string().contains(why), "{report}");
             let steps = report["steps"].as_array().expect("steps");
-            assert_eq!((&steps[0]["verdict"], &steps[1]["verdict"]), (&"passed".into(), &"failed".into()), "{report}");
+            let before = steps.iter().take_while(|step| step["verdict"] != "failed");
+            assert!(before.clone().any(|step| step["verdict"] == "passed"), "{report}");
+            assert!(before.count() < steps.len(), "{report}");
             // Below it the search went on, where there was a gateway.
-            assert_eq!(report["capacity"].is_null(), fault == Fault::CrashForGood(12), "{report}");
+            assert_eq!(report["capacity"].is_null(), fault == Fault::CrashForGood(20), "{report}");
         },
     );
 }

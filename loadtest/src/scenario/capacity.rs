@@ -127,6 +127,14 @@ impl Search {
     }
 }
 
+/// The verdict on a step. Where nothing went wrong and every connection stood, what is not answered
+/// yet is a backlog: the rate is too high, and nothing is broken.
+///
+/// `faults` and `gone`: messages that were wrong, and connections that went or did not come about.
+fn verdict(run: Exit, faults: u64, gone: u64) -> Exit {
+    if run == Exit::Failed && faults == 0 && gone == 0 { Exit::Exceeded } else { run }
+}
+
 /// One run at one rate.
 #[derive(Clone, Debug)]
 struct Step {
@@ -142,12 +150,15 @@ struct Step {
 }
 
 impl Step {
-    fn of(rate: u64, report: &Report, outcome: &Outcome) -> Self {
-        let Outcome { steady, tally, lost, .. } = outcome;
+    fn of(rate: u64, flags: &Flags, report: &Report, outcome: &Outcome) -> Self {
+        let Outcome { plan, steady, tally, lost, open } = outcome;
         let ms = |ns: u64| ns as f64 / 1e6;
+        let faults = lost + tally.doubled + tally.out_of_order + tally.misdelivered;
+        let (board, wanted) = (&plan.board, u64::from(flags.pairs) * 2);
+        let gone = board.sum(|l| &l.dropped) + board.sum(|l| &l.timeouts) + wanted.saturating_sub(*open);
         Self {
             rate,
-            verdict: report.exit(),
+            verdict: verdict(report.exit(), faults, gone),
             why: report.failures().join(", "),
             steady: steady.clone(),
             ms: [
@@ -155,7 +166,7 @@ impl Step {
                 ms(tally.ack_ns.value_at_quantile(0.99)),
                 ms(tally.delivery_ns.value_at_quantile(0.99)),
             ],
-            faults: lost + tally.doubled + tally.out_of_order + tally.misdelivered,
+            faults,
         }
     }
 
@@ -249,18 +260,25 @@ fn full(steady: &Steady, cpus: &Cpus) -> Option<Weakest> {
         let told = format!("this machine: the server and this program used {used:.0} % of {} together", cores(number));
         is_full(used, number).then_some(Weakest::theirs(told))
     };
-    let Some(theirs) = &cpus.theirs else { return together(cpus.online) };
+    // A quota of this program alone is its own limit; one of both is as if there were no more cores.
+    let bounded = |number: usize| cpus.quota.filter(|_| cpus.quota_of_both).map_or(number, |quota| quota.min(number));
+    let own_cores = cpus.quota.unwrap_or(cpus.ours.len());
+    let client_alone = || {
+        let percent = client.filter(|percent| is_full(*percent, own_cores))?;
+        let told = format!("this program's {}, not the server: it used {percent:.0} % of one", cores(own_cores));
+        Some(Weakest { told, ours: true })
+    };
+    let quota_alone = || cpus.quota.filter(|_| !cpus.quota_of_both).and_then(|_| client_alone());
+    let Some(theirs) = &cpus.theirs else { return together(bounded(cpus.online)) };
     let ours = &cpus.ours;
     if !ours.is_disjoint(theirs) {
-        return together(ours.union(theirs).count());
+        return quota_alone().or_else(|| together(bounded(ours.union(theirs).count())));
     }
     if let Some(percent) = server.filter(|percent| is_full(*percent, theirs.len())) {
         let told = format!("the {} that the server may use: it used {percent:.0} % of one", cores(theirs.len()));
         return Some(Weakest::theirs(told));
     }
-    let percent = client.filter(|percent| is_full(*percent, ours.len()))?;
-    let told = format!("this program's {}, not the server: it used {percent:.0} % of one", cores(ours.len()));
-    Some(Weakest { told, ours: true })
+    client_alone()
 }
 
 impl Flags {
@@ -272,7 +290,7 @@ impl Flags {
 
     fn run_at(&self, rate: u64, seconds: u64, interrupt: &Interrupt) -> Result<(Step, Outcome)> {
         let (report, outcome) = direct::judged(&self.at(rate, seconds), interrupt)?;
-        let step = Step::of(rate, &report, &outcome);
+        let step = Step::of(rate, self, &report, &outcome);
         say(&step.shown());
         if step.verdict == Exit::Failed {
             // A gateway that went may come back. If it does not, the next run says so.
@@ -493,6 +511,15 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_is_a_rate_that_did_not_hold_and_no_failure() {
+        assert_eq!(verdict(Exit::Failed, 0, 0), Exit::Exceeded, "only answers are missing");
+        assert_eq!((verdict(Exit::Failed, 1, 0), verdict(Exit::Failed, 0, 1)), (Exit::Failed, Exit::Failed));
+        for other in [Exit::Passed, Exit::Limited, Exit::Refused, Exit::Interrupted, Exit::Worker] {
+            assert_eq!(verdict(other, 0, 0), other);
+        }
+    }
+
+    #[test]
     fn a_rate_that_held_only_at_first_is_told() {
         let flags = Line::parse_from(["capacity", "--tokens", "file"]).flags;
         let step = |rate, verdict| Step {
@@ -528,7 +555,8 @@ mod tests {
         };
         let unknown = "nothing could be read";
         let said = |steady: &Steady, cpus: Option<&Cpus>| gave_way(steady, cpus, unknown).told;
-        let shared = Cpus { ours: [0, 1].into(), theirs: Some([0, 1].into()), online: 8 };
+        let shared =
+            Cpus { ours: [0, 1].into(), theirs: Some([0, 1].into()), online: 8, quota: None, quota_of_both: true };
         let shared = Some(&shared);
         assert!(
             said(&steady(&[("shard-1", 97.0), ("store", 60.0)], 160.0, 90.0), shared).contains("core of `shard-1`")
@@ -554,7 +582,7 @@ mod tests {
             let steady = Steady { server_percent: Some(server), client_percent: Some(client), ..Steady::default() };
             gave_way(&steady, cpus, "")
         };
-        let apart = Cpus { ours: [1].into(), theirs: Some([0].into()), online: 2 };
+        let apart = Cpus { ours: [1].into(), theirs: Some([0].into()), online: 2, quota: None, quota_of_both: true };
         let calm = ended(80.0, 30.0, Some(&apart));
         assert!(!calm.ours && !calm.told.contains("machine") && !calm.told.contains("may use"), "{calm:?}");
         let server = ended(98.0, 20.0, Some(&apart));
@@ -570,6 +598,26 @@ mod tests {
             !ended(400.0, 400.0, None).told.contains("machine"),
             "nothing is said of a machine that is not this one"
         );
+    }
+
+    #[test]
+    fn a_quota_is_as_good_as_a_lack_of_cores() {
+        let ended = |server, client, cpus: &Cpus| {
+            let steady = Steady { server_percent: Some(server), client_percent: Some(client), ..Steady::default() };
+            gave_way(&steady, Some(cpus), "")
+        };
+        let all: BTreeSet<usize> = (0..64).collect();
+        let of_both = Cpus { ours: all.clone(), theirs: Some(all), online: 64, quota: Some(2), quota_of_both: true };
+        let unknown = Cpus { theirs: None, ..of_both.clone() };
+        for cpus in [&of_both, &unknown] {
+            let full = ended(100.0, 90.0, cpus);
+            assert!(!full.ours && full.told.contains("% of 2 cores together"), "{full:?}");
+        }
+        let of_one = Cpus { quota_of_both: false, ..of_both };
+        let server = ended(300.0, 90.0, &of_one);
+        assert!(server.told.contains("not known"), "{server:?}");
+        let client = ended(300.0, 190.0, &of_one);
+        assert!(client.ours && client.told.contains("this program's 2 cores, not the server"), "{client:?}");
     }
 
     #[test]
