@@ -58,7 +58,7 @@ pub(crate) struct Flags {
 pub(crate) fn lines(flags: &Flags, interrupt: &Interrupt) -> Result<String> {
     let secret = std::fs::read_to_string(&flags.jwt_secret);
     let secret = secret.with_context(|| format!("cannot read a secret from {}", flags.jwt_secret.display()))?;
-    let secret = secret.trim_end_matches(['\n', '\r']);
+    let secret = trimmed(&secret);
     ensure!(secret.len() >= HS256_BYTES_MIN, "a secret for HS256 has {HS256_BYTES_MIN} bytes or more");
     let key: Hmac<Sha256> = Hmac::new_from_slice(secret.as_bytes()).context("a secret")?;
     let url = Url::parse(&format!("http://{}/api/v1/me", flags.target))?;
@@ -74,6 +74,11 @@ pub(crate) fn lines(flags: &Flags, interrupt: &Interrupt) -> Result<String> {
         let _ = writeln!(text, "{id} {token}");
     }
     Ok(text)
+}
+
+/// The secret in a file, as the gateway reads it: without a byte order mark and blanks around it.
+fn trimmed(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim()
 }
 
 fn claims(flags: &Flags, place: u32, now_s: u64) -> Value {
@@ -99,6 +104,13 @@ fn signed(key: &Hmac<Sha256>, head: &str, claims: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_read_as_the_gateway_reads_it() {
+        for text in ["open sesame", "open sesame\n", "\u{feff}open sesame \r\n", "\u{feff}\r\n\topen sesame\n\n"] {
+            assert_eq!(trimmed(text), "open sesame", "{text:?}");
+        }
+    }
 
     #[test]
     fn the_example_of_rfc_7515_is_signed_as_there() {
