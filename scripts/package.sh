@@ -112,21 +112,58 @@ EOF
 #!/bin/sh
 set -e
 conf=/etc/imgate/imgate.toml
-if [ "$1" = configure ] && [ -z "$DPKG_ROOT" ]; then
-    if command -v systemd-sysusers >/dev/null; then
-        systemd-sysusers imgate.conf
-    elif ! getent passwd imgate >/dev/null; then
-        useradd --system --user-group --home-dir /var/lib/imgate --no-create-home --shell /usr/sbin/nologin imgate
-    fi
-    # Readable by the gateway, and not by everybody, unless somebody has decided otherwise: as this package and those before it put it down.
-    case "$(stat -c %U:%G:%a "$conf" 2>/dev/null)" in
-        root:root:640 | root:root:644) chgrp imgate "$conf" && chmod 640 "$conf" ;;
+unit=imgate.service
+[ "$1" = configure ] && [ -z "$DPKG_ROOT" ] || exit 0
+
+systemd=
+if [ -d /run/systemd/system ]; then systemd=yes; fi
+
+# The gateway of an earlier package has an account that is there while it runs only (DynamicUser=). What asks NSS meanwhile,
+# as systemd-sysusers does, finds one that is gone with the next restart: so that gateway is stopped first.
+stopped=
+if [ -n "$systemd" ] && ! grep -q '^imgate:' /etc/passwd; then
+    case "$(systemctl is-active "$unit" 2>/dev/null || true)" in
+        inactive | failed | unknown | "") ;;
+        deactivating) systemctl stop "$unit" ;;
+        *)
+            systemctl stop "$unit"
+            stopped=yes
+            ;;
     esac
 fi
-if [ "$1" = configure ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
+
+no_account() {
+    echo "imgate: the account imgate could not be made ($1); the gateway runs as it" >&2
+    # The manager has the old unit still, with which the gateway serves until this is mended.
+    [ -z "$stopped" ] || systemctl start "$unit" || true
+    exit 1
+}
+if command -v systemd-sysusers >/dev/null; then
+    systemd-sysusers imgate.conf || no_account "systemd-sysusers ends with $?"
+elif ! grep -q '^imgate:' /etc/passwd && ! getent passwd imgate >/dev/null; then
+    useradd --system --user-group --home-dir /var/lib/imgate --no-create-home --shell /usr/sbin/nologin imgate ||
+        no_account "useradd ends with $?"
+fi
+getent passwd imgate >/dev/null || no_account "it is not there"
+
+account=imgate
+if [ -n "$systemd" ]; then
     systemctl daemon-reload
-    # A gateway that runs is replaced by the new one: its clients come back by themselves, at a pace.
-    if [ -n "$2" ]; then systemctl try-restart imgate.service || true; fi
+    # An operator may have chosen another one.
+    account="$(systemctl show -p User --value "$unit")"
+fi
+# Readable by the gateway, and not by everybody, unless somebody has decided otherwise: as this package and those before it put
+# it down. UNKNOWN is the group of an account that is gone.
+if [ "$account" = imgate ]; then
+    case "$(stat -c %U:%G:%a "$conf" 2>/dev/null)" in
+        root:root:640 | root:root:644 | root:UNKNOWN:640) chgrp imgate "$conf" && chmod 640 "$conf" ;;
+    esac
+fi
+# A gateway that runs is replaced by the new one: its clients come back by themselves, at a pace.
+if [ -n "$stopped" ]; then
+    systemctl start "$unit" || true
+elif [ -n "$systemd" ] && [ -n "$2" ]; then
+    systemctl try-restart "$unit" || true
 fi
 EOF
     cat >"$root/DEBIAN/prerm" <<'EOF'
@@ -204,10 +241,97 @@ check_account() {
     ! grep -q '^DynamicUser=yes' "$unit" || fail "the account is gone while the service is stopped"
     grep -q 'systemd-sysusers imgate.conf' "$host/var/lib/dpkg/info/imgate.postinst" || fail "nothing makes the account"
     [[ "$(stat -c %a "$host/etc/imgate/imgate.toml")" == 640 ]] || fail "everybody may read the configuration"
-    if command -v systemd-sysusers >/dev/null; then
+    if command -v systemd-sysusers >/dev/null && systemd-sysusers --help | grep -q -- --dry-run; then
         systemd-sysusers --dry-run --root="$host" imgate.conf >"$work/sysusers.log" 2>&1 || true
         grep -q "Creating user '$account'" "$work/sysusers.log" || fail "sysusers.d: $(cat "$work/sysusers.log")"
     fi
+}
+
+# A host of the postinst: what it asks for, below a folder. `state` is the gateway's, `unit_user` the unit's account, `passwd` has the
+# accounts that stay; the account of a gateway that runs is known to NSS besides, as with DynamicUser=yes. `calls` is what was done.
+stub_host() {
+    local there="$1" state="$2" unit_user="$3"
+    rm -rf "$there"
+    install -d "$there"/{bin,run,etc/imgate}
+    echo 'root:x:0:0::/root:/bin/sh' >"$there/passwd"
+    echo "$state" >"$there/state"
+    echo "$unit_user" >"$there/unit_user"
+    echo root:root:644 >"$there/owner"
+    : >"$there/calls"
+    cat >"$there/stub" <<'EOF'
+#!/bin/bash
+there="$(dirname "$(dirname "$0")")"
+known() { grep -q '^imgate:' "$there/passwd" || [[ "$(<"$there/state")" == active ]]; }
+case "$(basename "$0") $*" in
+    "systemctl is-active "*) cat "$there/state"; grep -qx active "$there/state"; exit ;;
+    "systemctl show "*) cat "$there/unit_user"; exit ;;
+    "getent passwd imgate") known; exit ;;
+    "stat -c "*) cat "$there/owner"; exit ;;
+esac
+echo "$(basename "$0") $*" >>"$there/calls"
+case "$(basename "$0") $*" in
+    "systemctl stop "*) echo inactive >"$there/state" ;;
+    # Without the unit's account the start fails: 217/USER.
+    "systemctl start "* | "systemctl try-restart "*)
+        grep -qx active "$there/state" || [[ "$*" != try-restart* ]] || exit 0
+        echo failed >"$there/state"
+        known && echo active >"$there/state"
+        ;;
+    "systemd-sysusers "*)
+        [[ ! -e "$there/broken" ]] || exit "$(<"$there/broken")"
+        known || echo 'imgate:x:990:990::/var/lib/imgate:/usr/sbin/nologin' >>"$there/passwd"
+        ;;
+    "chgrp "*) echo "root:$1:640" >"$there/owner" ;;
+esac
+exit 0
+EOF
+    chmod 755 "$there/stub"
+    local name
+    for name in systemctl systemd-sysusers getent stat chgrp chmod; do cp "$there/stub" "$there/bin/$name"; done
+}
+
+# The package's own postinst on that host, upgrading from a version.
+configure_there() {
+    local there="$1"
+    sed "s#/etc/passwd#$there/passwd#; s#/run/systemd/system#$there/run#; s#/etc/imgate/#$there/etc/imgate/#" \
+        "$work/host/var/lib/dpkg/info/imgate.postinst" >"$there/postinst"
+    env -u DPKG_ROOT PATH="$there/bin:/usr/bin:/bin" sh "$there/postinst" configure 0.0.1 2>"$there/told"
+}
+
+check_postinst() {
+    local there="$work/stubs" call account
+    # The gateway of the package before has an account that goes with it.
+    stub_host "$there" active imgate
+    configure_there "$there" || fail "no upgrade of a gateway that runs: $(cat "$there/told")"
+    account="$(grep -n '^systemd-sysusers imgate.conf' "$there/calls" | cut -d: -f1)"
+    for call in 'systemctl stop' 'systemctl daemon-reload' 'chgrp imgate' 'chmod 640' 'systemctl start'; do
+        grep -q "^$call" "$there/calls" || fail "an upgrade of a gateway that runs without $call: $(cat "$there/calls")"
+    done
+    [[ "$(grep -n '^systemctl stop' "$there/calls" | cut -d: -f1)" -lt "$account" ]] || fail "the account is asked for while another has its name"
+    [[ "$(grep -n '^systemctl start' "$there/calls" | cut -d: -f1)" -gt "$account" ]] || fail "the gateway starts before its account"
+    grep -q '^imgate:' "$there/passwd" || fail "the account is not made"
+    [[ "$(<"$there/state")" == active && "$(<"$there/owner")" == root:imgate:640 ]] || fail "after the upgrade: $(cat "$there/state" "$there/owner")"
+    # From then on it is there, and one restart does; the group of an account that is gone is replaced.
+    : >"$there/calls"
+    echo root:UNKNOWN:640 >"$there/owner"
+    configure_there "$there" || fail "no second upgrade: $(cat "$there/told")"
+    grep -q '^systemctl try-restart' "$there/calls" && ! grep -q '^systemctl st' "$there/calls" || fail "the second upgrade: $(cat "$there/calls")"
+    [[ "$(<"$there/owner")" == root:imgate:640 ]] || fail "a group that is gone stays: $(cat "$there/owner")"
+    # What is stopped stays so, and an account that an operator has chosen goes on reading its configuration.
+    stub_host "$there" inactive chat
+    configure_there "$there" || fail "no upgrade of a gateway that is stopped: $(cat "$there/told")"
+    [[ "$(<"$there/state")" == inactive ]] || fail "an upgrade starts a gateway that was stopped"
+    [[ "$(<"$there/owner")" == root:root:644 ]] || fail "the configuration is taken from the account of the unit"
+    # Without an account nothing starts: that is told, and the old gateway goes on.
+    for call in 1 0; do
+        stub_host "$there" active imgate
+        echo "$call" >"$there/broken"
+        ! configure_there "$there" || fail "an account that is not made is not told (systemd-sysusers ends with $call)"
+        grep -q 'the account imgate could not be made' "$there/told" || fail "told without a reason: $(cat "$there/told")"
+        ! grep -q '^systemctl daemon-reload' "$there/calls" || fail "the new unit is loaded without its account"
+        grep -q '^systemctl start' "$there/calls" || fail "the old gateway stays stopped"
+    done
+    say "the postinst makes the account before the gateway needs it"
 }
 
 # What the package refers to as a file is in it.
@@ -230,6 +354,7 @@ check_deb() {
     grep -q '^ExecStart=/usr/bin/imgate serve --config /etc/imgate/imgate.toml' \
         "$host/usr/lib/systemd/system/imgate.service" || fail "the unit starts another program"
     check_account "$host"
+    check_postinst
     check_links "$host"
     zgrep -q 'imgate' "$host/usr/share/man/man1/imgate.1.gz" || fail "no manual"
     zgrep -q 'compress' "$host/usr/share/man/man1/autoclient-fanout.1.gz" || fail "no manual of autoclient"
