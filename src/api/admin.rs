@@ -62,7 +62,7 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
     let operators = Router::new()
         .route("/admin/drain", post(operate::drain))
         .route("/admin/reload", post(operate::reload))
-        .route("/admin/log", post(operate::log))
+        .route("/admin/log", post(operate::set_log))
         .route("/admin/config", get(operate::config))
         .route("/admin/top", get(top::top))
         .route("/admin/online", get(online::online))

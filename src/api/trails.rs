@@ -60,6 +60,7 @@ const DEEDS: &[(Method, &str, &str)] = &[
     (Method::DELETE, "/admin/keys/{id}", "key_revoked"),
     (Method::POST, "/admin/drain", "drain_asked"),
     (Method::POST, "/admin/reload", "reload_asked"),
+    (Method::POST, "/admin/log", "log_filter_changed"),
 ];
 
 /// The name of an HTTP connection in the trails and in the log.

@@ -79,9 +79,15 @@ fn an_operator_changes_the_level_of_the_log_and_sees_which_settings_are_in_force
     };
     let set = imgate(&["log", "info,imgate::api=debug"]);
     assert_eq!(set.0, Some(0), "{set:?}");
-    process.says("the operator has changed the filter of the log");
+    let changes = "the operator changes the filter of the log";
+    assert!(process.says(changes).contains("info,imgate::api=debug"));
     register(process.address, "/user/register", "13800000001");
     process.says("DEBUG imgate::api");
+    // Less of it, of which nothing is said afterwards, and more again, which could not be said before.
+    for filter in ["error", "info"] {
+        assert_eq!(imgate(&["log", filter]).0, Some(0));
+        assert!(process.says(changes).contains(&format!("\"{filter}\"")), "{filter}");
+    }
     assert_eq!(imgate(&["log", "verbose"]).0, Some(1), "that is no level");
     assert!(ask(&process, "/admin/config", "no token").0.contains("401"));
     let running = |wanted: &[&str]| {

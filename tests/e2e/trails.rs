@@ -147,6 +147,7 @@ fn the_trails_tell_what_happened_and_no_secrets() {
     let mut lost = Client::v2(address, &one);
     lost.send_text("{}");
     lost.stream().shutdown(std::net::Shutdown::Both).expect("it is open");
+    scene.imgate(&["log", "info,imgate::api=debug"]);
     scene.imgate(&["drain", "--no-wait"]);
     assert_eq!(client.closed(), 4000);
     scene.process.ended(std::time::Duration::from_secs(20));
@@ -177,6 +178,7 @@ fn the_trails_tell_what_happened_and_no_secrets() {
         json!({ "event": "unbanned", "by": "operator", "of": { "user": 2 }, "done": true }),
         json!({ "event": "drain_asked", "status": 401, "by": null }),
         json!({ "event": "drain_asked", "status": 202, "by": "operator" }),
+        json!({ "event": "log_filter_changed", "status": 200, "by": "operator", "filter": "info,imgate::api=debug" }),
         json!({ "event": "reload", "by": "operator", "outcome": "ok" }),
         json!({ "event": "drain" }),
         json!({ "event": "stopped", "orderly": true }),

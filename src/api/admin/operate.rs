@@ -20,10 +20,11 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Insight, text};
-use crate::api::trails::Acting;
+use crate::api::trails::{Acting, Particulars};
 use crate::caller::bearer;
 use crate::ids::ShardId;
 use crate::limits::RELOAD_MS_MAX;
+use crate::log;
 use crate::metrics::Board;
 
 /// The way from the admin port to whoever runs the gateway.
@@ -96,17 +97,25 @@ pub(super) async fn drain(State(insight): State<Insight>) -> Response {
 }
 
 /// Lets more or less into the log, until the configuration is loaded again.
-pub(super) async fn log(State(insight): State<Insight>, Query(asked): Query<HashMap<String, String>>) -> Response {
+pub(super) async fn set_log(State(insight): State<Insight>, Query(asked): Query<HashMap<String, String>>) -> Response {
     let Some(filter) = asked.get("filter") else {
         return text(StatusCode::BAD_REQUEST, "filter is missing: a level, or levels by module\n");
     };
-    match (insight.operator.log)(filter) {
-        Ok(()) => {
-            tracing::info!(filter, "the operator has changed the filter of the log, until the next reload");
-            Json(json!({ "filter": filter })).into_response()
-        }
-        Err(why) => text(StatusCode::UNPROCESSABLE_ENTITY, format!("{why:#}\n")),
+    let say = || tracing::info!(filter, "the operator changes the filter of the log, until the next reload");
+    // Said while the log still takes it: it may be the last line for long.
+    let is_heard = log::check(filter).is_ok() && tracing::enabled!(tracing::Level::INFO);
+    if is_heard {
+        say();
     }
+    if let Err(why) = (insight.operator.log)(filter) {
+        return text(StatusCode::UNPROCESSABLE_ENTITY, format!("{why:#}\n"));
+    }
+    if !is_heard {
+        say();
+    }
+    let mut response = Json(json!({ "filter": filter })).into_response();
+    response.extensions_mut().insert(Particulars(json!({ "filter": filter })));
+    response
 }
 
 /// The settings that are in force.
