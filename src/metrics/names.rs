@@ -121,7 +121,7 @@ metrics! {
     DUPLICATES = Counter "imgate_messages_duplicate_total" [] "Messages that had been stored before and got their old ack.";
     DELIVERED = Counter "imgate_messages_delivered_total" [] "Messages put on their way to a session; not those of /chatroom.";
     COMMANDS_REFUSED = Counter "imgate_commands_refused_total" ["reason"] "Commands refused; the client was told.";
-    PACED = Gauge "imgate_paced" [] "Users, and guests, whose connections are not read at the moment because they were over their pace.";
+    PACED = Gauge "imgate_paced" [] "Users whose connections are not read at the moment because they were over their pace; guests of /chatroom are not counted.";
     PAUSES = Counter "imgate_pauses_total" ["what"] "Times that a user or guest went over the pace and was not read for a while, by what ran out.";
     MERGED = Counter "imgate_merged_total" ["what"] "Read marks, watch lists and hints that were replaced by a later one before they were carried out.";
     HELD = Gauge "imgate_outbox_bytes" [] "Bytes of memory that shards keep alive for their readers, rests of TLS records included; bounded by outbox_budget.";

@@ -31,9 +31,9 @@ pub struct Tally {
     pub delivered: u64,
     /// Commands refused, by the index of their label in [`names::REFUSED`].
     pub refused: [u64; names::REFUSED.len()],
-    /// Gauge: users and guests that are not read because they were over their pace.
+    /// Gauge: users that are not read because they were over their pace.
     pub paced: u64,
-    /// Times that one of them ran out of something, by the index of its label in
+    /// Times that a user or guest ran out of something, by the index of its label in
     /// [`names::PACE_LABELS`].
     pub pauses: [u64; names::PACE_LABELS.len()],
     /// Words that a later one of the same sort has replaced before they were carried out, by

@@ -142,7 +142,7 @@ impl Sessions {
             }
         }
         self.paces.tidy(io.now_ms());
-        io.tally.paced = self.paces.resting() as u64;
+        io.tally.paced = self.paces.resting_users() as u64;
     }
 
     fn regulate_all_of(&mut self, io: &mut Io, payer: Payer) {

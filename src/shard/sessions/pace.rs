@@ -39,6 +39,10 @@ impl Payer {
             Profile::V2 | Profile::Legacy(_) => Self::User(session.user),
         }
     }
+
+    const fn is_user(self) -> bool {
+        matches!(self, Self::User(_))
+    }
 }
 
 /// What is kept of a payer that does not come below half a burst any more.
@@ -88,6 +92,8 @@ pub(in crate::shard) struct Paces {
     accounts: HashMap<Payer, Account, RandomState>,
     /// Payers whose sessions are not read, and when that is looked at again.
     resting: HashMap<Payer, u64, RandomState>,
+    /// How many of those are users.
+    users: usize,
     due: BTreeSet<(u64, Payer)>,
     sweep_ms: u64,
 }
@@ -95,7 +101,8 @@ pub(in crate::shard) struct Paces {
 impl Paces {
     /// Nothing was spent.
     pub(in crate::shard) fn new(flows: PaceLimits) -> Self {
-        Self { flows, accounts: HashMap::default(), resting: HashMap::default(), due: BTreeSet::new(), sweep_ms: 0 }
+        let (accounts, resting) = (HashMap::default(), HashMap::default());
+        Self { flows, accounts, resting, users: 0, due: BTreeSet::new(), sweep_ms: 0 }
     }
 
     /// Goes by other paces from now on. Whoever rests is looked at once more, now.
@@ -126,9 +133,9 @@ impl Paces {
         !self.resting.is_empty() && self.resting.contains_key(&payer)
     }
 
-    /// How many payers rest.
-    pub(in crate::shard) fn resting(&self) -> usize {
-        self.resting.len()
+    /// How many users rest. A guest that does is no more than one connection that is slow.
+    pub(in crate::shard) const fn resting_users(&self) -> usize {
+        self.users
     }
 
     /// Spends `price`. The currency that has run out, if one has just now.
@@ -171,7 +178,9 @@ impl Paces {
         let over_ms = account.greed.as_ref().map_or(now_ms, |greed| greed.since_ms) + limits::GREED_MS_MAX;
         // What is spent while it rests (a read that was under way) is looked at then.
         let due_ms = account.purse.ready_ms(&flows, limits::PACE_REST_MS).min(over_ms).max(now_ms + 1);
-        self.resting.insert(payer, due_ms);
+        if self.resting.insert(payer, due_ms).is_none() {
+            self.users += usize::from(payer.is_user());
+        }
         self.due.insert((due_ms, payer));
     }
 
@@ -181,7 +190,9 @@ impl Paces {
             && due_ms <= now_ms
         {
             self.due.pop_first();
-            self.resting.remove(&payer);
+            if self.resting.remove(&payer).is_some() {
+                self.users -= usize::from(payer.is_user());
+            }
             let flows = *self.flows(payer);
             let Some(account) = self.accounts.get_mut(&payer) else { return Some((payer, Look::Ready)) };
             account.purse.refill(&flows, now_ms);
@@ -231,6 +242,8 @@ impl Paces {
     pub(in crate::shard) fn check(&self) {
         assert!(self.accounts.len() <= limits::PACED_USERS_MAX, "purses are bounded");
         assert_eq!(self.resting.len(), self.due.len(), "every rest ends once");
+        let users = self.resting.keys().filter(|payer| payer.is_user()).count();
+        assert_eq!(self.users, users, "those that rest are counted");
         assert!(self.due.iter().all(|(due_ms, payer)| self.resting.get(payer) == Some(due_ms)), "at its time");
     }
 }
@@ -269,7 +282,7 @@ mod tests {
         let bytes = Price { cost: 0, messages: 0, bytes: 501 };
         assert_eq!(paces.spend(user(2), conn(2), &bytes, 0), Some(2), "bytes run out, too");
         assert_eq!(paces.spend(Payer::Guest(conn(3)), conn(3), &cost(1 << 40), 0), None, "a guest has no pace");
-        assert!(paces.rests(user(1)) && paces.rests(user(2)) && paces.resting() == 2);
+        assert!(paces.rests(user(1)) && paces.rests(user(2)) && paces.resting_users() == 2);
         paces.check();
         let due_ms = paces.next_ms().expect("somebody rests");
         assert!(paces.next(due_ms - 1).is_none());
@@ -279,6 +292,21 @@ mod tests {
         paces.check();
         paces.tidy(10_000);
         assert!(paces.accounts.is_empty(), "nothing is kept of who is silent");
+    }
+
+    #[test]
+    fn a_guest_that_rests_is_no_user_that_is_held_back() {
+        let mut paces = Paces::new(PaceLimits { guest: FLOWS.user, ..FLOWS });
+        let guest = Payer::Guest(conn(3));
+        assert_eq!(paces.spend(guest, conn(3), &cost(101), 0), Some(0));
+        assert!(paces.rests(guest) && paces.resting_users() == 0);
+        assert_eq!(paces.spend(user(1), conn(1), &cost(101), 0), Some(0));
+        assert_eq!(paces.resting_users(), 1);
+        paces.check();
+        while paces.next(2_000).is_some() {
+            paces.check();
+        }
+        assert!(!paces.rests(guest) && paces.resting_users() == 0);
     }
 
     #[test]
