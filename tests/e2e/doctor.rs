@@ -52,6 +52,10 @@ fn it_works_beside_a_gateway_and_says_what_acks_survive() {
     assert!(finding(&report, "sync of --data")["found"].as_str().is_some_and(|found| found.contains("ms")), "{report}");
     assert_eq!(finding(&report, "the running gateway")["found"], "ready");
     assert_eq!(finding(&report, "settings")["severity"], "warning", "the gateway's are not those of this doctor");
+    let same = findings(&doctor(data.path(), &["--target-connections", "1", "--admin", &admin, "--json"]));
+    assert_eq!(finding(&same, "the running gateway")["found"], "ready");
+    let all = same["findings"].as_array().expect("findings");
+    assert!(all.iter().all(|finding| finding["what"] != "settings"), "its own are the same: {same}");
     assert_eq!(finding(&report, "descriptors of the running gateway")["severity"], "ok");
     let text = doctor(data.path(), &["--target-connections", "100000000"]);
     let shown = String::from_utf8_lossy(&text.stdout).into_owned();
