@@ -121,11 +121,15 @@ if [ -d /run/systemd/system ]; then systemd=yes; fi
 # The gateway of an earlier package has an account that is there while it runs only (DynamicUser=). What asks NSS meanwhile,
 # as systemd-sysusers does, finds one that is gone with the next restart: so that gateway is stopped first.
 stopped=
+# An upgrade that stopped it and did not come to its end; gone with the next start of the machine, as is what it stopped.
+marker=/run/imgate.upgrade
+if [ -e "$marker" ]; then stopped=yes; fi
 if [ -n "$systemd" ] && ! grep -q '^imgate:' /etc/passwd; then
     case "$(systemctl is-active "$unit" 2>/dev/null || true)" in
         inactive | failed | unknown | "") ;;
         deactivating) systemctl stop "$unit" ;;
         *)
+            : >"$marker"
             systemctl stop "$unit"
             stopped=yes
             ;;
@@ -134,8 +138,7 @@ fi
 
 no_account() {
     echo "imgate: the account imgate could not be made ($1); the gateway runs as it" >&2
-    # The manager has the old unit still, with which the gateway serves until this is mended.
-    [ -z "$stopped" ] || systemctl start "$unit" || true
+    [ -z "$stopped" ] || echo "imgate: the gateway is stopped; mend that, then \`dpkg --configure -a\` starts it" >&2
     exit 1
 }
 if command -v systemd-sysusers >/dev/null; then
@@ -161,6 +164,7 @@ if [ "$account" = imgate ]; then
 fi
 # A gateway that runs is replaced by the new one: its clients come back by themselves, at a pace.
 if [ -n "$stopped" ]; then
+    rm -f "$marker"
     systemctl start "$unit" || true
 elif [ -n "$systemd" ] && [ -n "$2" ]; then
     systemctl try-restart "$unit" || true
@@ -293,7 +297,7 @@ EOF
 # The package's own postinst on that host, upgrading from a version.
 configure_there() {
     local there="$1"
-    sed "s#/etc/passwd#$there/passwd#; s#/run/systemd/system#$there/run#; s#/etc/imgate/#$there/etc/imgate/#" \
+    sed "s#/etc/passwd#$there/passwd#; s#/run/systemd/system#$there/run#; s#/etc/imgate/#$there/etc/imgate/#; s#/run/imgate#$there/imgate#" \
         "$work/host/var/lib/dpkg/info/imgate.postinst" >"$there/postinst"
     env -u DPKG_ROOT PATH="$there/bin:/usr/bin:/bin" sh "$there/postinst" configure 0.0.1 2>"$there/told"
 }
@@ -322,14 +326,20 @@ check_postinst() {
     configure_there "$there" || fail "no upgrade of a gateway that is stopped: $(cat "$there/told")"
     [[ "$(<"$there/state")" == inactive ]] || fail "an upgrade starts a gateway that was stopped"
     [[ "$(<"$there/owner")" == root:root:644 ]] || fail "the configuration is taken from the account of the unit"
-    # Without an account nothing starts: that is told, and the old gateway goes on.
+    # Without an account nothing can start: that is told, and the gateway is back when it is mended.
     for call in 1 0; do
         stub_host "$there" active imgate
         echo "$call" >"$there/broken"
         ! configure_there "$there" || fail "an account that is not made is not told (systemd-sysusers ends with $call)"
         grep -q 'the account imgate could not be made' "$there/told" || fail "told without a reason: $(cat "$there/told")"
-        ! grep -q '^systemctl daemon-reload' "$there/calls" || fail "the new unit is loaded without its account"
-        grep -q '^systemctl start' "$there/calls" || fail "the old gateway stays stopped"
+        grep -q 'the gateway is stopped' "$there/told" || fail "it is not told that nothing runs: $(cat "$there/told")"
+        ! grep -q '^systemctl start' "$there/calls" || fail "a gateway is started that has no account"
+        rm "$there/broken"
+        configure_there "$there" || fail "not mended: $(cat "$there/told")"
+        [[ "$(<"$there/state")" == active ]] || fail "the gateway stays stopped when its account can be made"
+        echo inactive >"$there/state"
+        configure_there "$there" || fail "not configured again: $(cat "$there/told")"
+        [[ "$(<"$there/state")" == inactive ]] || fail "a gateway that was stopped later is started"
     done
     say "the postinst makes the account before the gateway needs it"
 }

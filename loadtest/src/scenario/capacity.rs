@@ -128,11 +128,18 @@ impl Search {
 }
 
 /// The verdict on a step. Where nothing went wrong and every connection stood, what is not answered
-/// yet is a backlog: the rate is too high, and nothing is broken.
+/// yet is a backlog, if there was one: the rate is too high, and nothing is broken. A gateway that
+/// kept up and has not answered all the same has lost something.
 ///
 /// `faults` and `gone`: messages that were wrong, and connections that went or did not come about.
-fn verdict(run: Exit, faults: u64, gone: u64) -> Exit {
-    if run == Exit::Failed && faults == 0 && gone == 0 { Exit::Exceeded } else { run }
+fn verdict(run: Exit, faults: u64, gone: u64, kept_up: bool) -> Exit {
+    if run == Exit::Failed && faults == 0 && gone == 0 && !kept_up { Exit::Exceeded } else { run }
+}
+
+/// Whether what was acked in the steady phase is what was sent: a message and its answer, so many a
+/// second.
+fn kept_up(acked_per_second: f64, rate: u64) -> bool {
+    acked_per_second >= 0.95 * 2.0 * rate as f64
 }
 
 /// One run at one rate.
@@ -158,7 +165,7 @@ impl Step {
         let gone = board.sum(|l| &l.dropped) + board.sum(|l| &l.timeouts) + wanted.saturating_sub(*open);
         Self {
             rate,
-            verdict: verdict(report.exit(), faults, gone),
+            verdict: verdict(report.exit(), faults, gone, kept_up(steady.acked_per_second, rate)),
             why: report.failures().join(", "),
             steady: steady.clone(),
             ms: [
@@ -512,10 +519,15 @@ mod tests {
 
     #[test]
     fn a_backlog_is_a_rate_that_did_not_hold_and_no_failure() {
-        assert_eq!(verdict(Exit::Failed, 0, 0), Exit::Exceeded, "only answers are missing");
-        assert_eq!((verdict(Exit::Failed, 1, 0), verdict(Exit::Failed, 0, 1)), (Exit::Failed, Exit::Failed));
+        assert_eq!(verdict(Exit::Failed, 0, 0, false), Exit::Exceeded, "only answers are missing");
+        let broken = [(1, 0, false), (0, 1, false), (0, 0, true)];
+        assert_eq!(
+            broken.map(|(faults, gone, kept_up)| verdict(Exit::Failed, faults, gone, kept_up)),
+            [Exit::Failed; 3]
+        );
+        assert_eq!([1_890.0, 1_901.0].map(|acked| kept_up(acked, 1_000)), [false, true], "of a message and its answer");
         for other in [Exit::Passed, Exit::Limited, Exit::Refused, Exit::Interrupted, Exit::Worker] {
-            assert_eq!(verdict(other, 0, 0), other);
+            assert_eq!(verdict(other, 0, 0, false), other);
         }
     }
 

@@ -190,16 +190,20 @@ impl Jwt {
     /// [`BadKeys`]; the old keys and settings stay.
     pub fn reload(&self, settings: JwtSettings) -> Result<Vec<UserId>, BadKeys> {
         let new = Arc::new(InForce::read(settings)?);
-        *self.in_force.write() = Arc::clone(&new);
-        self.seen.lock().clear();
         let mut gone = Vec::new();
-        self.users.lock().retain(|(key, user), _| {
+        // In one step with the keys: a token that comes too late takes its user's note away, which
+        // may be that of a session that stands.
+        let mut users = self.users.lock();
+        *self.in_force.write() = Arc::clone(&new);
+        users.retain(|(key, user), _| {
             let stays = new.has(*key);
             if !stays {
                 gone.push(*user);
             }
             stays
         });
+        drop(users);
+        self.seen.lock().clear();
         gone.sort_unstable();
         gone.dedup();
         Ok(gone)
