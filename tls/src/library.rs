@@ -24,7 +24,10 @@ pub(crate) struct Library {
     unsent: Vec<u8>,
     partial: Vec<u8>,
     arriving: Arriving,
+    /// No plaintext is sealed any more.
     finished: bool,
+    /// So it is because of [`Library::close`].
+    closed: bool,
     ended: bool,
 }
 
@@ -77,7 +80,7 @@ impl Library {
     pub(crate) fn new(connection: UnbufferedServerConnection, partial: Vec<u8>, unsent: Vec<u8>) -> Self {
         let mut arriving = Arriving::default();
         arriving.pass(&partial);
-        Self { connection, unsent, partial, arriving, finished: false, ended: false }
+        Self { connection, unsent, partial, arriving, finished: false, closed: false, ended: false }
     }
 
     pub(crate) const fn kept_bytes(&self) -> usize {
@@ -114,6 +117,11 @@ impl Library {
         }
         self.arriving.pass(&buffer[fresh.clone()]);
         let records = mem::take(&mut self.arriving.whole);
+        if self.closed {
+            // rustls would answer a wrong record with an alert behind its close_notify, and in a
+            // build with its debug assertions it panics first. Nothing that comes now is of use.
+            return Opened { plain: from..from, records, end: None };
+        }
         let mut plain = Vec::new();
         let mut at = from;
         let end = loop {
@@ -224,6 +232,7 @@ impl Library {
             return;
         }
         self.finished = true;
+        self.closed = true;
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) =
             self.connection.process_tls_records(&mut self.partial).state
         {

@@ -1,6 +1,8 @@
 //! Replays the corpus of the fuzz targets, and a few thousand inputs of a generator with a fixed seed.
 
 mod fuzz;
+#[path = "fuzz/peer.rs"]
+mod peer;
 mod support;
 
 use std::path::Path;
@@ -63,5 +65,27 @@ fn handshakes_bear_any_bytes() {
         let mut input = noise(seed, 3 + seed as usize);
         input.splice(1..1, [22, 3, 1, 0, seed as u8, 1, 0, 0]);
         fuzz::handshake(&acceptor, &input);
+    }
+}
+
+#[test]
+fn rustls_client_accepts_what_is_said() {
+    let server = peer::Server::new();
+    let inputs = corpus("peer");
+    assert!(!inputs.is_empty());
+    for input in inputs {
+        peer::peer(&server, &input);
+    }
+    for seed in 0..400 {
+        let mut input = noise(seed, 10 + seed as usize % 110);
+        // Two of three without anybody in between.
+        if seed % 3 != 0 {
+            for deed in &mut input[1..] {
+                if matches!(*deed & 7, 5 | 6) || (*deed & 7 == 7 && *deed >> 3 > 1) {
+                    *deed &= 0b1111_1001;
+                }
+            }
+        }
+        peer::peer(&server, &input);
     }
 }
