@@ -111,6 +111,13 @@ pub const MYSQL_CONVS_CACHED_MAX: usize = 131_072;
 /// upkeep thread does it before; under a load that never pauses only the writer can finish it, and
 /// then little is left.
 pub const WAL_PAGES_MAX: u32 = 16_384;
+/// Pages of the log after which the upkeep has the writer begin it anew (32 MiB), long before a
+/// commit would have to move by itself what the upkeep has not.
+pub const WAL_REWIND_PAGES: u32 = WAL_PAGES_MAX / 2;
+/// Checkpoints of one round of upkeep, each of what was written during the one before it.
+pub const CHECKPOINT_PASSES_MAX: usize = 4;
+/// A checkpoint that moved no more pages than that has left as little to the writer.
+pub const CHECKPOINT_REST_PAGES: u32 = 64;
 /// Pause between two rounds of the store's upkeep (checkpoints).
 pub const UPKEEP_MS: u64 = 500;
 /// Rows that one step of retention looks at or removes: as much work as a full commit, because a

@@ -10,6 +10,7 @@ mod api_keys;
 mod append;
 mod backup;
 mod changes;
+mod checkpoints;
 mod erasing;
 mod files;
 mod groups;
@@ -26,6 +27,7 @@ mod tests;
 mod trim;
 
 pub(super) use self::backup::backup;
+use self::checkpoints::{Checkpoints, Rewind};
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -39,7 +41,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ToSql};
 
 use super::data_lock::DataLock;
-use super::location::{OpenError, Opened, Synchronous, Upkeep};
+use super::location::{OpenError, Opened, Synchronous};
 use super::{
     Admissions, ApiKeys, Backend, Changes, Error, Files, Groups, Keep, Logins, People, Read, ReadAnswer, Retention,
     Seed, Seeded, Social, Trimmed, Write, Written,
@@ -72,11 +74,15 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let path = data_dir.join(FILE);
     let epoch = migrate::prepare(&path)?;
+    let rewind = Rewind::default();
     let connect = |role: Role, n: usize| -> Result<Vec<Box<dyn Backend>>, Error> {
-        let one = |_| Ok(Box::new(Sqlite::connect(&path, role, epoch, lock)?) as Box<dyn Backend>);
+        let one = |_| {
+            Ok(Box::new(Sqlite { rewind: rewind.clone(), ..Sqlite::connect(&path, role, epoch, lock)? })
+                as Box<dyn Backend>)
+        };
         (0..n).map(one).collect()
     };
-    let checkpoints = Checkpoints { conn: Role::Writer(synchronous).connect(&path)?, _lock: Arc::clone(lock) };
+    let checkpoints = Checkpoints::connect(&path, synchronous, rewind.clone(), lock)?;
     Ok(Opened {
         writers: connect(Role::Writer(synchronous), writers)?,
         readers: connect(Role::Reader, readers)?,
@@ -200,6 +206,8 @@ struct Sqlite {
     trim: trim::Progress,
     /// When what runs is ended; never, for a connection that writes.
     until: Until,
+    /// Asked for by the upkeep.
+    rewind: Rewind,
     _lock: Arc<DataLock>,
 }
 
@@ -275,7 +283,18 @@ impl Sqlite {
         let until = Until::default();
         until.watch(&mut conn)?;
         let (ids, known, trim) = (IdBlock::EMPTY, known::Heads::default(), trim::Progress::default());
-        Ok(Self { conn, reader, epoch, ids, known, user_queries: 0, trim, until, _lock: Arc::clone(lock) })
+        Ok(Self {
+            conn,
+            reader,
+            epoch,
+            ids,
+            known,
+            user_queries: 0,
+            trim,
+            until,
+            rewind: Rewind::default(),
+            _lock: Arc::clone(lock),
+        })
     }
 
     /// Begins a writing transaction. One that could not be rolled back earlier must be gone first.
@@ -283,6 +302,7 @@ impl Sqlite {
         if !self.conn.is_autocommit() {
             self.roll_back()?;
         }
+        self.rewind.finish(&self.conn);
         // IMMEDIATE: a lock that is needed anyway is asked for before any work, and cannot be
         // refused in the middle.
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -410,20 +430,6 @@ impl Backend for Sqlite {
             conn.prepare_cached(sql)?.execute([])?;
             Ok(())
         })
-    }
-}
-
-/// Moves the log into the database beside the writer, so that commits need not.
-struct Checkpoints {
-    conn: Connection,
-    _lock: Arc<DataLock>,
-}
-
-impl Upkeep for Checkpoints {
-    fn tend(&mut self) -> Result<(), Error> {
-        // PASSIVE waits for no other connection and makes none wait.
-        self.conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_one([], |_| Ok(()))?;
-        Ok(())
     }
 }
 

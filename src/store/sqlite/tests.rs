@@ -12,8 +12,11 @@ use tempfile::TempDir;
 use super::migrate::{MIGRATIONS, migrate, prepare};
 use std::os::unix::fs::MetadataExt;
 
+use super::checkpoints::pass;
 use super::*;
 use crate::ids::ConvId;
+use crate::limits::WAL_REWIND_PAGES;
+use crate::store::location::Upkeep;
 use crate::store::{NewMessage, Page, PageStart as Start, PostKey, Read, ReadAnswer};
 
 fn directory() -> TempDir {
@@ -359,8 +362,9 @@ fn pages_end_at_the_floor() {
 fn the_log_does_not_grow_under_upkeep() {
     let dir = directory();
     let mut db = connect(dir.path(), Synchronous::Normal);
-    let conn = Role::Writer(Synchronous::Normal).connect(&dir.path().join(FILE)).expect("a connection");
-    let mut upkeep = Checkpoints { conn, _lock: Arc::clone(&db._lock) };
+    let path = dir.path().join(FILE);
+    let mut upkeep =
+        Checkpoints::connect(&path, Synchronous::Normal, db.rewind.clone(), &db._lock).expect("a connection");
     let log = dir.path().join(format!("{FILE}-wal"));
     let size = || fs::metadata(&log).expect("a log").len();
     let body = "x".repeat(4096);
@@ -373,6 +377,39 @@ fn the_log_does_not_grow_under_upkeep() {
         largest.push(size());
     }
     assert!(size() < 3 * largest[0], "rewound after each checkpoint: {largest:?}");
+}
+
+#[test]
+fn a_log_that_upkeep_could_not_finish_is_begun_anew_at_the_next_commit() {
+    let dir = directory();
+    let mut db = connect(dir.path(), Synchronous::Normal);
+    let path = dir.path().join(FILE);
+    let mut upkeep =
+        Checkpoints::connect(&path, Synchronous::Normal, db.rewind.clone(), &db._lock).expect("a connection");
+    let pages = || {
+        let conn = Role::Writer(Synchronous::Normal).connect(&path).expect("a connection");
+        let log = pass(&conn).expect("a checkpoint");
+        (log.moved, log.pages)
+    };
+    let body = "x".repeat(16 * 1024);
+    let say = |db: &mut Sqlite, round: u32| {
+        let writes: Vec<_> = (0..400).map(|n| message(&format!("{round}.{n}"), &body)).collect();
+        db.commit(&writes).expect("stored");
+    };
+    for round in 0..6 {
+        say(&mut db, round);
+    }
+    // What the reader does not see yet cannot be moved while it reads, as what is written meanwhile.
+    let reader = Role::Reader.connect(&path).expect("a connection");
+    reader.execute_batch("BEGIN; SELECT count(*) FROM messages").expect("it reads");
+    say(&mut db, 6);
+    upkeep.tend().expect("a checkpoint");
+    let (moved, before) = pages();
+    assert!(moved < before && before > WAL_REWIND_PAGES, "{moved} of {before}");
+    reader.execute_batch("COMMIT").expect("it has read");
+    say(&mut db, 7);
+    let (_, after) = pages();
+    assert!(after < WAL_REWIND_PAGES / 2, "{after} pages");
 }
 
 #[test]
