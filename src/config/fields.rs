@@ -103,7 +103,7 @@ pub const FIELDS: &[Field] = &[
         doc: "Origins of pages that may call /api/v1 with a token that they bring themselves, or `*` for every page; those of `origins` may besides, with their \
               login cookies. The SDK may be loaded by every page. Repeatable.",
         default: "[]",
-        range: "as `origins`, or `*` alone",
+        range: "scheme and host as https://chat.example, as of `origins`; or `*` alone",
         reach: Reach::Repeatable,
         change: TakesEffect::Reload,
     },

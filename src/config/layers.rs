@@ -219,9 +219,14 @@ impl Found<'_> {
             "SIZE" => format!(", {}", SIZE_UNITS),
             _ => String::new(),
         };
+        // As the environment has it, and other programs.
+        let is_list = self.origin.starts_with("--")
+            && given.contains(',')
+            && field.is_some_and(|field| matches!(field.reach, Reach::Repeatable));
+        let several = if is_list { "; several: the flag once for each" } else { "" };
         Error::Value {
             origin: self.origin.to_owned(),
-            why: format!("`{given}` is not allowed; wanted: {range}{units}"),
+            why: format!("`{given}` is not allowed; wanted: {range}{units}{several}"),
         }
     }
 

@@ -107,6 +107,19 @@ fn a_port_alone_is_every_ipv4_address_and_a_name_is_looked_up() {
 }
 
 #[test]
+fn a_list_in_one_flag_is_told_how_lists_are_given() {
+    let refused = |values: &[&str]| with_flags(&[("trusted_proxies", values)]).expect_err("no networks").to_string();
+    assert!(refused(&["10.0.0.0/8,192.168.0.0/16"]).ends_with("; several: the flag once for each"));
+    assert!(!refused(&["proxy.example"]).contains("several"));
+    let page = "https://chat.example,https://page.example";
+    let why = with_flags(&[("cors_origins", &[page])]).expect_err("no origin").to_string();
+    assert!(why.contains("https://chat.example, as of") && why.contains("several"), "{why}");
+    let mut layers = Layers::default();
+    layers.environment(variables(&[("IMGATE_CORS_ORIGINS", page)])).expect("it is a setting");
+    Config::from_layers(&layers).expect("commas are the environment's");
+}
+
+#[test]
 fn what_is_out_of_range_is_refused_with_its_origin_and_range() {
     let cases: &[(&str, &str)] = &[
         ("shards", "0"),

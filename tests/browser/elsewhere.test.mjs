@@ -1,11 +1,14 @@
-// The SDK from elsewhere: a page of another origin, one that the gateway does not know, and a program of Node.
+// The SDK from elsewhere: a page of another origin, one that the gateway does not know, both with and without TLS, and a program of Node.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import { after, before, describe, test } from "node:test";
 import { DIRECT, ImgateClient } from "../../src/web/sdk/imgate.js";
+import { makeCertificate } from "./certificate.mjs";
 import { Gateway } from "./gateway.mjs";
-import { launch, newMobile } from "./people.mjs";
+import { Person, launch, newMobile } from "./people.mjs";
 
 /** A site of somebody else: one page, which does what a page of one's own would do. */
 const PAGE = (gateway) => `<!doctype html><meta charset="utf-8"><title>elsewhere</title><script type="module">
@@ -29,17 +32,32 @@ const PAGE = (gateway) => `<!doctype html><meta charset="utf-8"><title>elsewhere
   window.ready = true;
 </script>`;
 
+/** In a page: what the gateway gives for no more than what the browser sends along by itself. */
+const borrow = async (gateway) => {
+  const read = await fetch(`${gateway}/api/v1/me`, { credentials: "include" }).then((answer) => answer.status, (error) => error.name);
+  const dialled = await new Promise((resolve) => {
+    const socket = new WebSocket(`${gateway.replace("http", "ws")}/chat`, ["imgate.v2"]);
+    socket.onmessage = () => { resolve("a session"); socket.close(); };
+    socket.onclose = ({ code }) => resolve(code);
+  });
+  return { read, dialled };
+};
+
 let gateway;
 let browser;
+let pair;
 const sites = [];
 
-async function site() {
-  const server = createServer((_, response) => response.setHeader("Content-Type", "text/html").end(PAGE(gateway.url)));
+/** A site of another host than the gateway's, not only of another port. */
+async function site(secure) {
+  const page = (_, response) => response.setHeader("Content-Type", "text/html").end(PAGE(secure ? gateway.tlsUrl : gateway.url));
+  const server = secure
+    ? createSecureServer({ cert: await readFile(pair.certificate), key: await readFile(pair.key) }, page)
+    : createServer(page);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   sites.push(server);
-  // Another host than the gateway's: not only another port.
-  return `http://localhost:${server.address().port}`;
+  return secure ? `https://127.0.0.1:${server.address().port}` : `http://localhost:${server.address().port}`;
 }
 
 async function account() {
@@ -50,18 +68,21 @@ async function account() {
   return answer.json();
 }
 
+/** Origins that the gateway has in its settings, and ones that it has not: without and with TLS. */
 let known;
 let unknown;
 before(async () => {
-  [known, unknown] = [await site(), await site()];
-  gateway = new Gateway(["--cors-origins", known]);
+  pair = await makeCertificate();
+  [known, unknown] = [[await site(false), await site(true)], [await site(false), await site(true)]];
+  gateway = new Gateway([...pair.settings, ...known.flatMap((origin) => ["--cors-origins", origin])]);
   await gateway.start();
-  browser = await launch();
+  browser = await launch([pair.flag]);
 });
 after(async () => {
   await browser?.close();
   for (const server of sites) server.close();
   await gateway?.remove();
+  await pair?.remove();
 });
 
 async function open(t, address) {
@@ -73,19 +94,32 @@ async function open(t, address) {
   return page;
 }
 
-describe("a page of another origin", () => {
+for (const [at, way] of ["without TLS", "over TLS"].entries()) describe(`a page of another origin ${way}`, () => {
   test("that is listed registers, changes something and talks, without a cookie", async (t) => {
-    const page = await open(t, known);
+    const page = await open(t, known[at]);
     assert.deepEqual(await page.evaluate((mobile) => window.whole(mobile), newMobile()), { memo: "from another origin", said: "from elsewhere", cookies: "" });
     assert.deepEqual(await page.context().cookies(), [], "nothing of the gateway's is kept for its visitor");
   });
 
   test("that is not listed loads the SDK and talks with a token, and reads nothing of the API", async (t) => {
-    const page = await open(t, unknown);
+    const page = await open(t, unknown[at]);
     const { user, token } = await account();
     assert.equal(await page.evaluate(([id, secret]) => window.talk(id, secret), [user.id, token]), "from elsewhere");
     const failed = await page.evaluate((mobile) => window.whole(mobile).then(() => "it was read", (error) => error.name), newMobile());
     assert.equal(failed, "TypeError");
+  });
+
+  test("borrows nobody's login", async (t) => {
+    const home = at ? gateway.tlsUrl : gateway.url;
+    const person = await Person.arrive(browser, home);
+    t.after(() => person.context.close());
+    await person.register("Ann Archer");
+    assert.deepEqual(await person.page.evaluate(borrow, home), { read: 200, dialled: "a session" }, "the gateway's own page has one");
+    for (const origin of [known[at], unknown[at]]) {
+      const page = await person.context.newPage();
+      await page.goto(origin);
+      assert.deepEqual(await page.evaluate(borrow, home), { read: "TypeError", dialled: 4501 }, origin);
+    }
   });
 });
 

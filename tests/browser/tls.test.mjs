@@ -1,37 +1,24 @@
 // The web client over TLS of the gateway's own: https and wss with a certificate that the browser believes.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { X509Certificate, createHash } from "node:crypto";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { promisify } from "node:util";
+import { makeCertificate } from "./certificate.mjs";
 import { Gateway } from "./gateway.mjs";
 import { Person, launch } from "./people.mjs";
 
-let folder;
+let pair;
 let gateway;
 let browser;
 
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), "imgate-tls-"));
-  const [certificate, key] = ["one.pem", "one.key"].map((name) => join(folder, name));
-  await promisify(execFile)("openssl", [
-    "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=localhost",
-    "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate,
-  ]);
-  // Believed as if an authority of the browser's had signed it: nothing else about TLS is taken more lightly.
-  const { publicKey } = new X509Certificate(await readFile(certificate));
-  const pin = createHash("sha256").update(publicKey.export({ type: "spki", format: "der" })).digest("base64");
-  gateway = new Gateway(["--listen-tls", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key, "--hsts", "30d"]);
+  pair = await makeCertificate();
+  gateway = new Gateway([...pair.settings, "--hsts", "30d"]);
   await gateway.start();
-  browser = await launch([`--ignore-certificate-errors-spki-list=${pin}`]);
+  browser = await launch([pair.flag]);
 });
 after(async () => {
   await browser?.close();
   await gateway?.remove();
-  if (folder) await rm(folder, { recursive: true, force: true });
+  await pair?.remove();
 });
 
 /** Somebody who has opened the page and registered; `sockets`: the addresses of their WebSockets. */
