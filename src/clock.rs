@@ -16,6 +16,16 @@ pub struct Now {
     /// Wall time in Unix milliseconds. May step back; for people (`ts`) and token expiry, never for
     /// order.
     pub wall_ms: u64,
+    /// Microseconds beyond `mono_ms`, below a thousand. For measuring.
+    pub sub_us: u16,
+}
+
+impl Now {
+    /// Monotonic microseconds since the process's first reading.
+    #[must_use]
+    pub fn mono_us(self) -> u64 {
+        self.mono_ms * 1000 + u64::from(self.sub_us)
+    }
 }
 
 /// The source of [`Now`]: holds the instant that monotonic time counts from.
@@ -34,14 +44,16 @@ impl Clock {
     /// Reads both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now { mono_ms: millis(self.start.elapsed()), wall_ms: wall_ms() }
+        Self::now_at(self.nanos())
     }
 
     /// Both clocks when monotonic time, read just now, is `nanos` (of [`Clock::nanos`]): spares a
     /// reading.
     #[must_use]
     pub fn now_at(nanos: u64) -> Now {
-        Now { mono_ms: nanos / 1_000_000, wall_ms: wall_ms() }
+        // Below a thousand.
+        let sub_us = (nanos / 1000 % 1000) as u16;
+        Now { mono_ms: nanos / 1_000_000, wall_ms: wall_ms(), sub_us }
     }
 
     /// Monotonic nanoseconds since the start, for measuring a turn and for sleeping to a deadline.
@@ -81,6 +93,12 @@ fn millis(d: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reading_keeps_its_microseconds() {
+        let now = Clock::now_at(7_654_321_999);
+        assert_eq!((now.mono_ms, now.sub_us, now.mono_us()), (7_654, 321, 7_654_321));
+    }
 
     #[test]
     fn times_are_written_as_http_has_them() {

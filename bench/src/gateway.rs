@@ -134,7 +134,7 @@ impl Gateway {
             seats: (0..).zip(&slots).map(seat).collect(),
             lanes: (0..usize::from(plan.shards).pow(2)).map(|_| VecDeque::new()).collect(),
             parser: Parser::default(),
-            now: Now { mono_ms: 1, wall_ms: 1_700_000_000_000 },
+            now: Now { mono_ms: 1, wall_ms: 1_700_000_000_000, sub_us: 0 },
             heads: HashMap::new(),
             scratch: vec![0; limits::TURN_WRITE_BYTES_MAX],
             conns,

@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn the_most_advanced_clock_is_known_but_for_the_fastest_way() {
         let mut clocks = Clocks::default();
-        let at = |mono_ms| Now { mono_ms, wall_ms: 1_000_000 + mono_ms };
+        let at = |mono_ms| Now { mono_ms, wall_ms: 1_000_000 + mono_ms, sub_us: 0 };
         assert_eq!(clocks.ahead_ms(), 0);
         // One is 500 ms behind, one is 7 s ahead; ways take 40, 3 and 90 ms.
         for (n, way_ms) in [40, 3, 90].into_iter().enumerate() {

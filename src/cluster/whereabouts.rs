@@ -426,7 +426,7 @@ mod tests {
     }
 
     fn now(mono_ms: u64) -> Now {
-        Now { mono_ms, wall_ms: 1 }
+        Now { mono_ms, wall_ms: 1, sub_us: 0 }
     }
 
     /// What one says reaches the other, but for what `lost` says.

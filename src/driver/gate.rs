@@ -106,6 +106,7 @@ impl Driver {
         }
         let holding = if let State::Handshake(newcomer) = &state { newcomer.holding() } else { Holding::default() };
         let id = self.insert(wire, visitor.origin, state);
+        self.comers.come(id, self.began_ns);
         self.inbound.change(id, Holding::default(), holding);
         if speaks_tls {
             self.read_handshake(id);
@@ -208,8 +209,9 @@ impl Driver {
                 let visitor = self.addresses.visitor(Some(peer.address));
                 self.receive_stranger(wire, visitor, State::Head(Some(Head::of(peer))), &read);
             }
-            HandOver::Proven { wire, origin, unread, from, hello, response } => {
+            HandOver::Proven { wire, origin, since_ns, unread, from, hello, response } => {
                 let id = self.admit(wire, origin, State::Head(None));
+                self.comers.come(id, since_ns);
                 if self.table.get(id).is_some_and(|conn| !conn.doomed) {
                     self.open(id, (hello, from), response, &unread);
                     self.note_records(id);
@@ -292,8 +294,10 @@ impl Driver {
             self.open(id, (hello, from), response, unread);
             return;
         }
+        let since_ns = self.comers.since_ns(id).unwrap_or(self.began_ns);
         let Some(wire) = self.release(id) else { return };
-        let handed = Box::new(HandOver::Proven { wire, origin, unread: unread.to_vec(), from, hello, response });
+        let unread = unread.to_vec();
+        let handed = Box::new(HandOver::Proven { wire, origin, since_ns, unread, from, hello, response });
         match self.seat.hand_over(owner, handed) {
             Ok(()) => self.tally.handed_over += 1,
             Err(handed) => self.turn_away(handed.into_wire(), UPGRADE),
@@ -339,6 +343,7 @@ impl Driver {
             return;
         }
         let Some(conn) = self.table.get_mut(id) else { return };
+        self.comers.leave(id);
         conn.state = State::Echo(Box::new(Echo::new(deflate, unread)));
         let after = conn.holding();
         self.heads.leave(&id);

@@ -22,6 +22,8 @@ pub enum HandOver {
         wire: Wire,
         /// Whose share of the connections it takes.
         origin: NetworkCounter,
+        /// When it was accepted, in nanoseconds of the gateway's clock.
+        since_ns: u64,
         /// What the peer has sent behind its request head.
         unread: Vec<u8>,
         /// The client's address, if a trail wants to know.

@@ -25,6 +25,7 @@ mod heads;
 mod inbound;
 mod inflating;
 mod intake;
+mod latencies;
 mod listener;
 mod preamble;
 mod pressure;
@@ -50,6 +51,7 @@ use self::budget::Budget;
 use self::conn::State;
 use self::deadlines::Deadlines;
 pub use self::handover::{HandOver, ReturnGate};
+use self::latencies::Comers;
 use self::listener::{Kind, Listener};
 pub use self::listener::{bind, probe};
 pub use self::pressure::Pressure;
@@ -207,6 +209,7 @@ pub struct Driver {
     heads: WaitingLine<ConnId>,
     head_deadlines: Deadlines,
     addresses: Addresses,
+    comers: Comers,
     /// The listener that is asked first in this turn.
     next_listener: usize,
     partings: Deadlines,
@@ -289,6 +292,7 @@ impl Driver {
             heads: WaitingLine::default(),
             head_deadlines: Deadlines::new(parts.head_ms_max),
             addresses: Addresses::new(parts.address_limits, parts.address_counts, shards),
+            comers: Comers::default(),
             next_listener: 0,
             partings: Deadlines::new(CLOSE_MS_MAX),
             send_buffer: parts.send_buffer,
@@ -351,6 +355,7 @@ impl Driver {
         self.bury();
         self.report();
         self.ended_ns = self.clock.nanos();
+        self.note_latencies();
         if !self.ready.is_empty() || self.ended_ns.saturating_sub(self.began_ns) > TURN_CALM_US * 1000 {
             self.pressed_until_ns = self.ended_ns + TURN_PRESSED_MS * NS_PER_MS;
         }

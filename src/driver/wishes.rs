@@ -131,6 +131,7 @@ impl Driver {
             // The edge may have come and gone while nothing was read, and the decoder may hold what
             // an earlier read brought.
             self.list(id);
+            self.comers.open(id);
         }
     }
 
@@ -243,6 +244,7 @@ impl Driver {
             tls.forget(id);
         }
         self.heads.leave(&id);
+        self.comers.leave(id);
         self.inbound.change(id, conn.holding(), Holding::default());
         self.addresses.leave(conn.origin);
         if conn.is_guest() {

@@ -134,10 +134,11 @@ fn picture(now: &Scrape, before: &Scrape, seconds: f64, top: &Value) -> String {
         |name: &str| quantile(now, before, name, 0.99).map_or_else(|| "-".to_owned(), |s| format!("{:.1}", s * 1e3));
     let _ = writeln!(
         out,
-        "stored {:.1}/s  delivered {:.1}/s  p99 ms: post {}  transaction {}  HTTP {}",
+        "stored {:.1}/s  delivered {:.1}/s  p99 ms: post {}  delivery {}  transaction {}  HTTP {}",
         rate(names::STORED.name),
         rate(names::DELIVERED.name),
         ms(names::POSTS.name),
+        ms(names::DELIVERIES.name),
         ms(names::STORE_TRANSACTIONS.name),
         ms(names::HTTP_SECONDS.name),
     );

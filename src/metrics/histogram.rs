@@ -37,8 +37,13 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one that took `ns` nanoseconds.
     pub const fn record(&mut self, ns: u64) {
-        self.counts[bucket_of(ns)] += 1;
-        self.sum_ns = self.sum_ns.saturating_add(ns);
+        self.record_many(ns, 1);
+    }
+
+    /// Counts `count` that took `ns` nanoseconds each.
+    pub const fn record_many(&mut self, ns: u64, count: u64) {
+        self.counts[bucket_of(ns)] += count;
+        self.sum_ns = self.sum_ns.saturating_add(ns.saturating_mul(count));
     }
 
     /// Adds what another one has counted.

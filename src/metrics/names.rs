@@ -95,6 +95,7 @@ metrics! {
     SESSIONS = Gauge "imgate_sessions" [] "Open sessions.";
     SESSIONS_BY_TRANSPORT = Gauge "imgate_sessions_by_transport" ["shard", "transport"] "Open sessions of a shard by how their bytes travel: as they are, over the gateway's own TLS, and with compressed messages (permessage-deflate) or without.";
     SESSIONS_BY_PROFILE = Gauge "imgate_sessions_by_profile" ["shard", "profile"] "Open sessions of a shard by how they are spoken to: as an old page, as our protocol, as a guest of /chatroom.";
+    OPENS = Histogram "imgate_open_seconds" ["shard"] "Time from the acceptance of a connection until its session is open: the TLS handshake, the request head, the token, the way to the shard of its user, the store's read, the first words written; what the client takes for its part counts as well. A connection that the control plane gives back (a token of another system, an upgrade behind another request) counts from then on; guests of /chatroom are in it, and what never opened is not.";
     SESSIONS_OPENED = Counter "imgate_sessions_opened_total" [] "Sessions that were opened.";
     USERS_ONLINE = Gauge "imgate_users_online" [] "Users with at least one session.";
     SESSIONS_BEHIND = Gauge "imgate_sessions_behind" [] "Sessions that are behind in at least one conversation and will catch up from the store.";
@@ -170,6 +171,8 @@ metrics! {
     DIGEST_HOLES = Counter "imgate_digest_holes_total" [] "Times that this gateway had to ask the database because a digest was missing.";
 
     POSTS = Histogram "imgate_post_seconds" ["shard"] "Time of a message from its acceptance by its home until the shard of its author has the ack, the store's commit included; to the millisecond.";
+    DELIVERIES = Histogram "imgate_delivery_seconds" ["shard"] "Time of a message from the turn in which the shard of its author read it until the end of the turn in which the last session of this shard was given it: written to its socket, or queued behind what that has not taken. Once for each message and each shard with a session that it is for, the store's commit, the lanes and the wait of a busy group (`coalesce`) included. Not what sessions catch up from the store, nor messages of other gateways.";
+    FANOUTS = Histogram "imgate_fanout_seconds" ["shard"] "Of imgate_delivery_seconds, the time since the home of the conversation knew that the message is stored (where nothing is stored: took it); and the same of messages of other gateways, since the bus brought them here.";
     SHARD_INBOX = Gauge "imgate_shard_inbox" ["shard"] "Deliveries that wait in the lanes to a shard.";
     MAIL = Counter "imgate_shard_mail_total" [] "Messages that shards took from other threads.";
     WAKES = Counter "imgate_shard_wakes_total" [] "Wake-ups that shards sent each other.";

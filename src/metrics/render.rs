@@ -335,6 +335,7 @@ fn sessions(page: &mut Page, shards: &[ShardReport]) {
             page.sample(names::SESSIONS_BY_PROFILE.name, "", &[("shard", &shard), ("profile", profile)], count);
         }
     }
+    page.histograms(names::OPENS, shards, |report| &report.driver.opens);
     page.one(names::SESSIONS_OPENED, sum(shards, |tally| tally.opened));
     page.one(names::USERS_ONLINE, sum(shards, |tally| tally.users_online));
     page.one(names::SESSIONS_BEHIND, sum(shards, |tally| tally.sessions_behind));
@@ -412,6 +413,8 @@ fn messages(page: &mut Page, shards: &[ShardReport]) {
 
 fn loops(page: &mut Page, shards: &[ShardReport]) {
     page.histograms(names::POSTS, shards, |report| &report.tally.posts);
+    page.histograms(names::DELIVERIES, shards, |report| &report.driver.deliveries);
+    page.histograms(names::FANOUTS, shards, |report| &report.driver.fanouts);
     page.per_shard(names::SHARD_INBOX, shards, |report| report.driver.inbox);
     page.one(names::MAIL, sum_driver(shards, |driver| driver.mail));
     page.one(names::WAKES, sum_driver(shards, |driver| driver.wakes));

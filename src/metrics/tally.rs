@@ -168,6 +168,12 @@ pub struct DriverTally {
     pub asleep_ns: u64,
     /// Sockets that the kernel reported.
     pub events: u64,
+    /// From the acceptance of a connection until its session is open.
+    pub opens: Histogram,
+    /// From the reading of a message until the sessions of this shard have it.
+    pub deliveries: Histogram,
+    /// Of this, the time since it might be handed on.
+    pub fanouts: Histogram,
     /// From a request to the store to its answer.
     pub answers: Histogram,
     /// Panics caught in parsing; the connection was closed.

@@ -15,6 +15,7 @@ use crate::shard::effect::{Effect, Effects};
 use crate::shard::event::Answer;
 use crate::shard::far::{FarOut, FarSaid, FarWord};
 use crate::shard::lanes::Lanes;
+use crate::shard::passages::Passages;
 use crate::shard::peer::PeerMsg;
 use crate::shard::retries::{Retries, Retry};
 use crate::shard::session::held::Held;
@@ -44,6 +45,8 @@ pub(in crate::shard) struct Io {
     pub notes: VecDeque<Note>,
     /// What takes the most, while an operator looks.
     pub counting: Counting,
+    /// Messages that the sessions of this shard have been given.
+    pub passages: Passages,
     /// Posts and requests are refused, and no session catches up any more.
     pub quiescing: bool,
     /// New sessions are closed at once.
@@ -67,7 +70,7 @@ impl Io {
     /// Of a shard at its start.
     pub(in crate::shard) fn new(setup: Setup) -> Self {
         Self {
-            now: Now { mono_ms: 0, wall_ms: 0 },
+            now: Now { mono_ms: 0, wall_ms: 0, sub_us: 0 },
             tally: Tally::default(),
             held: Held::default(),
             deflater: Deflater::new(setup.compression_min_bytes),
@@ -78,6 +81,7 @@ impl Io {
             local: VecDeque::new(),
             notes: VecDeque::new(),
             counting: Counting::default(),
+            passages: Passages::default(),
             quiescing: false,
             closing: false,
             server_keys: 0,

@@ -40,6 +40,7 @@ mod io;
 mod lanes;
 mod notices;
 mod opening;
+mod passages;
 pub mod peer;
 mod posting;
 mod retries;
@@ -58,6 +59,7 @@ use std::mem;
 pub use effect::{Effect, Effects};
 pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX, ROSTER_SLOTS};
 pub use far::{FarDevice, FarIn, FarOut, FarRow, FarSaid, FarWord, Whom};
+pub use passages::Passage;
 pub use peer::{PeerMsg, Way};
 pub use sending::Transmit;
 pub use session::outbox::{Batch, Form, Outbox};
@@ -426,6 +428,12 @@ impl Shard {
         (io.tally.deflated, io.tally.deflated_vain) = (deflated.messages, deflated.vain);
         io.tally.deflated_bytes = [deflated.bytes, deflated.deflated_bytes];
         &io.tally
+    }
+
+    /// The messages that have come to their end here since the last call: each once, when the last
+    /// session here was given it. To be called when a turn has been written.
+    pub fn passages(&mut self) -> impl Iterator<Item = Passage> {
+        self.io.passages.take()
     }
 }
 

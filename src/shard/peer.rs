@@ -93,6 +93,8 @@ pub struct PeerPost {
     pub recall: Option<Seq>,
     /// How it is treated.
     pub way: Way,
+    /// See [`crate::wire::packet::Milestones::said_us`].
+    pub said_us: u64,
 }
 
 /// How a post is treated at its home.

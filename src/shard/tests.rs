@@ -34,6 +34,7 @@ mod greed;
 mod interest;
 mod opening;
 mod overload;
+mod passages;
 mod recalls;
 mod responses;
 mod roster;
@@ -277,7 +278,7 @@ impl World {
             })
         };
         Self {
-            now: Now { mono_ms: 0, wall_ms: 1_000_000 },
+            now: Now { mono_ms: 0, wall_ms: 1_000_000, sub_us: 0 },
             shards: (0..SHARDS).map(shard).collect(),
             fx: Effects::default(),
             lanes: VecDeque::new(),
@@ -407,7 +408,7 @@ impl World {
         let now_ms = self.now.mono_ms;
         let soon = self.shards.iter().filter_map(|shard| shard.opening.next_ms()).filter(|&at| at > now_ms).min();
         let Some(at) = soon.filter(|&at| at <= now_ms + limits::OPEN_PACE_MS) else { return false };
-        self.now = Now { mono_ms: at, wall_ms: self.now.wall_ms + at - now_ms };
+        self.now = Now { mono_ms: at, wall_ms: self.now.wall_ms + at - now_ms, sub_us: 0 };
         true
     }
 
@@ -452,7 +453,7 @@ impl World {
             ["turn", on] => self.turns = *on == "on",
             ["wait", ms] => {
                 let ms: u64 = ms.parse().expect("milliseconds");
-                self.now = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms };
+                self.now = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms, sub_us: 0 };
             }
             ["full", "lanes"] => self.room(0),
             ["free", "lanes"] => self.room(1000),

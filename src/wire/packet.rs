@@ -24,6 +24,17 @@ pub struct Stored {
     pub seq: Seq,
 }
 
+/// When a message passed two places on its way, in monotonic microseconds of this gateway's clock;
+/// 0: it did not come by there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Milestones {
+    /// The shard of its author has read it.
+    pub said_us: u64,
+    /// Its home knew that it may be handed on: that it is stored, or need not be, here or at
+    /// another gateway.
+    pub known_us: u64,
+}
+
 /// One chat message: a complete unmasked, unfragmented WebSocket text frame.
 #[derive(Debug)]
 pub struct Packet {
@@ -36,6 +47,8 @@ pub struct Packet {
     header: u8,
     /// See [`Packet::is_hidden`].
     hidden: bool,
+    /// See [`Packet::milestones`].
+    milestones: Milestones,
 }
 
 /// Encodings that some sessions want instead of the plain one; each a whole frame, made when it is
@@ -48,7 +61,7 @@ struct Alternatives {
     deflated: OnceLock<Option<Box<[u8]>>>,
 }
 
-const _: () = assert!(size_of::<Packet>() <= 40, "a packet is two fat words, a slot and two bytes");
+const _: () = assert!(size_of::<Packet>() <= 56, "a packet is two fat words, a slot, two bytes and two times");
 
 impl Packet {
     /// Encodes `{"id":…,"seq":…,"ts":…,"userid":…,"cmd":…,"dstid":…,BODY}` (`id` and `seq` only if
@@ -59,14 +72,33 @@ impl Packet {
         let mut head = encode::scratch();
         write_head(&mut head, conv, sender, stored, ts_ms, body);
         let (plain, header) = encode::frame(encode::TEXT, &[&head, body.as_bytes(), b"}"]);
-        Self { plain, alternatives: OnceLock::new(), header, hidden: recall::is_hidden(body) }
+        Self {
+            plain,
+            alternatives: OnceLock::new(),
+            header,
+            hidden: recall::is_hidden(body),
+            milestones: Milestones::default(),
+        }
     }
 
     /// Frames what [`super::room::parse`] has made of a guest's words.
     #[must_use]
     pub fn room(json: &str) -> Self {
         let (plain, header) = encode::frame(encode::TEXT, &[json.as_bytes()]);
-        Self { plain, alternatives: OnceLock::new(), header, hidden: false }
+        Self { plain, alternatives: OnceLock::new(), header, hidden: false, milestones: Milestones::default() }
+    }
+
+    /// The same message, which has passed there then.
+    #[must_use]
+    pub const fn passed(mut self, milestones: Milestones) -> Self {
+        self.milestones = milestones;
+        self
+    }
+
+    /// What is measured of its way, if anything is: of what was read from the store nothing is.
+    #[must_use]
+    pub const fn milestones(&self) -> Milestones {
+        self.milestones
     }
 
     /// The whole frame, ready for a socket.

@@ -28,6 +28,7 @@ mod gate;
 mod greed;
 mod import;
 mod jwt;
+mod latencies;
 mod mysql;
 mod objects;
 mod pace;

@@ -6,7 +6,7 @@ use imgate::cluster::exchange::{Exchange, In};
 use imgate::ids::NodeId;
 use imgate::store::Recent;
 
-const NOW: Now = Now { mono_ms: 10_000, wall_ms: 1_800_000_000_000 };
+const NOW: Now = Now { mono_ms: 10_000, wall_ms: 1_800_000_000_000, sub_us: 0 };
 
 /// Bytes without the key are nothing. The same bytes as items under a right tag are damaged, or items that are the same when they are said again; and
 /// whatever they say, a gateway goes on.
@@ -33,7 +33,7 @@ fn go_on(heard: envelope::Envelope) {
     let mut exchange = Exchange::new(NodeId(1), 6, 3, NOW, None);
     let mut out = Vec::new();
     let recent = Recent { epoch: 9, from_s: 10, now_s: 20, list: Vec::new(), next: None };
-    let later = |ms: u64| Now { mono_ms: NOW.mono_ms + ms, wall_ms: NOW.wall_ms + ms };
+    let later = |ms: u64| Now { mono_ms: NOW.mono_ms + ms, wall_ms: NOW.wall_ms + ms, sub_us: 0 };
     let steps = [
         (0, In::Bus { up: true }),
         (0, In::Tick),

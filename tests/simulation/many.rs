@@ -94,7 +94,8 @@ impl Many {
     }
 
     fn tick(&mut self) {
-        self.now = Now { mono_ms: self.now.mono_ms + CLUSTER_TICK_MS, wall_ms: self.now.wall_ms + CLUSTER_TICK_MS };
+        self.now =
+            Now { mono_ms: self.now.mono_ms + CLUSTER_TICK_MS, wall_ms: self.now.wall_ms + CLUSTER_TICK_MS, sub_us: 0 };
         (0..NODES).for_each(|node| self.step(node, In::Tick));
     }
 
@@ -111,7 +112,7 @@ impl Many {
 
 /// Has users on `NODES` gateways talk.
 pub(crate) fn run() -> Count {
-    let now = Now { mono_ms: 1_000, wall_ms: 1_800_000_000_000 };
+    let now = Now { mono_ms: 1_000, wall_ms: 1_800_000_000_000, sub_us: 0 };
     let exchanges = (0..NODES).map(|node| Exchange::new(NodeId(node), 7, 1, now, None)).collect();
     let mut many = Many { exchanges, now, rows: 0, delivered: 0, reached: BTreeSet::new() };
     for node in 0..NODES {

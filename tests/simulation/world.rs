@@ -241,7 +241,7 @@ impl World {
         let clients = (0..plan.clients).map(|i| client(&mut random, users[i % users.len()])).collect();
         let lanes = (0..shards * shards).map(|_| VecDeque::new()).collect();
         Ok(Self {
-            now: Now { mono_ms: 0, wall_ms: WALL_MS },
+            now: Now { mono_ms: 0, wall_ms: WALL_MS, sub_us: 0 },
             skew_ms: 0,
             step: 0,
             calm: false,

@@ -4,8 +4,21 @@ use super::imports::first_segments;
 use super::source::{Source, occurrences};
 
 /// What every part may use: files of plain data, and the context of a step.
-const BASE: [&str; 12] =
-    ["asks", "broken", "coalescing", "effect", "event", "far", "io", "lanes", "peer", "retries", "setup", "top"];
+const BASE: [&str; 13] = [
+    "asks",
+    "broken",
+    "coalescing",
+    "effect",
+    "event",
+    "far",
+    "io",
+    "lanes",
+    "passages",
+    "peer",
+    "retries",
+    "setup",
+    "top",
+];
 
 /// The parts, in the order in which they can be read, each with the parts that it may call. There is
 /// no cycle as long as each names only parts above it, which a test below looks at.

@@ -41,6 +41,8 @@ pub(crate) fn recording(c: &mut Criterion) {
             tally.delivered += 1;
             tally.posts.record(ns);
             driver.answers.record(ns);
+            driver.deliveries.record(ns);
+            driver.fanouts.record(ns);
             driver.frames += 1;
             driver.bytes_in += ns;
             publisher.hopped(ns, 1, now_ms);

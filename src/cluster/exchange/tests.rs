@@ -23,7 +23,7 @@ impl Rig {
     }
 
     fn of_shards(node: u16, boot: u64, shards: u16) -> Self {
-        let now = Now { mono_ms: 5, wall_ms: 1_800_000_000_000 };
+        let now = Now { mono_ms: 5, wall_ms: 1_800_000_000_000, sub_us: 0 };
         let mut rig = Self { exchange: Exchange::new(NodeId(node), boot, shards, now, None), now, here: true };
         rig.step(In::Bus { up: true });
         rig.step(In::Tick);

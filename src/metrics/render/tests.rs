@@ -137,6 +137,9 @@ fn two_shards_as(format: Format) -> String {
     first.driver.transports = [1, 0, 0, 2];
     first.tally.posts.record(1_000_000);
     first.tally.posts.record(90_000_000_000);
+    first.driver.opens.record(3_000_000);
+    first.driver.deliveries.record_many(2_000_000, 3);
+    first.driver.fanouts.record(500_000);
     first.driver.asleep_ns = 2_500_000_000;
     let mut second = first.clone();
     second.driver.connections = 6;
@@ -222,6 +225,10 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_post_seconds_bucket{shard=\"0\",le=\"+Inf\"}", 2.0),
         ("imgate_post_seconds_bucket{shard=\"0\",le=\"0.001048576\"}", 1.0),
         ("imgate_post_seconds_sum{shard=\"0\"}", 90.001),
+        ("imgate_open_seconds_sum{shard=\"0\"}", 0.003),
+        ("imgate_delivery_seconds_count{shard=\"1\"}", 3.0),
+        ("imgate_delivery_seconds_sum{shard=\"1\"}", 0.006),
+        ("imgate_fanout_seconds_bucket{shard=\"0\",le=\"0.000524288\"}", 1.0),
         ("imgate_shard_asleep_seconds_total{shard=\"0\"}", 2.5),
         ("imgate_thread_cpu_seconds_total{thread=\"shard-0\"}", 1.25),
         ("imgate_http_cross_origin_total", 1.0),

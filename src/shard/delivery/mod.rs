@@ -78,9 +78,12 @@ impl Deliveries {
                 self.deliver_to_group(io, sessions, group, seq, frame, own);
             }
             ConvId::Direct { lo, hi } => {
-                self.deliver_to_user(io, sessions, lo, conv, seq, frame, &poster);
+                let mut given = self.deliver_to_user(io, sessions, lo, conv, seq, frame, &poster);
                 if hi != lo {
-                    self.deliver_to_user(io, sessions, hi, conv, seq, frame, &poster);
+                    given |= self.deliver_to_user(io, sessions, hi, conv, seq, frame, &poster);
+                }
+                if given {
+                    io.passages.add(frame.packet());
                 }
                 if let Poster::Session(conn, ack) = poster {
                     CatchingUp::own_message(io, sessions, conn, conv, seq);
@@ -90,6 +93,7 @@ impl Deliveries {
         }
     }
 
+    /// Whether any session was given it.
     fn deliver_to_user(
         &mut self,
         io: &mut Io,
@@ -99,7 +103,7 @@ impl Deliveries {
         seq: Option<Seq>,
         frame: &Frame,
         poster: &Poster,
-    ) {
+    ) -> bool {
         let slots = sessions.roster.sessions_of(&sessions.table, user);
         if slots.is_empty() {
             // The gateway that has stored it tells that the user is away, unless it took the user
@@ -108,16 +112,19 @@ impl Deliveries {
             if is_ours || sessions.has_just_left(io, user) {
                 Self::offline(io, sessions, user, conv, seq, Some(frame));
             }
-            return;
+            return false;
         }
         let own = if let Poster::Session(conn, _) = poster { Some(*conn) } else { None };
+        let mut given = false;
         for slot in slots {
             if let Some(conn) = sessions.table.name(slot)
                 && Some(conn) != own
             {
                 self.push(io, sessions, conn, conv, seq, frame);
+                given = true;
             }
         }
+        given
     }
 
     /// The user of a direct conversation may have no session on any gateway: whoever wants to hear

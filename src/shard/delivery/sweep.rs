@@ -22,7 +22,7 @@ use crate::shard::io::Io;
 use crate::shard::session::Flag;
 use crate::shard::session::outbox::{Batch, BatchPart, Form, Frame};
 use crate::shard::sessions::Sessions;
-use crate::shard::sessions::roster::{PendingAck, Work};
+use crate::shard::sessions::roster::{PendingAck, Sweep, Work};
 
 /// Members that one step of a sweep reaches.
 fn chunk(work: &Work) -> usize {
@@ -173,7 +173,7 @@ impl Deliveries {
                 Work::Mark { from, upto } => self.sweep_mark(io, sessions, key, conv, range, *from, *upto),
                 Work::Batch { batch, acks } => {
                     let batch = Rc::clone(batch);
-                    self.sweep_batch(io, sessions, key, conv, range, &batch, acks, since_max);
+                    sweep.given |= self.sweep_batch(io, sessions, key, conv, range, &batch, acks, since_max);
                 }
             }
             sweep.next = end;
@@ -182,15 +182,18 @@ impl Deliveries {
                     group.sweeps.push_front(sweep);
                 }
             } else {
-                self.end_sweep(io, sessions, sweep.work);
+                self.end_sweep(io, sessions, sweep);
             }
         }
         self.next_sweep(sessions, key);
     }
 
     /// An author that is no member any more gets the ack all the same.
-    fn end_sweep(&mut self, io: &mut Io, sessions: &mut Sessions, work: Work) {
-        let Work::Batch { batch, acks } = work else { return };
+    fn end_sweep(&mut self, io: &mut Io, sessions: &mut Sessions, sweep: Sweep) {
+        let Work::Batch { batch, acks } = sweep.work else { return };
+        if sweep.given {
+            batch.parts().iter().for_each(|part| io.passages.add(part.frame.packet()));
+        }
         let bytes = batch.parts().iter().map(|part| part.frame.bytes().len()).sum();
         self.sweeps.bytes = self.sweeps.bytes.checked_sub(bytes).unwrap_or_else(|| broken("what was swept has waited"));
         for mut ack in acks {
@@ -237,6 +240,7 @@ impl Deliveries {
         }
     }
 
+    /// Whether any member was given something, other than an author its ack.
     #[expect(clippy::too_many_arguments, reason = "a chunk of a sweep has these parts")]
     fn sweep_batch(
         &mut self,
@@ -248,7 +252,7 @@ impl Deliveries {
         batch: &Rc<Batch>,
         acks: &mut [PendingAck],
         since_max: Seq,
-    ) {
+    ) -> bool {
         for ack in acks.iter() {
             if let Some(session) = sessions.table.get_mut(ack.conn) {
                 session.set(Flag::Author, true);
@@ -256,7 +260,7 @@ impl Deliveries {
         }
         let old_members_only = batch.parts().first().and_then(|part| part.seq).is_some_and(|first| first > since_max);
         let all_members = old_members_only || io.is_volatile(conv);
-        let (mut conns, mut inflaters) = (io.effects.spare(), Vec::new());
+        let (mut conns, mut inflaters, mut given) = (io.effects.spare(), Vec::new(), false);
         for place in range {
             let Some(slot) = sessions.roster.member(key, place) else { continue };
             let Some(session) = sessions.table.at(slot) else { continue };
@@ -286,6 +290,7 @@ impl Deliveries {
                     Self::own_part(io, sessions, conn, conv, i, part.seq, acks);
                 } else if part.seq.is_none_or(|seq| seq > since) {
                     self.push(io, sessions, conn, conv, part.seq, &part.frame);
+                    given = true;
                 }
             }
         }
@@ -296,10 +301,12 @@ impl Deliveries {
                 io.effects.recycle(conns);
                 continue;
             }
+            given = true;
             let delivered = (conns.len() * batch.parts().len()) as u64;
             *io.delivered_in(conv) += delivered;
             io.push(Effect::Broadcast { batch: Rc::clone(batch), form, conns });
         }
+        given
     }
 
     /// The author's own message has its turn in the author's session: the ack takes its place.

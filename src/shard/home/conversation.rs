@@ -548,7 +548,7 @@ mod tests {
         let (wall_ms, mut state) = (limits::AHEAD_MS_MAX * 2, Conversation::new(0));
         let mut is_past = |newest_ms| {
             state.newest_ms = newest_ms;
-            state.is_past(Now { mono_ms: 1, wall_ms })
+            state.is_past(Now { mono_ms: 1, wall_ms, sub_us: 0 })
         };
         assert!(is_past(0) && is_past(wall_ms - 1) && is_past(wall_ms + limits::AHEAD_MS_MAX + 1) && is_past(u64::MAX));
         assert!(!is_past(wall_ms) && !is_past(wall_ms + limits::AHEAD_MS_MAX));
@@ -566,7 +566,7 @@ mod tests {
         let kept = ConvId::direct(user(1), user(2));
         for now_ms in (0..2 * limits::CONV_IDLE_MS).step_by(20) {
             assert!(conversations.get_or_make(kept, now_ms).is_some());
-            conversations.rest(Now { mono_ms: now_ms, wall_ms: 1 });
+            conversations.rest(Now { mono_ms: now_ms, wall_ms: 1, sub_us: 0 });
         }
         assert_eq!((conversations.len(), conversations.get(kept).is_some()), (1, true));
         let left = conversations.convs.capacity();

@@ -24,7 +24,7 @@ use crate::shard::home::conversation::{Base, Conversation, Undelivered};
 use crate::shard::io::Io;
 use crate::store::Row;
 use crate::wire::Packet;
-use crate::wire::packet::Stored;
+use crate::wire::packet::{Milestones, Stored};
 
 /// What tells a post that is under way from rows of others: its author, time and body.
 pub(super) type OwnPost = (UserId, u64, Arc<str>);
@@ -53,7 +53,8 @@ impl Home {
         }
         state.revealed = state.revealed.max(row.seq);
         let stored = Stored { id: row.id, seq: row.seq };
-        let packet = Arc::new(Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body));
+        let packet = Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body);
+        let packet = Arc::new(packet.passed(Milestones { said_us: 0, known_us: io.now.mono_us() }));
         let bytes = packet.frame().len();
         let has_turn = state.delivered().is_some_and(|delivered| row.seq == delivered.next());
         let fits = state.ready.len() < limits::FAR_READY_MAX
@@ -71,7 +72,7 @@ impl Home {
 
     /// Something was said on another gateway that is kept nowhere.
     pub(in crate::shard) fn far_said(&mut self, io: &mut Io, said: &FarSaid) {
-        self.hand_on_unstored(io, said, None);
+        self.hand_on_unstored(io, said, 0, None);
     }
 
     /// What is known of a conversation of which another gateway has word. `None`: no room, which is

@@ -32,7 +32,7 @@ use crate::shard::io::Io;
 use crate::shard::peer::{Outcome, PeerMsg, PeerPost, Posted, Way};
 use crate::shard::{PlantedBug, Setup};
 use crate::store::{self, Appended, NewMessage, PostKey, Recall, Refusal, Row, Write};
-use crate::wire::packet::Stored;
+use crate::wire::packet::{Milestones, Stored};
 use crate::wire::{Packet, Reject, line, recall};
 
 /// The conversations that this shard orders.
@@ -162,7 +162,7 @@ impl Home {
     }
 
     fn accept_volatile(&mut self, io: &mut Io, from: ShardId, post: PeerPost) {
-        let PeerPost { ask, conv, sender, key, body, .. } = post;
+        let PeerPost { ask, conv, sender, key, body, said_us, .. } = post;
         let (in_room, ts_ms) = (conv == ConvId::Group(GroupId::ROOM), io.now.wall_ms);
         let counter = if in_room { &mut io.tally.room_messages } else { &mut io.tally.stored };
         *counter += 1;
@@ -172,20 +172,27 @@ impl Home {
             self.conversations.recent.remember(sender, key, given, limits::RECENT_POSTS_MAX);
         }
         let said = FarSaid { conv, to_all: false, sender, ts_ms, body };
-        let packet = self.hand_on_unstored(io, &said, Some(from));
+        let packet = self.hand_on_unstored(io, &said, said_us, Some(from));
         io.say_far(said);
         let outcome = Outcome::Done { stored: None, ts_ms, dup: false, packet: Some(packet), missed: None };
         io.send(from, PeerMsg::Posted(Box::new(Posted { ask, outcome })));
     }
 
     /// Sends what is kept nowhere to every shard concerned but `except`, which hears of it
-    /// otherwise.
-    pub(super) fn hand_on_unstored(&mut self, io: &mut Io, said: &FarSaid, except: Option<ShardId>) -> Arc<Packet> {
+    /// otherwise. `said_us`: when it was read here; 0: another gateway has.
+    pub(super) fn hand_on_unstored(
+        &mut self,
+        io: &mut Io,
+        said: &FarSaid,
+        said_us: u64,
+        except: Option<ShardId>,
+    ) -> Arc<Packet> {
         let FarSaid { conv, sender, ts_ms, body, .. } = said;
-        let packet = Arc::new(match *conv == ConvId::Group(GroupId::ROOM) {
+        let packet = match *conv == ConvId::Group(GroupId::ROOM) {
             true => Packet::room(body),
             false => Packet::chat(*conv, *sender, None, *ts_ms, body),
-        });
+        };
+        let packet = Arc::new(packet.passed(Milestones { said_us, known_us: io.now.mono_us() }));
         for shard in self.concerned(io, *conv) {
             if Some(shard) != except && !self.deliver(io, shard, *conv, None, &packet, false) {
                 io.lane_dropped(*conv);
@@ -307,7 +314,9 @@ impl Home {
     ) {
         let home_post = self.conversations.post(number);
         let post = &home_post.post;
-        let packet = Arc::new(Packet::chat(post.conv, post.sender, Some(stored), ts_ms, &post.body));
+        let milestones = Milestones { said_us: post.said_us, known_us: io.now.mono_us() };
+        let packet = Packet::chat(post.conv, post.sender, Some(stored), ts_ms, &post.body);
+        let packet = Arc::new(packet.passed(milestones));
         let conv = post.conv;
         if io.setup.clustered {
             let row = Row { seq: stored.seq, id: stored.id, ts_ms, sender: post.sender, body: Arc::clone(&post.body) };

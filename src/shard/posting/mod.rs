@@ -92,7 +92,15 @@ impl Posting {
             Some(cid) => PostKey::Client(cid),
             None => io.server_key(),
         };
-        Outgoing { target: post.to, key, body: post.body, recall, way: Way::Judged, uncertain: false }
+        Outgoing {
+            target: post.to,
+            key,
+            body: post.body,
+            recall,
+            way: Way::Judged,
+            said_us: io.now.mono_us(),
+            uncertain: false,
+        }
     }
 
     /// Sends a session's post to its home, or refuses it.
@@ -139,10 +147,11 @@ impl Posting {
             return Err(post);
         }
         let (key, body, recall, way) = (post.key.clone(), Arc::clone(&post.body), post.recall, post.way);
+        let said_us = post.said_us;
         sessions.begin_share(sender);
         let number = self.posts.sent.insert(Sent { asker, sender, to, bytes, conv, post, deadline_ms });
         let ask = u32::try_from(number).unwrap_or(u32::MAX);
-        io.send(to, PeerMsg::Post(Box::new(PeerPost { ask, conv, sender, key, body, recall, way })));
+        io.send(to, PeerMsg::Post(Box::new(PeerPost { ask, conv, sender, key, body, recall, way, said_us })));
         Ok(())
     }
 

@@ -78,6 +78,9 @@ pub(in crate::shard) struct Outgoing {
     pub recall: Option<Seq>,
     /// How it is treated at its home.
     pub way: Way,
+    /// When it was read, however often it is tried; see
+    /// [`crate::wire::packet::Milestones::said_us`].
+    pub said_us: u64,
     /// One try ended with an unknown outcome: it may be stored, whatever a later try says.
     pub uncertain: bool,
 }

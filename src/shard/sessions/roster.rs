@@ -56,6 +56,8 @@ pub(in crate::shard) struct Sweep {
     pub next: usize,
     /// The place after the last.
     pub end: usize,
+    /// A member was given something of it.
+    pub given: bool,
 }
 
 /// A group with members on this shard.
@@ -117,20 +119,25 @@ impl Group {
         let batch = Rc::new(Batch::new(std::mem::take(&mut self.pending)));
         let acks = std::mem::take(&mut self.acks);
         self.pending_bytes = 0;
-        self.sweeps.push_back(Sweep { work: Work::Batch { batch, acks }, next: 0, end: self.members.len() });
+        self.sweeps.push_back(Sweep {
+            work: Work::Batch { batch, acks },
+            next: 0,
+            end: self.members.len(),
+            given: false,
+        });
     }
 
     /// Makes a sweep that leaves the present members behind, or lengthens the last one if it has
     /// just that to say to just them.
     pub(in crate::shard) fn add_mark(&mut self, from: Seq, upto: Seq) {
         let end = self.members.len();
-        if let Some(Sweep { work: Work::Mark { upto: last, .. }, next: 0, end: last_end }) = self.sweeps.back_mut()
+        if let Some(Sweep { work: Work::Mark { upto: last, .. }, next: 0, end: last_end, .. }) = self.sweeps.back_mut()
             && *last_end == end
             && last.next() == from
         {
             *last = upto;
         } else {
-            self.sweeps.push_back(Sweep { work: Work::Mark { from, upto }, next: 0, end });
+            self.sweeps.push_back(Sweep { work: Work::Mark { from, upto }, next: 0, end, given: false });
         }
     }
 

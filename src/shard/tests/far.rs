@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::shard::far::{FarDevice, FarIn, FarOut, FarRow, FarWord};
-use crate::shard::{Notice, Way};
+use crate::shard::{Notice, Passage, Way};
+use crate::wire::packet::Milestones;
 
 /// A message of another gateway, stored; and as that gateway tells it.
 fn elsewhere(world: &mut World, conv: ConvId, text: &str, ts_ms: u64) -> FarRow {
@@ -102,6 +103,7 @@ fn without_other_gateways_nothing_is_told() {
 #[test]
 fn a_row_that_has_its_turn_is_handed_on_without_a_read() {
     let (mut world, conv) = one_of_several();
+    wait(&mut world, 5);
     elsewhere(&mut world, conv, "old", 1);
     let now_ms = world.now.wall_ms;
     let first = elsewhere(&mut world, conv, "one", now_ms);
@@ -110,6 +112,11 @@ fn a_row_that_has_its_turn_is_handed_on_without_a_read() {
         hear(&mut world, row(far));
     }
     assert_eq!(told(&mut world), ["push #2 b one", "push #3 b two"]);
+    let known_us = world.now.mono_us();
+    let milestones = Milestones { said_us: 0, known_us };
+    let passages: Vec<_> = world.shards.iter_mut().flat_map(Shard::passages).collect();
+    let of_two = |all: &[Passage]| all.iter().map(|one| one.count).sum::<u64>() >= 2;
+    assert!(of_two(&passages) && passages.iter().all(|one| one.milestones == milestones), "{passages:?}");
     let counts =
         (sum(&mut world, |t| t.far_rows), sum(&mut world, |t| t.far_duplicates), sum(&mut world, |t| t.gap_reads));
     assert_eq!(counts, (2, 2, 0));
