@@ -5,7 +5,7 @@
 //! Never: sockets, clocks, randomness. Keys are zeroed when it is dropped.
 //! Bounds: [`Rest`] holds one cut record each way; see [`crate::limits`].
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::alert::Alert;
 use crate::direction::Direction;
@@ -267,13 +267,22 @@ impl<const K: usize, const S: usize> Half<K, S> {
     }
 }
 
-impl<const K: usize, const S: usize> Drop for Half<K, S> {
-    fn drop(&mut self) {
+impl<const K: usize, const S: usize> Zeroize for Half<K, S> {
+    fn zeroize(&mut self) {
+        self.sequence.zeroize();
         self.iv.zeroize();
         self.key.zeroize();
         self.secret.zeroize();
     }
 }
+
+impl<const K: usize, const S: usize> Drop for Half<K, S> {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl<const K: usize, const S: usize> ZeroizeOnDrop for Half<K, S> {}
 
 impl std::fmt::Debug for Records {
     /// Names the suite, and no secret.
@@ -315,5 +324,24 @@ impl KeyLife {
 impl Default for KeyLife {
     fn default() -> Self {
         Self(KEY_RECORDS_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// That it is done when a session goes cannot be looked at without reading freed memory; that it
+    /// is all that is secret can.
+    #[test]
+    fn nothing_of_a_key_is_left_where_it_lay() {
+        const fn goes_by_itself<T: ZeroizeOnDrop>() {}
+        goes_by_itself::<Half<32, 48>>();
+        let mut half = Half { sequence: [1; 8], iv: [2; NONCE_BYTES], key: [3; 32], secret: [4; 48] };
+        half.zeroize();
+        let Half { sequence, iv, key, secret } = &half;
+        for place in [&sequence[..], iv, key, secret] {
+            assert!(place.iter().all(|byte| *byte == 0));
+        }
     }
 }

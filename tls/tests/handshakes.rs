@@ -114,6 +114,27 @@ fn a_ticket_is_taken_by_a_node_with_the_same_secret_only() {
     }
 }
 
+/// Early data may be replayed (RFC 8446, section 8): tickets allow none, so that a client that would
+/// send some has nothing to send it with.
+#[test]
+fn no_ticket_lets_a_client_speak_before_the_handshake() {
+    let place = Place::new();
+    for own_records in [true, false] {
+        let mut config = place.client_config(SUITES[0]);
+        config.resumption = Resumption::in_memory_sessions(8);
+        config.enable_early_data = true;
+        let meet = || {
+            let mut client = client(config.clone());
+            let may_speak = client.early_data().is_some();
+            let mut finished = shake(&place.acceptor(own_records), &mut client, usize::MAX).expect("both want it");
+            assert_connected(&mut finished.session, &mut client);
+            (finished.resumed, may_speak, client.is_early_data_accepted())
+        };
+        assert_eq!(meet(), (false, false, false));
+        assert_eq!(meet(), (true, false, false), "it is resumed, and that is all");
+    }
+}
+
 /// What a client sends in the same segment as its Finished: data, a key update, the end.
 #[test]
 fn records_behind_the_finished_are_left_to_the_session() {
