@@ -45,12 +45,10 @@ impl Comers {
 
     /// It is gone, another thread's, or no session.
     pub(super) fn leave(&mut self, id: ConnId) -> Option<u64> {
-        if self.since_ns.is_empty() {
-            return None;
-        }
         let since_ns = self.since_ns.remove(&id);
-        if self.since_ns.is_empty() && self.since_ns.capacity() > PLACES_KEPT {
-            self.since_ns = HashMap::default();
+        let len = self.since_ns.len();
+        if self.since_ns.capacity() > 4 * len + PLACES_KEPT {
+            self.since_ns.shrink_to(2 * len);
         }
         since_ns
     }
@@ -115,9 +113,10 @@ mod tests {
     fn a_crowd_leaves_no_memory_behind() {
         let mut comers = Comers::default();
         (0..5000).for_each(|slot| comers.come(conn(slot), 1));
-        let left = (0..5000).filter_map(|slot| comers.leave(conn(slot))).count();
-        assert_eq!(left, 5000);
-        assert_eq!(comers.since_ns.capacity(), 0);
+        // One of them says nothing, and stays.
+        let left = (1..5000).filter_map(|slot| comers.leave(conn(slot))).count();
+        assert_eq!(left, 4999);
+        assert!(comers.since_ns.capacity() <= PLACES_KEPT + 4, "{}", comers.since_ns.capacity());
     }
 
     #[test]

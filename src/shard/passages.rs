@@ -29,7 +29,7 @@ impl Passages {
         self.0.drain(..)
     }
 
-    /// The sessions of this shard that a message is for have been given it, or lack it from now on.
+    /// The last session of this shard that is given a message has been given it.
     pub(in crate::shard) fn add(&mut self, packet: &Packet) {
         let milestones = packet.milestones();
         if milestones == Milestones::default() {

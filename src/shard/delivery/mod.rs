@@ -120,8 +120,7 @@ impl Deliveries {
             if let Some(conn) = sessions.table.name(slot)
                 && Some(conn) != own
             {
-                self.push(io, sessions, conn, conv, seq, frame);
-                given = true;
+                given |= self.push(io, sessions, conn, conv, seq, frame);
             }
         }
         given
@@ -171,7 +170,8 @@ impl Deliveries {
         }
     }
 
-    /// Puts one message into one outbox, or notes that the session lacks it.
+    /// Puts one message into one outbox, or notes that the session lacks it. Answers whether it is in
+    /// the outbox.
     pub(in crate::shard) fn push(
         &mut self,
         io: &mut Io,
@@ -180,10 +180,10 @@ impl Deliveries {
         conv: ConvId,
         seq: Option<Seq>,
         frame: &Frame,
-    ) {
-        let Some(session) = sessions.table.get_mut(conn) else { return };
+    ) -> bool {
+        let Some(session) = sessions.table.get_mut(conn) else { return false };
         if session.phase == Phase::Finishing {
-            return;
+            return false;
         }
         let bytes = frame.bytes().len();
         let queued = session.outbox.as_ref().map_or(0, |outbox| outbox.push_bytes());
@@ -194,20 +194,28 @@ impl Deliveries {
                 let in_room = conv == ConvId::Group(GroupId::ROOM);
                 let counter = if in_room { &mut io.tally.room_dropped } else { &mut io.tally.dropped };
                 *counter += 1;
-                return;
+                return false;
             }
             Self::enqueue(io, session, frame);
             *io.delivered_in(conv) += 1;
-            return Sessions::flush(io, conn, session);
+            Sessions::flush(io, conn, session);
+            return true;
         };
         let fits = fits && session.takes_pushes() && session.phase != Phase::Opening;
         match CatchingUp::judge(io, session, conv, seq, fits) {
             // Nothing need be under way: what lies before it may never have been told.
-            Next::Skip => return self.catching_up.catch_up(io, sessions, conn),
-            Next::Lacks => return self.catching_up.went_behind(io, sessions, conn, conv, seq, seq),
+            Next::Skip => {
+                self.catching_up.catch_up(io, sessions, conn);
+                return false;
+            }
+            Next::Lacks => {
+                self.catching_up.went_behind(io, sessions, conn, conv, seq, seq);
+                return false;
+            }
             Next::Send => {}
         }
-        if !frame.is_hidden_from(session.profile) {
+        let is_shown = !frame.is_hidden_from(session.profile);
+        if is_shown {
             Self::enqueue(io, session, frame);
             io.tally.delivered += 1;
             Sessions::flush(io, conn, session);
@@ -215,6 +223,7 @@ impl Deliveries {
         if session.is_legacy() {
             sessions.sent_legacy(io, conn, conv, seq);
         }
+        is_shown
     }
 
     fn enqueue(io: &mut Io, session: &mut Session, frame: &Frame) {

@@ -289,8 +289,7 @@ impl Deliveries {
                 if part.origin == Some(conn) {
                     Self::own_part(io, sessions, conn, conv, i, part.seq, acks);
                 } else if part.seq.is_none_or(|seq| seq > since) {
-                    self.push(io, sessions, conn, conv, part.seq, &part.frame);
-                    given = true;
+                    given |= self.push(io, sessions, conn, conv, part.seq, &part.frame);
                 }
             }
         }

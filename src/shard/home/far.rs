@@ -54,7 +54,7 @@ impl Home {
         state.revealed = state.revealed.max(row.seq);
         let stored = Stored { id: row.id, seq: row.seq };
         let packet = Packet::chat(conv, row.sender, Some(stored), row.ts_ms, &row.body);
-        let packet = Arc::new(packet.passed(Milestones { said_us: 0, known_us: io.now.mono_us() }));
+        let packet = Arc::new(packet.passed(Milestones::new(0, io.now.mono_us())));
         let bytes = packet.frame().len();
         let has_turn = state.delivered().is_some_and(|delivered| row.seq == delivered.next());
         let fits = state.ready.len() < limits::FAR_READY_MAX

@@ -192,7 +192,7 @@ impl Home {
             true => Packet::room(body),
             false => Packet::chat(*conv, *sender, None, *ts_ms, body),
         };
-        let packet = Arc::new(packet.passed(Milestones { said_us, known_us: io.now.mono_us() }));
+        let packet = Arc::new(packet.passed(Milestones::new(said_us, io.now.mono_us())));
         for shard in self.concerned(io, *conv) {
             if Some(shard) != except && !self.deliver(io, shard, *conv, None, &packet, false) {
                 io.lane_dropped(*conv);
@@ -314,7 +314,7 @@ impl Home {
     ) {
         let home_post = self.conversations.post(number);
         let post = &home_post.post;
-        let milestones = Milestones { said_us: post.said_us, known_us: io.now.mono_us() };
+        let milestones = Milestones::new(post.said_us, io.now.mono_us());
         let packet = Packet::chat(post.conv, post.sender, Some(stored), ts_ms, &post.body);
         let packet = Arc::new(packet.passed(milestones));
         let conv = post.conv;

@@ -64,6 +64,15 @@ fn a_group_message_is_measured_once_on_each_shard_that_gives_it_to_a_member() {
 }
 
 #[test]
+fn what_no_session_is_shown_is_not_measured() {
+    let mut world = three_shards();
+    run(&mut world, &["b: gone", "b: open legacy", "a -> b: oops"]);
+    assert_eq!(passages(&mut world).len(), 1);
+    run(&mut world, &["a: recalls b 1"]);
+    assert!(passages(&mut world).is_empty(), "an old page sees nothing of it");
+}
+
+#[test]
 fn a_post_that_is_tried_again_is_as_old_as_its_first_try() {
     let mut world = three_shards();
     run(&mut world, &["a: gone", "a: open legacy", "wait 5"]);
