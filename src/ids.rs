@@ -243,6 +243,29 @@ pub struct ConnId {
     pub generation: u32,
 }
 
+/// The name of a session's connection in trails, in the log and at the admin port: `s0-17-3`, of
+/// shard, slot and generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionName(pub ShardId, pub ConnId);
+
+impl SessionName {
+    /// The session that `text` names, in the form in which it is written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.strip_prefix('s')?.split('-');
+        let shard = ShardId(parts.next()?.parse().ok()?);
+        let conn = ConnId { slot: parts.next()?.parse().ok()?, generation: parts.next()?.parse().ok()? };
+        let name = Self(shard, conn);
+        (parts.next().is_none() && name.to_string() == text).then_some(name)
+    }
+}
+
+impl fmt::Display for SessionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}-{}-{}", self.0.0, self.1.slot, self.1.generation)
+    }
+}
+
 /// Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators" (the finaliser of
 /// SplitMix64).
 const fn mix(mut x: u64) -> u64 {
@@ -301,6 +324,15 @@ mod tests {
         assert_eq!(UserId::new(ID_MAX).map(UserId::get), Some(ID_MAX));
         assert_eq!(UserId::new(ID_MAX + 1), None);
         assert_eq!(Seq::new(ID_MAX).map(Seq::next), Seq::new(ID_MAX));
+    }
+
+    #[test]
+    fn the_name_of_a_session_is_read_as_it_is_written() {
+        let name = SessionName(ShardId(3), ConnId { slot: 17, generation: 4 });
+        assert_eq!((name.to_string().as_str(), SessionName::parse("s3-17-4")), ("s3-17-4", Some(name)));
+        for bad in ["", "s", "3-17-4", "s3-17", "s3-17-4-1", "s03-17-4", "s3-+17-4", "s3-17-", "s65536-1-1", "h5"] {
+            assert_eq!(SessionName::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The command line: `serve` (the default), `token`, `seed`, `backup`, `import`, `user`, `key`,
-//! `drain`, `reload`, `log`, `doctor`, `top`, `ready`, `config`, `completions`.
+//! `drain`, `reload`, `log`, `doctor`, `top`, `online`, `sessions`, `ready`, `config`,
+//! `completions`.
 //!
 //! Owns: arguments, exit codes, what is printed.
 //! Never: does the work itself; every command is a few lines over the library.
@@ -22,6 +23,8 @@ mod log;
 mod online;
 #[path = "main/reload.rs"]
 mod reload;
+#[path = "main/sessions.rs"]
+mod sessions;
 #[path = "main/settings.rs"]
 mod settings;
 #[path = "main/top.rs"]
@@ -99,6 +102,9 @@ enum Verb {
     Top(top::TopArgs),
     /// Prints the users online on the running gateway, a number a line.
     Online,
+    /// Lists a user's sessions on the running gateway, and ends them. Exit code 3: there is no such
+    /// session.
+    Sessions(sessions::SessionsArgs),
     /// Asks the running gateway whether it is ready, as /readyz does: for containers, which have no
     /// other client. Exit code 1: it is not, or there is none.
     Ready,
@@ -351,6 +357,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Verb::Import(args)) => import(&config, &args.from)?,
         Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
         Some(Verb::Online) => online::run(&config)?,
+        Some(Verb::Sessions(args)) => return sessions::run(&config, &args),
         Some(Verb::Log(args)) => log::run(&config, &args)?,
         Some(Verb::Top(args)) => top::run(&config, &args)?,
         Some(Verb::Drain(args)) => drain::run(&config, !args.no_wait)?,

@@ -11,6 +11,7 @@ mod online;
 mod operate;
 mod page;
 mod top;
+mod users;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -66,6 +67,10 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
         .route("/admin/config", get(operate::config))
         .route("/admin/top", get(top::top))
         .route("/admin/online", get(online::online))
+        .route("/admin/users/{user}/sessions", get(users::sessions).delete(users::end_sessions))
+        .route("/admin/users/{user}/sessions/{session}", delete(users::end_session))
+        .route("/admin/users/{user}/ban", post(users::ban))
+        .route("/admin/users/{user}/unban", post(users::unban))
         .route("/admin/keys", get(keys::list).post(keys::make))
         .route("/admin/keys/{id}", delete(keys::end))
         .route("/admin/keys/{id}/rotate", post(keys::rotate))

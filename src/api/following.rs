@@ -206,7 +206,9 @@ impl Teller {
             | Answer::Recalled { .. }
             | Answer::Posted { .. }
             | Answer::Online { .. }
-            | Answer::Roster { .. } => true,
+            | Answer::Roster { .. }
+            | Answer::Sessions(_)
+            | Answer::Ended { .. } => true,
         }
     }
 

@@ -1,11 +1,10 @@
-//! What a shard's thread says of its connections in the trails and in the log.
+//! What a shard's thread says of its connections in the trails, in the log and to the operator.
 //!
 //! Owns: the name of a connection there: the same in every line, and no other connection's until
 //! the process ends.
 //! Never: is on the way of a message. A trail that is off costs a look at the begin and the end of
 //! a session.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use serde_json::json;
@@ -15,24 +14,15 @@ use super::conn::{Conn, State};
 use crate::caller::Peer;
 use crate::fair::{Rate, Rates};
 use crate::http::Head;
-use crate::ids::{ConnId, ShardId, UserId};
+use crate::ids::{ConnId, SessionName, UserId};
 use crate::limits::{PACED_USERS_MAX, TOO_FAST_LINE_MS, TOO_FAST_LINES_MAX, TOO_FAST_USER_MS};
 use crate::metrics::names;
 use crate::metrics::tally::GateRefusal;
-use crate::shard::Hello;
+use crate::shard::{Answer, Hello, SocketView};
 use crate::wire::{CloseCode, Profile};
 
 /// In the trail, of a session that was not ended by its peer.
 pub(super) const BY_GATEWAY: &str = "gateway";
-
-/// The name of a connection: shard, slot, generation.
-pub(super) struct Name(ShardId, ConnId);
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}-{}-{}", self.0.0, self.1.slot, self.1.generation)
-    }
-}
 
 /// When the log names a user that was closed for going too fast.
 pub(super) struct TooFastLines {
@@ -64,8 +54,19 @@ impl TooFastLines {
 
 impl Driver {
     /// The name of a connection.
-    pub(super) const fn named(&self, id: ConnId) -> Name {
-        Name(self.seat.me(), id)
+    pub(super) const fn named(&self, id: ConnId) -> SessionName {
+        SessionName(self.seat.me(), id)
+    }
+
+    /// Adds what only the sockets tell to what an operator is shown of sessions.
+    pub(super) fn add_sockets(&self, answer: &mut Answer) {
+        let Answer::Sessions(sessions) = answer else { return };
+        for session in sessions {
+            session.socket = self.table.get(session.conn).map(|conn| SocketView {
+                address: conn.transport.peer().map(|peer| peer.address.to_canonical().to_string().into()),
+                tls: conn.is_tls(),
+            });
+        }
     }
 
     /// The address of the client whose head is in `bytes`, behind the proxies that are trusted;

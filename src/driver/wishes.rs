@@ -83,7 +83,10 @@ impl Driver {
                 self.hooks.tell(HookEvent::MessageOffline { user, conv, seq, packet });
             }
             Effect::GroupStored { group, seq, packet } => self.hooks.group_stored(GroupMessage { group, seq, packet }),
-            Effect::Answer { id, answer } => self.seat.answer(id, answer),
+            Effect::Answer { id, mut answer } => {
+                self.add_sockets(&mut answer);
+                self.seat.answer(id, answer);
+            }
         }
     }
 

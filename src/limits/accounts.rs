@@ -21,6 +21,9 @@ pub const GROUPS_OWNED_MAX: u32 = 6;
 pub const GROUPS_JOINED_MAX: u32 = 2000;
 /// Pause after which the system's user, which another gateway may have made, is looked for again.
 pub const SYSTEM_LOOK_MS: u64 = 60_000;
+/// Sessions of one user that an operator is shown: all that a policy may allow, and as many that
+/// are about to open.
+pub const SESSIONS_SHOWN_MAX: usize = super::SESSIONS_PER_USER_MAX + super::OPENINGS_PER_USER_MAX;
 /// Logins and registrations that one address may try at once: an office, or a school class, behind
 /// one address.
 pub const ADDRESS_ATTEMPTS_MAX: u64 = 600;

@@ -68,7 +68,25 @@ pub(crate) fn ask_well_for(
     token: Option<&str>,
     seconds: u64,
 ) -> anyhow::Result<String> {
+    well(to, ask_within(to, method, path, token, PATIENCE + Duration::from_secs(seconds))?)
+}
+
+/// As [`ask_well_for`]; `None` for an answer of 404.
+pub(crate) fn ask_found(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    seconds: u64,
+) -> anyhow::Result<Option<String>> {
     match ask_within(to, method, path, token, PATIENCE + Duration::from_secs(seconds))? {
+        (404, _) => Ok(None),
+        answer => well(to, answer).map(Some),
+    }
+}
+
+fn well(to: SocketAddr, answer: (u16, String)) -> anyhow::Result<String> {
+    match answer {
         (200..=299, body) => Ok(body),
         (401, _) => bail!("the gateway at {to} has another signing key: --data or IMGATE_SECRET must be its own"),
         (status, body) => bail!("the gateway at {to} answers {status}: {}", body.trim_end()),

@@ -26,7 +26,7 @@ fn settings(command: &str) -> Option<&'static [&'static str]> {
             "max_connections",
             "log",
         ]),
-        "top" => Some(&["admin", "data", "secret", "log"]),
+        "top" | "sessions" => Some(&["admin", "data", "secret", "log"]),
         "drain" => Some(&["admin", "data", "secret", "drain_deadline", "log"]),
         "ready" => Some(&["admin", "log"]),
         "config" | "completions" => Some(&[]),

@@ -178,6 +178,13 @@ pub enum Notice {
     /// To the shard of the user: its sessions end, and may come back at once (4000). Answered with
     /// [`Answer::Done`] at once. Lost: asked again.
     Disconnect { user: UserId },
+    /// To the shard of the user: what is known of the user's sessions on this gateway. Answered
+    /// with [`Answer::Sessions`] at once. Lost: asked again.
+    Sessions { user: UserId },
+    /// To the shard of the user: its sessions on this gateway, or the one of that connection, end,
+    /// and may come back at once (4000). Answered with [`Answer::Ended`] at once. Lost: asked
+    /// again.
+    EndSessions { user: UserId, only: Option<ConnId> },
     /// To any shard: does it turn? Answered with [`Answer::Done`] at once, also while the gateway
     /// stops. Lost: asked again by the next probe.
     Hello,
@@ -207,8 +214,62 @@ pub enum Answer {
     /// The users whose first session of this shard is in one of the places, and where the next ones
     /// begin; `None`: there are no further ones.
     Roster { users: Box<[UserId]>, next: Option<u32> },
+    /// The sessions of a user, in the order in which they came.
+    Sessions(Box<[SessionView]>),
+    /// So many sessions were there, and have been told to end.
+    Ended { sessions: usize },
     /// Refused by the judge, or `Busy`, or `Retry`.
     Refused(crate::wire::Reject),
+}
+
+/// A session as an operator sees it: what its shard knows of it anyway.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionView {
+    /// Its connection.
+    pub conn: ConnId,
+    /// How it is spoken to.
+    pub profile: Profile,
+    /// Class of device.
+    pub device: Device,
+    /// The login whose token opened it, if it was one's.
+    pub login: Option<LoginId>,
+    /// It is let in; `false`: the store has not answered yet for its user.
+    pub open: bool,
+    /// Milliseconds since something was heard of it; while it opens, since it began.
+    pub silent_ms: u64,
+    /// Pings that it has not answered.
+    pub pings: u8,
+    /// Bytes that wait for it here. What the kernel has taken is not among them.
+    pub waiting_bytes: usize,
+    /// Commands that it has no answer to yet.
+    pub unanswered: u16,
+    /// It lacks messages, which it will be given from the store.
+    pub behind: bool,
+    /// Why it is not read at the moment, if it is not.
+    pub held_back: Option<HeldBack>,
+    /// Its messages may be compressed.
+    pub deflates: bool,
+    /// What the driver adds.
+    pub socket: Option<SocketView>,
+}
+
+/// Why a session is not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeldBack {
+    /// Its user goes faster than may be.
+    Pace,
+    /// Too many answers to its commands are under way, or were not taken.
+    Answers,
+}
+
+/// What only the driver knows of a session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SocketView {
+    /// The other end of the socket: the client's address, or that of a proxy before it. `None`: it
+    /// is gone.
+    pub address: Option<Box<str>>,
+    /// Its bytes are encrypted by the gateway itself.
+    pub tls: bool,
 }
 
 /// How the sessions of a gateway that stops are closed, and when they come back. All shards are

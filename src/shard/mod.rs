@@ -57,7 +57,9 @@ mod tests;
 use std::mem;
 
 pub use effect::{Effect, Effects};
-pub use event::{Answer, Drain, Event, Hello, Notice, ONLINE_USERS_MAX, ROSTER_SLOTS};
+pub use event::{
+    Answer, Drain, Event, HeldBack, Hello, Notice, ONLINE_USERS_MAX, ROSTER_SLOTS, SessionView, SocketView,
+};
 pub use far::{FarDevice, FarIn, FarOut, FarRow, FarSaid, FarWord, Whom};
 pub use passages::Passage;
 pub use peer::{PeerMsg, Way};

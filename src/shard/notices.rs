@@ -46,8 +46,15 @@ impl Shard {
                 let (users, next) = sessions.roster_from(from);
                 return io.answer(id, Answer::Roster { users, next });
             }
+            Notice::Sessions { user } => {
+                return io.answer(id, Answer::Sessions(sessions.shown_of(io, user)));
+            }
+            Notice::EndSessions { user, only } => {
+                let sessions = sessions.disconnect(io, user, only);
+                return io.answer(id, Answer::Ended { sessions });
+            }
             Notice::Disconnect { user } => {
-                sessions.disconnect(io, user);
+                sessions.disconnect(io, user, None);
                 io.tell_far(FarWord::Disconnect { user });
             }
             Notice::LoggedOut { user, epoch } => sessions.close_older(io, user, epoch),

@@ -38,6 +38,7 @@ mod passages;
 mod recalls;
 mod responses;
 mod roster;
+mod shown;
 mod slow;
 mod whispers;
 

@@ -55,6 +55,17 @@ impl Device {
     /// Every class.
     pub const ALL: [Self; 4] = [Self::Phone, Self::Pad, Self::Desktop, Self::Web];
 
+    /// Its name, as `?device=` has it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Phone => "phone",
+            Self::Pad => "pad",
+            Self::Desktop => "desktop",
+            Self::Web => "web",
+        }
+    }
+
     /// The device that `?device=` names, or `None` for a name that we do not know; without a name
     /// it is [`Device::Web`].
     #[must_use]
@@ -78,7 +89,7 @@ mod tests {
         for (name, device) in
             [("phone", Device::Phone), ("pad", Device::Pad), ("desktop", Device::Desktop), ("web", Device::Web)]
         {
-            assert_eq!(Device::parse(name), Some(device));
+            assert_eq!((Device::parse(name), device.label()), (Some(device), name));
         }
         assert_eq!(Device::parse(""), Some(Device::default()));
         assert_eq!(Device::parse("Phone"), None);

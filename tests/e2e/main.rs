@@ -37,6 +37,7 @@ mod presence;
 mod reload;
 mod revocation;
 mod room;
+mod sessions;
 mod shutdown;
 mod signals;
 mod slow;

@@ -200,7 +200,12 @@ impl World {
                 Answer::Refused(_) => standing.doubt_step = Some(step),
                 Answer::OwnerStays if self.truth.is_owner(group, user) => {}
                 Answer::OwnerStays => return Err(format!("contract: {user} may leave {group}")),
-                Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::Roster { .. } => {
+                Answer::Recalled { .. }
+                | Answer::Posted { .. }
+                | Answer::Online { .. }
+                | Answer::Roster { .. }
+                | Answer::Sessions(_)
+                | Answer::Ended { .. } => {
                     return Err(format!("contract: notice {id} asked for no recall"));
                 }
             }

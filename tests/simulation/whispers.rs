@@ -268,7 +268,9 @@ impl World {
             | Answer::OwnerStays
             | Answer::Posted { .. }
             | Answer::Online { .. }
-            | Answer::Roster { .. } => Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message")),
+            | Answer::Roster { .. }
+            | Answer::Sessions(_)
+            | Answer::Ended { .. } => Err(format!("contract: a recall of {conv:?} #{seq} is done, by no message")),
         }
     }
 }

@@ -56,6 +56,8 @@ pub(super) async fn let_in(services: &Services, group: &Group, actor: UserId, us
         | Answer::Posted { .. }
         | Answer::Online { .. }
         | Answer::Roster { .. }
+        | Answer::Sessions(_)
+        | Answer::Ended { .. }
         | Answer::OwnerStays => {
             return Err(StoreFailure::Broken.into());
         }

@@ -389,9 +389,12 @@ pub async fn remove(services: &Services, actor: UserId, group: GroupId, user: Us
         Answer::Refused(Reject::NoSuchGroup) => Err(NotDone::NoSuchGroup),
         Answer::Refused(Reject::Retry) => Err(StoreFailure::Unsure.into()),
         Answer::Refused(_) => Err(StoreFailure::Busy.into()),
-        Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::Roster { .. } => {
-            Err(StoreFailure::Broken.into())
-        }
+        Answer::Recalled { .. }
+        | Answer::Posted { .. }
+        | Answer::Online { .. }
+        | Answer::Roster { .. }
+        | Answer::Sessions(_)
+        | Answer::Ended { .. } => Err(StoreFailure::Broken.into()),
     }
 }
 

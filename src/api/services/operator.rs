@@ -148,9 +148,12 @@ async fn leave(services: &Services, group: GroupId, user: UserId) -> Result<bool
         // once more hands it on.
         Answer::Refused(Reject::Retry) | Answer::OwnerStays => Err(StoreFailure::Unsure),
         Answer::Refused(_) => Err(StoreFailure::Busy),
-        Answer::Recalled { .. } | Answer::Posted { .. } | Answer::Online { .. } | Answer::Roster { .. } => {
-            Err(StoreFailure::Broken)
-        }
+        Answer::Recalled { .. }
+        | Answer::Posted { .. }
+        | Answer::Online { .. }
+        | Answer::Roster { .. }
+        | Answer::Sessions(_)
+        | Answer::Ended { .. } => Err(StoreFailure::Broken),
     }
 }
 

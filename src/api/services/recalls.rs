@@ -24,6 +24,8 @@ pub async fn recall(services: &Services, user: UserId, of: Target, seq: Seq) -> 
         | Answer::OwnerStays
         | Answer::Posted { .. }
         | Answer::Online { .. }
-        | Answer::Roster { .. } => Err(Reject::Retry),
+        | Answer::Roster { .. }
+        | Answer::Sessions(_)
+        | Answer::Ended { .. } => Err(Reject::Retry),
     }
 }

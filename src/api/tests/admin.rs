@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::rig::{Ask, Client, LOCAL, Mood, PATIENCE, Rig};
-use crate::ids::ShardId;
+use crate::ids::{ShardId, shard_of};
 use crate::limits;
 
 fn look(rig: &Rig, path: &str) -> (u16, String) {
@@ -135,6 +135,42 @@ fn everybody_online_is_listed_page_by_page_over_all_shards() {
     }
     assert_eq!(all, (1..=40).collect::<Vec<u64>>());
     assert_eq!(pages, 3, "no page asks for all");
+}
+
+#[test]
+fn sessions_are_shown_also_while_the_database_hangs_and_a_stuck_shard_is_named() {
+    let rig = Rig::start();
+    let (ann, _) = rig.user("ann");
+    let shard = shard_of(ann.id, 4);
+    let proof = format!("Bearer {}", rig.key.admin_token());
+    let ask = |method, target: &str| {
+        let headers = [LOCAL, ("Authorization", proof.as_str())];
+        let answer = Client::connect(rig.admin).ask(Ask { method, target, headers: &headers, body: "" });
+        (answer.status, answer.body)
+    };
+    let all = format!("/admin/users/{}/sessions", ann.id);
+    let hanging = rig.memory.hanging();
+    let began = Instant::now();
+    let (status, listed) = ask("GET", &all);
+    let waited = began.elapsed();
+    drop(hanging);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let one = &listed["sessions"][0];
+    assert_eq!((status, &one["login"]), (200, &serde_json::json!({ "id": 5 })), "{listed}");
+    assert!(waited < Duration::from_millis(limits::STORE_CALL_MS_MAX), "{waited:?}");
+    assert_eq!((&one["transport"], &one["address"]), (&"tls_deflate".into(), &"192.0.2.1".into()), "{one}");
+    assert_eq!((&one["held_back"], &one["device"]), (&"pace".into(), &"phone".into()), "{one}");
+    let id = one["id"].as_str().expect("an id");
+    assert_eq!(id, format!("s{}-7-1", shard.0));
+    assert_eq!(ask("DELETE", &format!("{all}/{id}")), (200, r#"{"ended":1}"#.to_owned()));
+    assert_eq!(ask("DELETE", &format!("{all}/s{}-7-2", shard.0)).0, 404);
+    let told = rig.homes.notices.lock().len();
+    assert_eq!(ask("DELETE", &format!("{all}/s{}-7-1", shard.0 ^ 1)).0, 404, "no shard but the user's is asked");
+    assert_eq!(rig.homes.notices.lock().len(), told);
+    *rig.homes.mood.lock() = Mood::Gone;
+    for (method, path) in [("GET", all.clone()), ("DELETE", all.clone()), ("DELETE", format!("{all}/{id}"))] {
+        assert_eq!(ask(method, &path), (503, format!("shard {} does not answer\n", shard.0)));
+    }
 }
 
 /// Looks at `/readyz` until it is so.

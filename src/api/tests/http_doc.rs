@@ -47,7 +47,7 @@ fn the_table_has_every_route_and_no_other() {
     let ours: BTreeSet<String> = PUBLIC.into_iter().flat_map(routed).map(str::to_owned).chain(calls).collect();
     assert_eq!(documented("public |").into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), ours);
     assert_eq!(documented("admin |"), routed(ADMIN).collect());
-    assert_eq!((documented("public |").len(), documented("admin |").len()), (62, 13), "both were found");
+    assert_eq!((documented("public |").len(), documented("admin |").len()), (62, 17), "both were found");
 }
 
 #[test]
@@ -57,8 +57,12 @@ fn every_path_of_the_table_answers() {
     let kept = super::files::keep(&rig, b"a file");
     for (port, address) in [("public |", rig.public), ("admin |", rig.admin)] {
         for path in documented(port) {
-            let path =
-                path.replace("{id}", "1").replace("{user}", "2").replace("{secret}", "x").replace("{name}", &kept);
+            let path = path
+                .replace("{id}", "1")
+                .replace("{user}", "2")
+                .replace("{secret}", "x")
+                .replace("{name}", &kept)
+                .replace("{session}", "s0-0-1");
             let status = Client::connect(address).ask(Ask::get(&format!("/{path}"), &[LOCAL])).status;
             assert_ne!(status, 404, "/{path}");
         }

@@ -20,7 +20,7 @@ use crate::caller::{Judge, Origins, Peer, Readers};
 use crate::clock::{self, Clock};
 use crate::fair::Networks;
 use crate::hooks::Hooks;
-use crate::ids::{ConvId, ShardId, UserId};
+use crate::ids::{ConnId, ConvId, LoginId, ShardId, UserId};
 use crate::limits;
 use crate::log::trail::Trails;
 use crate::mesh::{ControlPlane, Full, Gate, Wire};
@@ -28,11 +28,11 @@ use crate::metrics::Board;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::HttpCounts;
 use crate::object_store::ObjectStore;
-use crate::shard::{Answer, Notice, ROSTER_SLOTS};
+use crate::shard::{Answer, HeldBack, Notice, ROSTER_SLOTS, SessionView, SocketView};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
 use crate::store::{Backend, Keep, NewGroup, NewMessage, NewUser, Opened, PostKey, Rule, User, Write, Written};
-use crate::wire::Reject;
+use crate::wire::{Device, Profile, Reject};
 
 /// Whether the routes of the old systems are in this build.
 pub(in crate::api) const LEGACY: bool = cfg!(feature = "legacy");
@@ -48,6 +48,25 @@ pub(in crate::api) fn group_of(owner: UserId) -> NewGroup {
         owned_max: 10,
         wanted: None,
         rule: Rule::Plain,
+    }
+}
+
+/// The session that every user has.
+fn session() -> SessionView {
+    SessionView {
+        conn: ConnId { slot: 7, generation: 1 },
+        profile: Profile::V2,
+        device: Device::Phone,
+        login: LoginId::new(5),
+        open: true,
+        silent_ms: 0,
+        pings: 0,
+        waiting_bytes: 0,
+        unanswered: 0,
+        behind: false,
+        held_back: Some(HeldBack::Pace),
+        deflates: true,
+        socket: Some(SocketView { address: Some("192.0.2.1".into()), tls: true }),
     }
 }
 
@@ -429,6 +448,8 @@ impl ShardAccess for TestShards {
             | Notice::Banned { .. }
             | Notice::MemberSeen { .. }
             | Notice::Announce { .. }
+            | Notice::Sessions { .. }
+            | Notice::EndSessions { .. }
             | Notice::Recall { .. } => None,
             Notice::Block { .. }
             | Notice::Introduced { .. }
@@ -463,6 +484,10 @@ impl ShardAccess for TestShards {
                 then(match notice {
                     _ if refused => Answer::Refused(Reject::NoSuchGroup),
                     Notice::Recall { seq, .. } => Answer::Recalled { seq: seq.next() },
+                    Notice::Sessions { .. } => Answer::Sessions([session()].into()),
+                    Notice::EndSessions { only, .. } => {
+                        Answer::Ended { sessions: usize::from(only.is_none_or(|only| only == session().conn)) }
+                    }
                     _ if as_before => Answer::AsBefore,
                     _ => Answer::Done,
                 });

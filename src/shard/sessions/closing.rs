@@ -127,13 +127,17 @@ impl Sessions {
         }
     }
 
-    /// Ends all sessions of `user`, which may come back.
-    pub(in crate::shard) fn disconnect(&mut self, io: &mut Io, user: UserId) {
+    /// Ends all sessions of `user`, or the one of that connection; they may come back. How many
+    /// these are.
+    pub(in crate::shard) fn disconnect(&mut self, io: &mut Io, user: UserId, only: Option<ConnId>) -> usize {
+        let mut ended = 0;
         for slot in self.roster.sessions_of(&self.table, user) {
-            if let Some(conn) = self.table.name(slot) {
+            if let Some(conn) = self.table.name(slot).filter(|&conn| only.is_none_or(|only| only == conn)) {
                 self.close(io, conn, CloseCode::Shutdown);
+                ended += 1;
             }
         }
+        ended
     }
 
     /// Which of `users` have a session, here or on another gateway, a bit each, the first the

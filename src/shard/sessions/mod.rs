@@ -25,6 +25,7 @@ mod responses;
 pub(in crate::shard) mod roster;
 mod rounds;
 mod shares;
+mod shown;
 mod slow;
 pub(in crate::shard) mod table;
 mod whispers;

@@ -67,7 +67,9 @@ impl Social {
                 self.relay_typing(io, sessions, user, conv);
             }
             FarWord::Hint { user, what, id } => self.hear_hint(io, sessions, Concern::User(user, what), id),
-            FarWord::Disconnect { user } => sessions.disconnect(io, user),
+            FarWord::Disconnect { user } => {
+                sessions.disconnect(io, user, None);
+            }
             FarWord::Devices { user, node, asks, list } => sessions.far_devices(io, user, node, asks, list),
             FarWord::GroupHint { group } => self.hear_hint(io, sessions, Concern::Group(group), group.get()),
         }
