@@ -93,18 +93,6 @@ if [[ -z "$steps" ]]; then
 fi
 
 folder="$(mktemp -d)"
-# What was not looked at above: tcp_mem, orphans, connection tracking, what epoll may watch, the bound of a control group. No gateway answers there.
-verdict=0
-"$binaries/imgate" doctor --target-connections "$connections" --max-connections $((connections + spare)) --data "$folder/data" \
-    --listen 127.0.0.1:0 --admin 127.0.0.1:1 >"$folder/doctor" || verdict=$?
-if ((verdict != 0)); then
-    grep -E -A 2 '^(STOPS|WARNING) ' "$folder/doctor" >&2 || cat "$folder/doctor" >&2
-fi
-if ((verdict != 0 && verdict != 3)); then
-    rm -rf "$folder"
-    echo "million: imgate doctor names what stops $connections connections here" >&2
-    exit 2
-fi
 gateway=""
 helpers=()
 end() {
@@ -113,6 +101,25 @@ end() {
     $keep && echo "the files are in $folder" || rm -rf "$folder"
 }
 trap end EXIT
+
+# What was not looked at above: tcp_mem, orphans, connection tracking, what epoll may watch, the bound of a control group. No gateway answers there.
+verdict=0
+"$binaries/imgate" doctor --target-connections "$connections" --max-connections $((connections + spare)) --data "$folder/data" \
+    --listen 127.0.0.1:0 --admin 127.0.0.1:1 >"$folder/doctor" || verdict=$?
+if ((verdict != 0)); then
+    grep -E -A 2 '^(STOPS|WARNING) ' "$folder/doctor" >&2 || cat "$folder/doctor" >&2
+fi
+case $verdict in
+    0 | 3) ;;
+    4)
+        echo "million: imgate doctor names what stops $connections connections here" >&2
+        exit 2
+        ;;
+    *)
+        echo "million: imgate doctor has failed" >&2
+        exit 1
+        ;;
+esac
 
 "$binaries/imgate" --data "$folder/data" --log warn seed --users "$connections" --groups 1 \
     --group-size "$connections" --tokens "$folder/tokens"

@@ -398,7 +398,7 @@ impl Config {
 
     /// Eight hexadecimal digits that tell this configuration from others. Secrets are not in it,
     /// nor what each gateway of a cluster has for itself: its number, its addresses, its directory,
-    /// as many shards as its machine has cores.
+    /// as many shards as its machine has cores, how much it says in its log.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -410,6 +410,8 @@ impl Config {
             admin: nowhere,
             data: PathBuf::new(),
             shards: 0,
+            log: String::new(),
+            log_format: LineFormat::Text,
             ..self.clone()
         };
         // What may hold a secret prints without it.

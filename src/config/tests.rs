@@ -277,6 +277,8 @@ fn a_fingerprint_tells_settings_apart_and_no_secrets() {
         "admin = \"127.0.0.1:9003\"",
         "data = \"/srv/imgate-7\"",
         "shards = 3",
+        "log = \"warn\"",
+        "log_format = \"json\"",
     ] {
         assert_eq!(of(own), of(""), "gateways of a cluster are set up alike with {own}");
     }
