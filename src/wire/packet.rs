@@ -36,8 +36,8 @@ pub struct Milestones {
 }
 
 impl Milestones {
-    /// Of a message that its home knows at `known_us`. A shard's turn may have begun before that of another
-    /// in which the message was read, so that both are taken as the same time then.
+    /// Of a message that its home knows at `known_us`. A shard's turn may have begun before that of
+    /// another in which the message was read, so that both are taken as the same time then.
     #[must_use]
     pub fn new(said_us: u64, known_us: u64) -> Self {
         Self { said_us, known_us: known_us.max(said_us) }

@@ -36,8 +36,8 @@ pub struct Operator {
     pub reload: Sender<ReloadWish>,
     /// Changes the filter of the log.
     pub log: SetLog,
-    /// The settings that are in force, with where each came from; no secrets. What [`Self::log`] has
-    /// changed since is not among them.
+    /// The settings that are in force, with where each came from; no secrets. What [`Self::log`]
+    /// has changed since is not among them.
     pub settings: ShowSettings,
     /// Where the shards are asked who takes the most.
     pub board: Board,

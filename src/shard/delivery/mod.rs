@@ -170,8 +170,8 @@ impl Deliveries {
         }
     }
 
-    /// Puts one message into one outbox, or notes that the session lacks it. Answers whether it is in
-    /// the outbox.
+    /// Puts one message into one outbox, or notes that the session lacks it. Answers whether it is
+    /// in the outbox.
     pub(in crate::shard) fn push(
         &mut self,
         io: &mut Io,
