@@ -41,7 +41,7 @@ use super::stream::Stream;
 use super::trails::{Asked, Name};
 use super::uploads::intake::Intake;
 use super::{cors, delivery, limiter};
-use crate::caller::{Peer, Place};
+use crate::caller::{Judge, Peer, Place, UNTRUSTED};
 use crate::clock::{self, Clock};
 use crate::http::host;
 use crate::http::value::elements;
@@ -50,6 +50,7 @@ use crate::log::trail::Trails;
 use crate::mesh::Gate;
 use crate::metrics::accounts::AccountCounts;
 use crate::metrics::http::Refused;
+use crate::metrics::proxies::Heard;
 use crate::threads::Courtesy;
 
 /// How long a connection may keep the control plane waiting. The defaults are the limits; tests are
@@ -367,6 +368,9 @@ impl Requests {
         if place.foreign && judge.has_cookie(&parts.headers) {
             self.counts.cross_origin();
         }
+        if self.gated {
+            self.note_proxy(&judge, &parts.headers);
+        }
         let request = (&parts.method, parts.uri.path());
         let mut trailed = Asked::begin(&self.trails, self.clock, request, place.client, Name(self.number));
         if let Some(trailed) = &trailed {
@@ -414,6 +418,24 @@ impl Requests {
         self.exchange.set_last(two_lengths || is_unsure);
         self.keep_alive(response.headers_mut(), lasts, two_lengths || is_unsure);
         self.leaving(response, place, trailed)
+    }
+
+    /// Counts what a proxy in front says, and what it should have said.
+    fn note_proxy(&self, judge: &Judge, headers: &HeaderMap) {
+        let heard = judge.heard(headers, self.peer);
+        let count = self.counts.proxies().hear(heard);
+        match heard {
+            // Named now and then: twice as many later each time.
+            Heard::UntrustedPrivate if count.is_power_of_two() => {
+                tracing::warn!(address = %self.peer.address, "{UNTRUSTED}");
+            }
+            Heard::UntrustedPrivate | Heard::Untrusted => {}
+            _ => {
+                if let Some(what) = judge.unsaid(headers, self.peer) {
+                    self.counts.proxies().miss(what);
+                }
+            }
+        }
     }
 
     /// An answer on its way out.

@@ -29,6 +29,12 @@ pub(super) struct Told<'a> {
     pub(super) port: Option<u16>,
 }
 
+/// Whether a request says anything of the client that it comes from.
+pub(super) fn is_said(head: &impl Headers) -> bool {
+    let is_there = |name: &&'static str| head.values(name).next().is_some();
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"].iter().any(is_there)
+}
+
 /// What a trusted peer says of the client it asks for.
 pub(super) fn told<'a>(head: &'a impl Headers, trusted: &Networks) -> Told<'a> {
     let [clients, protos, hosts, ports] =

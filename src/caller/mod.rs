@@ -28,12 +28,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::auth::Key;
 use crate::fair::Networks;
+use crate::metrics::proxies::{Heard, Unsaid};
 use forwarded::Told;
 pub use headers::Headers;
 use origins::Authority;
 pub use origins::Origins;
 pub use proof::{ClaimedIdentity, Unproven, bearer, is_jwt};
 pub use sharing::{Readers, Share};
+
+/// What the log says of a proxy that is not believed, beside its address.
+pub const UNTRUSTED: &str = "a proxy is not in trusted_proxies, and not believed";
 
 /// The other end of a connection, as the kernel or the header of the PROXY protocol names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,14 +101,58 @@ impl Judge {
         self.trusted.contains(peer)
     }
 
+    /// Whether a request says anything of the client that it comes from, believed or not.
+    #[must_use]
+    pub fn speaks_for_others(head: &impl Headers) -> bool {
+        forwarded::is_said(head)
+    }
+
+    /// What becomes of what a request that `peer` has sent says of its client.
+    #[must_use]
+    pub fn heard(&self, head: &impl Headers, peer: Peer) -> Heard {
+        match (Self::speaks_for_others(head), self.trusts(peer.address)) {
+            (false, false) => Heard::Direct,
+            (false, true) => Heard::Silent,
+            (true, true) if self.told(head, peer).client.is_some() => Heard::Believed,
+            (true, true) => Heard::NoClient,
+            (true, false) if is_private(peer.address) => Heard::UntrustedPrivate,
+            (true, false) => Heard::Untrusted,
+        }
+    }
+
+    /// What the page of a browser shows that is not said: a proxy in front that says too little.
+    #[must_use]
+    pub fn unsaid(&self, head: &impl Headers, peer: Peer) -> Option<Unsaid> {
+        let told = self.told(head, peer);
+        let host = told.host.or_else(|| headers::only(head, "host")).and_then(Authority::parse);
+        self.origins.unsaid(head, host, told.port, told.https.unwrap_or(peer.tls))
+    }
+
+    fn told<'a>(&self, head: &'a impl Headers, peer: Peer) -> Told<'a> {
+        if self.trusts(peer.address) { forwarded::told(head, &self.trusted) } else { Told::default() }
+    }
+
     /// Where the request with these headers comes from, if `peer` has sent it.
     #[must_use]
     pub fn place(&self, head: &impl Headers, peer: Peer) -> Place {
-        let told = if self.trusts(peer.address) { forwarded::told(head, &self.trusted) } else { Told::default() };
+        let told = self.told(head, peer);
         let https = told.https.unwrap_or(peer.tls);
         // With two `Host` lines it is not known which of them a proxy went by.
         let host = told.host.or_else(|| headers::only(head, "host")).and_then(Authority::parse);
         let foreign = self.origins.is_foreign(head, host, told.port, https);
         Place { client: told.client.unwrap_or(peer.address).to_canonical(), https, foreign }
+    }
+}
+
+/// Whether an address is of a network that the Internet does not know, as those of proxies are (RFC
+/// 1918, 6598, 4193), or of this machine.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            address.is_private() || address.is_loopback() || address.is_link_local() || is_shared
+        }
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }

@@ -7,8 +7,10 @@
 use std::sync::Arc;
 
 use super::Headers;
+use super::headers::only;
 use crate::http::value::text;
 use crate::limits::ORIGINS_MAX;
+use crate::metrics::proxies::Unsaid;
 
 /// Origins of pages (RFC 6454) beside our own that may use cookies. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -82,6 +84,30 @@ impl Origins {
             // The browser knows better than a host that some proxy may have rewritten.
             self.lists(page) || is_near && (is_same || host.is_some_and(|host| page.is_of(host, port, https)))
         })
+    }
+
+    /// What a browser shows of one of our own pages that nothing says: see [`Unsaid`]. With what
+    /// [`Self::is_foreign`] is given.
+    pub(super) fn unsaid(
+        &self,
+        head: &impl Headers,
+        host: Option<Authority<'_>>,
+        port: Option<u16>,
+        https: bool,
+    ) -> Option<Unsaid> {
+        let page = Origin::parse(only(head, "origin")?).filter(|page| !self.lists(*page))?;
+        let mut sites = head.values("sec-fetch-site").map(text).peekable();
+        // Only the browser knows that a page is ours where the host says something else.
+        let is_told = sites.peek().is_some();
+        if !sites.all(|site| site == "same-origin") {
+            return None;
+        }
+        let is_https = page.scheme.eq_ignore_ascii_case("https");
+        if host.is_some_and(|host| page.is_of(host, port, https)) {
+            return (is_https && !https).then_some(Unsaid::Scheme);
+        }
+        // One that is said to be encrypted and is not has been told too much.
+        (is_told && is_https >= https).then_some(Unsaid::Host)
     }
 
     /// Whether none is listed.
@@ -233,6 +259,29 @@ mod tests {
         assert!(seen(&[same, ("origin", "null")]), "`null` is nobody's");
         assert!(seen(&[ours, page]) && seen(&[page, ours]), "every origin must be ours");
         assert!(seen(&[("sec-fetch-site", "none"), page]));
+    }
+
+    #[test]
+    fn a_page_shows_what_its_proxy_has_not_said() {
+        let same = ("sec-fetch-site", "same-origin");
+        let unsaid = |page: &'static str, site: Option<(&'static str, &'static str)>, host: &str, https: bool| {
+            let lines = [Some(("origin", page)), site].into_iter().flatten().collect();
+            let listed = Origins::parse(["https://app.example"]).expect("an origin");
+            listed.unsaid(&Lines(lines), Authority::parse(host), None, https)
+        };
+        let https = "https://chat.example";
+        assert_eq!(unsaid(https, None, "chat.example", false), Some(Unsaid::Scheme));
+        assert_eq!(unsaid(https, Some(same), "chat.example", false), Some(Unsaid::Scheme));
+        assert_eq!(unsaid(https, None, "chat.example", true), None, "all is said");
+        assert_eq!(unsaid("http://chat.example", Some(same), "chat.example", false), None, "and there is nothing");
+        assert_eq!(unsaid(https, Some(same), "inner:8081", false), Some(Unsaid::Host));
+        assert_eq!(unsaid("https://chat.example:8443", Some(same), "chat.example", true), Some(Unsaid::Host));
+        assert_eq!(unsaid(https, None, "inner:8081", false), None, "it may be another site");
+        let cross = Some(("sec-fetch-site", "cross-site"));
+        assert_eq!(unsaid(https, cross, "chat.example", false), None);
+        assert_eq!(unsaid("http://chat.example", Some(same), "chat.example", true), None, "more than all is said");
+        assert_eq!(unsaid("https://app.example", Some(same), "inner", false), None, "it is listed");
+        assert_eq!(unsaid("null", Some(same), "inner", false), None);
     }
 
     #[test]

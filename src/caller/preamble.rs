@@ -35,6 +35,12 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const TLV_SSL: u8 = 0x20;
 const CLIENT_SSL: u8 = 0x01;
 
+/// Whether `bytes`, which were to be something else, begin with such a header.
+#[must_use]
+pub fn is_announced(bytes: &[u8]) -> bool {
+    bytes.starts_with(V1) || bytes.starts_with(V2)
+}
+
 /// Reads the header at the start of `bytes`, everything that the connection has sent; `None` means
 /// that more is needed.
 ///

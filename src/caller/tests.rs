@@ -72,6 +72,32 @@ fn a_stranger_is_not_believed_and_a_proxy_is() {
 }
 
 #[test]
+fn what_proxies_say_is_told_apart() {
+    let heard = |peer: &str, lines: &[(&str, &str)]| {
+        with_head(lines, |head| judge().heard(head, Peer::plain(peer.parse().expect("an address"))))
+    };
+    let client = ("X-Forwarded-For", "203.0.113.5");
+    assert_eq!(heard("192.0.2.1", &[]), Heard::Direct);
+    assert_eq!(heard("127.0.0.1", &[]), Heard::Silent);
+    assert_eq!(heard("127.0.0.1", &[client]), Heard::Believed);
+    assert_eq!(heard("::1", &[("Forwarded", "for=203.0.113.5")]), Heard::Believed);
+    for no_client in [("X-Forwarded-Proto", "https"), ("X-Forwarded-For", "unknown"), ("Forwarded", "proto=https")] {
+        assert_eq!(heard("127.0.0.1", &[no_client]), Heard::NoClient, "{no_client:?}");
+    }
+    for private in ["10.0.0.2", "172.17.0.1", "192.168.1.1", "100.64.0.1", "::ffff:10.0.0.2", "fd00::1", "fe80::1"] {
+        assert_eq!(heard(private, &[client]), Heard::UntrustedPrivate, "{private}");
+    }
+    for public in ["192.0.2.1", "100.128.0.1", "2001:db8::1"] {
+        assert_eq!(heard(public, &[client]), Heard::Untrusted, "{public}");
+        assert_eq!(heard(public, &[("X-Forwarded-Host", "")]), Heard::Untrusted, "{public}");
+    }
+    let page = [("Host", "im.example"), ("Origin", "https://im.example"), ("X-Forwarded-Proto", "https")];
+    let unsaid =
+        |peer: &str| with_head(&page, |head| judge().unsaid(head, Peer::plain(peer.parse().expect("an address"))));
+    assert_eq!((unsaid("127.0.0.1"), unsaid("192.0.2.1")), (None, Some(Unsaid::Scheme)));
+}
+
+#[test]
 fn two_hosts_are_none() {
     let ours = ("Origin", "http://im.example");
     assert!(!place_of("192.0.2.1", &[("Host", "im.example"), ours]).foreign);

@@ -29,11 +29,11 @@ pub(super) fn findings(scrapes: Option<&Scrapes>, need: &Need, settings: &str) -
 }
 
 /// A page of metrics.
-struct Told<'a>(&'a str);
+pub(super) struct Told<'a>(pub(super) &'a str);
 
 impl Told<'_> {
     /// Labels and value of each series of a metric.
-    fn series(&self, metric: Metric) -> impl Iterator<Item = (&str, f64)> {
+    pub(super) fn series(&self, metric: Metric) -> impl Iterator<Item = (&str, f64)> {
         self.0.lines().filter_map(move |line| {
             let rest = line.strip_prefix(metric.name)?;
             let (labels, value) = match rest.strip_prefix('{') {
@@ -45,7 +45,7 @@ impl Told<'_> {
     }
 
     /// The sum of its series; `None`: it has none.
-    fn sum(&self, metric: Metric) -> Option<f64> {
+    pub(super) fn sum(&self, metric: Metric) -> Option<f64> {
         self.series(metric).map(|(_, value)| value).reduce(|one, other| one + other)
     }
 }

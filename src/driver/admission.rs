@@ -8,8 +8,9 @@
 use std::borrow::Cow;
 
 use crate::auth::{Identity, Issuer};
-use crate::caller::{ClaimedIdentity, Judge, Peer, Unproven, bearer, is_jwt};
+use crate::caller::{ClaimedIdentity, Judge, Peer, Unproven, bearer, is_jwt, preamble};
 use crate::http::{BadHead, Head, Response};
+use crate::metrics::proxies::Heard;
 use crate::metrics::tally::GateRefusal;
 use crate::shard::Hello;
 use crate::wire::{self, CloseCode, Device, Profile, push};
@@ -30,8 +31,9 @@ pub(super) enum Verdict {
     Refused(GateRefusal, Response),
     /// Not ours: the control plane's, with all its bytes.
     Http,
-    /// A session. `head_len` bytes are used up; `response` is the 101.
-    Session { head_len: usize, hello: Hello, response: Vec<u8> },
+    /// A session. `head_len` bytes are used up; `response` is the 101; `heard` is what becomes of
+    /// what a proxy says.
+    Session { head_len: usize, hello: Hello, response: Vec<u8>, heard: Heard },
     /// A v2 client with a bad token: the 101 and the close frame, because a browser shows its page
     /// no HTTP status.
     BadToken { why: GateRefusal, words: Vec<u8> },
@@ -54,22 +56,32 @@ pub(super) struct Bench<'a> {
 
 /// Judges everything that a connection has sent so far. `peer` is its other end, for the few heads
 /// for which that matters; `None`: it is gone.
-pub(super) fn judge(bytes: &[u8], bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Verdict {
+pub(super) fn judge(bytes: &[u8], bench: Bench<'_>, peer: impl Fn() -> Option<Peer>) -> Verdict {
     let head = match Head::parse(bytes) {
         Ok(Some(head)) => head,
         Ok(None) => return Verdict::Incomplete,
-        Err(bad) => return bad_head(bad),
+        Err(bad) => return bad_head(bad, bytes),
     };
     match head.path() {
         "/chat" => chat(&head, bench, peer).unwrap_or_else(refused),
-        "/chatroom" if bench.room => room(&head, bench).unwrap_or_else(refused),
+        "/chatroom" if bench.room => room(&head, bench, peer).unwrap_or_else(refused),
         "/echo" if bench.echo => echo(&head, bench).unwrap_or_else(refused),
         _ => Verdict::Http,
     }
 }
 
-fn bad_head(bad: BadHead) -> Verdict {
-    Verdict::Refused(GateRefusal::BadRequest, bad.response())
+fn bad_head(bad: BadHead, bytes: &[u8]) -> Verdict {
+    let why = if preamble::is_announced(bytes) { GateRefusal::Preamble } else { GateRefusal::BadRequest };
+    Verdict::Refused(why, bad.response())
+}
+
+/// What becomes of what a proxy says of the client. Of a head that says nothing the peer is not
+/// asked for.
+fn heard(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Heard {
+    if !Judge::speaks_for_others(head) {
+        return Heard::Direct;
+    }
+    bench.judge.heard(head, peer().unwrap_or(Peer::GONE))
 }
 
 fn refused(refused: UpgradeRefused) -> Verdict {
@@ -85,7 +97,7 @@ fn echo(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, UpgradeRefused> {
 }
 
 /// Every client may enter, from any page, and offers of subprotocols find no answer.
-fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, UpgradeRefused> {
+fn room(head: &Head<'_>, bench: Bench<'_>, peer: impl Fn() -> Option<Peer>) -> Result<Verdict, UpgradeRefused> {
     let mut response = Vec::new();
     let upgrade = Upgrade::of(head)?;
     let agreed = upgrade.compression(bench.compression)?;
@@ -93,10 +105,11 @@ fn room(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, UpgradeRefused> {
     let deflate = agreed.map(Agreed::window);
     let (identity, profile, device) = (Identity::GUEST, Profile::Room, Device::default());
     let hello = Hello { identity, profile, device, device_tag: 0, deflate };
-    Ok(Verdict::Session { head_len: head.len(), hello, response })
+    let heard = heard(head, bench, peer);
+    Ok(Verdict::Session { head_len: head.len(), hello, response, heard })
 }
 
-fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Result<Verdict, UpgradeRefused> {
+fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl Fn() -> Option<Peer>) -> Result<Verdict, UpgradeRefused> {
     let upgrade = Upgrade::of(head)?;
     let v2 = upgrade.offers(V2);
     if presented(head, &upgrade, v2).is_some_and(|token| is_jwt(&token)) {
@@ -104,7 +117,7 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) 
         // a token of ours.
         return Ok(Verdict::Http);
     }
-    let proven = identify(head, &upgrade, v2, bench, peer);
+    let proven = identify(head, &upgrade, v2, bench, &peer);
     if !v2 && let Err(why) = proven {
         return Ok(Verdict::Refused(refusal(why), Response::Forbidden));
     }
@@ -122,7 +135,8 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) 
     let profile = if v2 { Profile::V2 } else { Profile::Legacy(echo_of(identity.issuer())) };
     let device_tag = head.query_param("device_id").map_or(0, |id| device_tag(&id));
     let hello = Hello { identity, profile, device, device_tag, deflate: agreed.map(Agreed::window) };
-    Ok(Verdict::Session { head_len: head.len(), hello, response })
+    let heard = heard(head, bench, peer);
+    Ok(Verdict::Session { head_len: head.len(), hello, response, heard })
 }
 
 /// FNV-1a (Fowler, Noll, Vo; 32 bits) of a device's name: two devices of one user that meet in it

@@ -254,7 +254,8 @@ impl Driver {
                     self.doom(id);
                 }
             },
-            Verdict::Session { head_len, hello, response } => {
+            Verdict::Session { head_len, hello, response, heard } => {
+                self.tally.proxied[heard as usize] += 1;
                 let from = self.client_of(bytes, peer);
                 self.place(id, (hello, from), response, bytes.get(head_len..).unwrap_or_default());
             }

@@ -8,8 +8,8 @@
 use super::Driver;
 use super::addresses::Visitor;
 use super::conn::{Head, State};
-use crate::caller::Peer;
 use crate::caller::preamble::{self, BadPreamble, Preamble};
+use crate::caller::{Peer, UNTRUSTED};
 use crate::fair::Holding;
 use crate::http::Response;
 use crate::ids::ConnId;
@@ -38,7 +38,8 @@ impl Driver {
     pub(super) fn hear_preamble(&mut self, id: ConnId, piece: &[u8]) {
         let Some(conn) = self.table.get_mut(id) else { return };
         let before = conn.holding();
-        let is_trusted = conn.transport.peer().is_some_and(|peer| self.judge.trusts(peer.address));
+        let peer = conn.transport.peer();
+        let is_trusted = peer.is_some_and(|peer| self.judge.trusts(peer.address));
         let State::Head(head) = &mut conn.state else { return };
         let Some(mut kept) = head.take() else { return };
         self.inbound.change(id, before, Holding::default());
@@ -56,9 +57,21 @@ impl Driver {
                 }
             }
             Err(BadPreamble) => {
-                self.tally.gate_refuse(GateRefusal::ProxyHeader);
+                match peer.filter(|_| !is_trusted) {
+                    Some(stranger) => self.refuse_stranger(stranger),
+                    None => self.tally.gate_refuse(GateRefusal::ProxyHeader),
+                }
                 self.doom(id);
             }
+        }
+    }
+
+    /// Counts a peer that would have to be trusted, and names one now and then: twice as many later
+    /// each time.
+    fn refuse_stranger(&mut self, peer: Peer) {
+        self.tally.gate_refuse(GateRefusal::ProxyPeer);
+        if self.tally.gate_refused[GateRefusal::ProxyPeer as usize].is_power_of_two() {
+            tracing::warn!(address = %peer.address, "{UNTRUSTED}");
         }
     }
 

@@ -18,6 +18,7 @@ use super::Driver;
 use super::conn::{Conn, State};
 use super::table::Table;
 use super::transport::{Got, Took, Transport};
+use crate::caller::preamble;
 use crate::fair::{Holding, Holdings};
 use crate::http::Response;
 use crate::ids::ConnId;
@@ -530,9 +531,10 @@ impl Driver {
             Failure::Misbehaved | Failure::TooLong => (HandshakeEnd::Misbehaved, Vec::new()),
             Failure::Internal => (HandshakeEnd::Failed, Vec::new()),
         };
+        let why = if preamble::is_announced(asked) { GateRefusal::Preamble } else { GateRefusal::Handshake };
         self.tally.handshake(end);
         // Not at once: bytes that it has sent and are not read would take the alert along.
-        self.refuse(id, GateRefusal::Handshake, words);
+        self.refuse(id, why, words);
     }
 }
 

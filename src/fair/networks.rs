@@ -28,6 +28,30 @@ impl Networks {
         Self::parse(["127.0.0.0/8", "::1/128"]).unwrap_or_default()
     }
 
+    /// Whether every address of IPv4, or of IPv6, lies in them.
+    #[must_use]
+    pub fn holds_everybody(&self) -> bool {
+        IpNet::aggregate(&self.0.to_vec()).iter().any(|network| network.prefix_len() == 0)
+    }
+
+    /// Whether all of them are this machine, or there is none.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.0.iter().all(|network| network.addr().is_loopback())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each as it is written in the configuration.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
     /// Whether `address` lies in one of them. An IPv4 address that is written as IPv6 is the IPv4
     /// address.
     #[must_use]
@@ -51,6 +75,11 @@ mod tests {
         assert!(!contains("192.0.2.2") && !contains("11.0.0.1") && !contains("2001:db9::1"));
         assert_eq!(Networks::parse(["10.0.0.0/33"]), Err("10.0.0.0/33".to_owned()));
         assert!(Networks::loopback().contains("::1".parse().expect("an address")));
+        let everybody = |texts: &[&str]| Networks::parse(texts.iter().copied()).expect("networks").holds_everybody();
+        assert!(everybody(&["0.0.0.0/0"]) && everybody(&["::/0"]) && everybody(&["128.0.0.0/1", "0.0.0.0/1"]));
+        assert!(!everybody(&["0.0.0.0/1", "10.0.0.0/8"]) && !everybody(&[]));
+        assert!(Networks::loopback().is_local() && !networks.is_local());
+        assert_eq!(networks.texts(), ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
         assert!(!Networks::default().contains("127.0.0.1".parse().expect("an address")));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backends::BackendCounts;
 use super::labels::{Counters, labels};
+use super::proxies::ProxyCounts;
 
 labels! {
     /// How a login ended.
@@ -109,6 +110,7 @@ pub struct AccountCounts {
     group_lines_dropped: AtomicU64,
     backends: Arc<BackendCounts>,
     foreign: Counters<{ Foreign::LABELS.len() }>,
+    proxies: ProxyCounts,
 }
 
 impl AccountCounts {
@@ -157,6 +159,12 @@ impl AccountCounts {
     #[must_use]
     pub fn backends(&self) -> &Arc<BackendCounts> {
         &self.backends
+    }
+
+    /// What proxies in front say, and do not say.
+    #[must_use]
+    pub const fn proxies(&self) -> &ProxyCounts {
+        &self.proxies
     }
 
     /// See [`AccountCounts::group_line_dropped`].

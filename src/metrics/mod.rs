@@ -20,6 +20,7 @@ mod labels;
 pub mod names;
 pub mod objects;
 pub mod process;
+pub mod proxies;
 pub mod render;
 pub mod spans;
 pub mod surroundings;

@@ -83,6 +83,8 @@ metrics! {
     HANDED_OVER = Counter "imgate_handed_over_total" [] "Connections handed to the shard that owns their user.";
     HTTP = Counter "imgate_http_handed_over_total" [] "Plain HTTP connections handed to the control plane.";
 
+    PROXIED = Counter "imgate_proxied_total" ["outcome"] "Plain HTTP requests, and upgrades that became sessions, by what a proxy in front has said of their client in X-Forwarded-… or Forwarded: nothing; nothing, although the peer is in trusted_proxies (silent; HTTP only); its address; something, but not its address; something that is not believed, because the peer is not in trusted_proxies, whose address may be a private one, as proxies have.";
+    UNSAID = Counter "imgate_proxy_unsaid_total" ["what"] "Plain HTTP requests of the gateway's own pages that show what a proxy in front has not said: that the browser has the page by https (scheme: login cookies are not Secure), or under which host and port (host: WebSockets of some browsers are refused as those of another origin). Not where its headers are not believed.";
     HTTP_CROSS_ORIGIN = Counter "imgate_http_cross_origin_total" [] "HTTP requests of pages of other origins; the login cookies that came with them did not count.";
     HTTP_REQUESTS = Counter "imgate_http_requests_total" ["routes", "status"] "Plain HTTP requests answered on the public port, by the family of their route and the class of the status.";
     HTTP_SECONDS = Histogram "imgate_http_request_seconds" ["routes"] "Time of a plain HTTP request in its handler: bodies that come slowly and answers that are not read are not in it.";

@@ -16,6 +16,7 @@ use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Metric, MetricKind};
 use super::objects::{ObjectCounts, ObjectOperation, ObjectOutcome};
 use super::process::ProcessNumbers;
+use super::proxies::{Heard, Unsaid};
 use super::spans::{QUANTILES, SpanSummary};
 use super::surroundings::{BudgetNumbers, SurroundingNumbers};
 use super::tally::{
@@ -188,6 +189,7 @@ pub fn render(scrape: &Scrape<'_>) -> String {
     page.by_label(names::NOT_READY, names::NOT_READY_LABELS, |index| reasons.get(index).copied().map_or(0, u64::from));
     page.one(names::SHARDS, scrape.shards.len());
     connections(&mut page, scrape.shards, &scrape.surroundings);
+    proxies(&mut page, scrape);
     page.one(names::HTTP_CROSS_ORIGIN, scrape.accounts.cross_origins());
     http(&mut page, scrape.http);
     sessions(&mut page, scrape.shards);
@@ -351,6 +353,15 @@ fn sessions(page: &mut Page, shards: &[ShardReport]) {
     page.by_label(names::SESSIONS_ENDED, names::ENDED, |index| {
         sum(shards, |tally| if index == 0 { tally.ended_by_peer } else { tally.ended_by_loss })
     });
+}
+
+fn proxies(page: &mut Page, scrape: &Scrape<'_>) {
+    let at = |counts: &[u64], index: usize| counts.get(index).copied().unwrap_or_default();
+    let counts = scrape.accounts.proxies();
+    page.by_label(names::PROXIED, Heard::LABELS, |index| {
+        at(&counts.heard(), index) + sum_driver(scrape.shards, |driver| at(&driver.proxied, index))
+    });
+    page.by_label(names::UNSAID, Unsaid::LABELS, |index| at(&counts.unsaid(), index));
 }
 
 fn accounts(page: &mut Page, counts: &AccountCounts) {

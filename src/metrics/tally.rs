@@ -5,6 +5,7 @@
 
 use super::histogram::Histogram;
 use super::names;
+use super::proxies::Heard;
 
 /// Counts of one shard since the start.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +128,8 @@ pub struct DriverTally {
     /// Connections refused or lost before they were upgraded or handed to the control plane, by
     /// [`GateRefusal::ALL`].
     pub gate_refused: [u64; GateRefusal::ALL.len()],
+    /// Sessions by what a proxy in front has said of their clients, by [`Heard::ALL`].
+    pub proxied: [u64; Heard::LABELS.len()],
     /// TLS handshakes that ended, by [`HandshakeEnd::ALL`].
     pub handshakes: [u64; HandshakeEnd::ALL.len()],
     /// Gauge: connections that used up their quantum and wait for their turn among others of their
@@ -223,8 +226,7 @@ pub enum GateRefusal {
     Descriptors,
     /// A page of another origin, with the login cookie of its visitor.
     CrossOrigin,
-    /// No header of the PROXY protocol where there must be one, or one of a peer that is no trusted
-    /// proxy.
+    /// No header of the PROXY protocol where there must be one.
     ProxyHeader,
     /// Its place was needed for a newcomer: 408.
     Evicted,
@@ -238,11 +240,15 @@ pub enum GateRefusal {
     Memory,
     /// Its TLS handshake failed.
     Handshake,
+    /// Where a header of the PROXY protocol must come: a peer that is no trusted proxy.
+    ProxyPeer,
+    /// A header of the PROXY protocol where there is none.
+    Preamble,
 }
 
 impl GateRefusal {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::Timeout,
         Self::Forbidden,
@@ -257,6 +263,8 @@ impl GateRefusal {
         Self::Guests,
         Self::Memory,
         Self::Handshake,
+        Self::ProxyPeer,
+        Self::Preamble,
     ];
 
     /// The label in metrics.
@@ -277,6 +285,8 @@ impl GateRefusal {
             Self::Guests => "guests",
             Self::Memory => "memory",
             Self::Handshake => "handshake",
+            Self::ProxyPeer => "proxy_peer",
+            Self::Preamble => "preamble",
         }
     }
 }

@@ -158,6 +158,8 @@ fn what_is_no_header_of_the_proxy_protocol_is_closed_and_counted() {
     assert_eq!((refused("proxy_header"), refused("timeout")), (5.0, 1.0));
     let elsewhere = exchange(gateway.address(), &v1(BROWSER));
     assert!(elsewhere.starts_with("HTTP/1.1 400 "), "a listener that does not say so has no such header: {elsewhere}");
+    exchange(gateway.address(), &v2(1, [203, 0, 113, 9]));
+    assert_eq!((refused("preamble"), refused("bad_request"), refused("proxy_peer")), (2.0, 0.0, 0.0));
     gateway.v2(1);
 }
 
@@ -166,13 +168,46 @@ fn only_trusted_peers_speak_for_others() {
     let settings = [("listen_proxy", "127.0.0.1:0"), ("trusted_proxies", "192.0.2.0/24")];
     let gateway = start(&settings);
     assert_eq!(exchange(gateway.proxied(), &[v1("127.0.0.1"), registration(1, "")].concat()), "");
-    assert_eq!(gateway.metric("imgate_gate_refused_total{reason=\"proxy_header\"}"), 1.0);
+    assert_eq!(gateway.metric("imgate_gate_refused_total{reason=\"proxy_peer\"}"), 1.0);
     let told = "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-Proto: https\r\nForwarded: proto=https\r\n";
     assert!(!is_secure(&exchange(gateway.address(), &registration(2, told))));
     let trusting = start(&[]);
     assert!(is_secure(&exchange(trusting.address(), &registration(3, told))));
     assert!(is_secure(&exchange(trusting.address(), &registration(4, "Forwarded: for=198.51.100.1;proto=https\r\n"))));
     assert!(!is_secure(&exchange(trusting.address(), &registration(5, ""))));
+}
+
+#[test]
+fn what_proxies_say_and_do_not_say_is_counted() {
+    let said =
+        |gateway: &Gateway, outcome: &str| gateway.metric(&format!("imgate_proxied_total{{outcome=\"{outcome}\"}}"));
+    let unsaid =
+        |gateway: &Gateway, what: &str| gateway.metric(&format!("imgate_proxy_unsaid_total{{what=\"{what}\"}}"));
+    let told = "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n";
+    let me = |gateway: &Gateway, headers: &str| {
+        let request = format!("GET /api/v1/me HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+        exchange(gateway.address(), request.as_bytes())
+    };
+    let trusting = start(&[]);
+    me(&trusting, "Host: x\r\n");
+    me(&trusting, &format!("Host: x\r\n{told}"));
+    me(&trusting, "Host: x\r\nX-Forwarded-Proto: https\r\n");
+    me(&trusting, "Host: chat.example\r\nOrigin: https://chat.example\r\nX-Forwarded-For: 203.0.113.9\r\n");
+    me(&trusting, "Host: inner\r\nOrigin: https://chat.example\r\nSec-Fetch-Site: same-origin\r\n");
+    let target = format!("/chat?id=1&token={}", trusting.token(1, Issuer::Own));
+    assert_eq!(upgrade(trusting.address(), b"", &target, &format!("Host: x\r\n{told}")), 101);
+    let seen = ["direct", "silent", "believed", "no_client"].map(|outcome| said(&trusting, outcome));
+    assert_eq!(seen, [0.0, 2.0, 3.0, 1.0]);
+    assert_eq!((unsaid(&trusting, "scheme"), unsaid(&trusting, "host")), (1.0, 1.0));
+    let strict = start(&[("trusted_proxies", "none")]);
+    me(&strict, "Host: x\r\n");
+    me(&strict, &format!("Host: x\r\n{told}Origin: https://x\r\n"));
+    let target = format!("/chat?id=1&token={}", strict.token(1, Issuer::Own));
+    for headers in ["Host: x\r\n".to_owned(), format!("Host: x\r\n{told}")] {
+        assert_eq!(upgrade(strict.address(), b"", &target, &headers), 101);
+    }
+    assert_eq!(["direct", "untrusted_private", "believed"].map(|outcome| said(&strict, outcome)), [2.0, 2.0, 0.0]);
+    assert_eq!(unsaid(&strict, "scheme"), 0.0, "what it says is not believed, which is counted");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::process::Process;
+use crate::support::exchange;
 
 fn doctor(data: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
@@ -57,6 +58,13 @@ fn it_works_beside_a_gateway_and_says_what_acks_survive() {
     let all = same["findings"].as_array().expect("findings");
     assert!(all.iter().all(|finding| finding["what"] != "settings"), "its own are the same: {same}");
     assert_eq!(finding(&report, "descriptors of the running gateway")["severity"], "ok");
+    assert!(all.iter().all(|finding| finding["what"] != "proxies"), "none was seen: {same}");
+    assert_eq!(finding(&same, "trusted_proxies")["severity"], "ok");
+    let told = "GET /api/v1/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-Proto: https\r\n\r\n";
+    exchange(gateway.address, told.as_bytes());
+    let proxied = findings(&doctor(data.path(), &["--target-connections", "1", "--admin", &admin, "--json"]));
+    let mend = finding(&proxied, "proxies")["mend"].as_str().expect("a text");
+    assert!(mend.contains("X-Forwarded-For"), "{proxied}");
     let text = doctor(data.path(), &["--target-connections", "100000000"]);
     let shown = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(shown.starts_with("for 100,000,000 connections\nSTOPS "), "the worst comes first: {shown}");

@@ -140,6 +140,7 @@ fn two_shards_as(format: Format) -> String {
     first.driver.opens.record(3_000_000);
     first.driver.deliveries.record_many(2_000_000, 3);
     first.driver.fanouts.record(500_000);
+    first.driver.proxied[Heard::NoClient as usize] = 2;
     first.driver.asleep_ns = 2_500_000_000;
     let mut second = first.clone();
     second.driver.connections = 6;
@@ -153,6 +154,8 @@ fn two_shards_as(format: Format) -> String {
     http.answered(Routes::V1, 404, 70_000);
     let counts = AccountCounts::default();
     counts.cross_origin();
+    counts.proxies().hear(Heard::NoClient);
+    counts.proxies().miss(Unsaid::Host);
     counts.login(Login::Locked);
     let store = StoreNumbers {
         up: true,
@@ -232,6 +235,9 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_shard_asleep_seconds_total{shard=\"0\"}", 2.5),
         ("imgate_thread_cpu_seconds_total{thread=\"shard-0\"}", 1.25),
         ("imgate_http_cross_origin_total", 1.0),
+        ("imgate_proxied_total{outcome=\"no_client\"}", 5.0),
+        ("imgate_proxy_unsaid_total{what=\"scheme\"}", 0.0),
+        ("imgate_proxy_unsaid_total{what=\"host\"}", 1.0),
         ("imgate_connections{shard=\"0\"}", 4.0),
         ("imgate_connections{shard=\"1\"}", 6.0),
         ("imgate_commands_refused_total{reason=\"busy\"}", 4.0),
