@@ -121,8 +121,12 @@ impl Judge {
     }
 
     /// What the page of a browser shows that is not said: a proxy in front that says too little.
+    /// Of a peer that can be one: others write what they like.
     #[must_use]
     pub fn unsaid(&self, head: &impl Headers, peer: Peer) -> Option<Unsaid> {
+        if !self.trusts(peer.address) && !is_private(peer.address) {
+            return None;
+        }
         let told = self.told(head, peer);
         let host = told.host.or_else(|| headers::only(head, "host")).and_then(Authority::parse);
         self.origins.unsaid(head, host, told.port, told.https.unwrap_or(peer.tls))

@@ -94,7 +94,7 @@ fn what_proxies_say_is_told_apart() {
     let page = [("Host", "im.example"), ("Origin", "https://im.example"), ("X-Forwarded-Proto", "https")];
     let unsaid =
         |peer: &str| with_head(&page, |head| judge().unsaid(head, Peer::plain(peer.parse().expect("an address"))));
-    assert_eq!((unsaid("127.0.0.1"), unsaid("192.0.2.1")), (None, Some(Unsaid::Scheme)));
+    assert_eq!((unsaid("127.0.0.1"), unsaid("10.0.0.2"), unsaid("192.0.2.1")), (None, Some(Unsaid::Scheme), None));
 }
 
 #[test]

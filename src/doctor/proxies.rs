@@ -18,6 +18,8 @@ const WHAT: &str = "proxies";
 
 /// Of the connections, what is no scan of strangers any more.
 const NOTABLE: f64 = 0.01;
+/// Requests after which it is no handful of scans that most of them are of the same sort.
+const MANY: f64 = 100.0;
 
 /// By the configuration, and by what a gateway says that runs on it.
 pub(super) fn findings(config: &Config, scrapes: Option<&Scrapes>) -> Vec<Finding> {
@@ -82,7 +84,8 @@ fn headers(told: &Told<'_>, config: &Config) -> Vec<Finding> {
     let all: f64 = Heard::ALL.iter().map(|heard| of(*heard)).sum();
     let untrusted = of(Heard::Untrusted) + of(Heard::UntrustedPrivate);
     // Behind the PROXY protocol the peer is the client, and whatever it says in headers is moot.
-    let most = untrusted > 0.0 && untrusted * 2.0 >= all && config.listen_proxy.is_empty();
+    let most = untrusted * 2.0 >= all && config.listen_proxy.is_empty();
+    let most = most && (all >= MANY || of(Heard::UntrustedPrivate) > 0.0);
     if most || of(Heard::UntrustedPrivate) > 0.0 {
         let severity = if most { Severity::Warning } else { Severity::Note };
         let why = "their X-Forwarded-… and Forwarded are not believed: all who come through that proxy share the \
@@ -103,9 +106,11 @@ fn headers(told: &Told<'_>, config: &Config) -> Vec<Finding> {
     let proxied = mute + of(Heard::Believed);
     if mute > 0.0 && mute * 2.0 >= proxied {
         let why = "all clients of that proxy count as one address, which has no limits";
+        // One that says it otherwise is silent when it asks for itself, whether the gateway lives.
+        let severity = if of(Heard::Believed) > 0.0 { Severity::Note } else { Severity::Warning };
         found.push(
             Finding::bad(
-                Severity::Warning,
+                severity,
                 WHAT,
                 format!("{mute} of {proxied} requests of trusted proxies do not say whose they are"),
                 why,
@@ -119,24 +124,25 @@ fn headers(told: &Told<'_>, config: &Config) -> Vec<Finding> {
 /// What pages show that proxies have not said.
 fn pages(told: &Told<'_>) -> Vec<Finding> {
     let unsaid = |what: Unsaid| counted(told, names::UNSAID, &format!("what=\"{}\"", what.label()));
-    let warn = |found: String, why: &str, mend: &str| Finding::bad(Severity::Warning, WHAT, found, why).mend(mend);
     let mut found = Vec::new();
     let (scheme, host) = (unsaid(Unsaid::Scheme), unsaid(Unsaid::Host));
+    // Behind a proxy everybody may write such a request by hand.
+    let all = told.sum(names::PROXIED).unwrap_or_default();
+    let warn = |count: f64, text: &str, why: &str, mend: &str| {
+        let severity = if count >= all * NOTABLE { Severity::Warning } else { Severity::Note };
+        Finding::bad(severity, WHAT, format!("{count} {text}"), why).mend(mend)
+    };
     if scheme > 0.0 {
         let why = "their login cookies are not Secure, and old pages are told ws: instead of wss:";
         let mend = "proxy_set_header X-Forwarded-Proto $scheme;   # nginx; haproxy: http-request set-header \
                     X-Forwarded-Proto https, or send-proxy-v2-ssl with listen_proxy";
-        found.push(warn(format!("{scheme} requests of pages by https of which the proxy does not say so"), why, mend));
+        found.push(warn(scheme, "requests of pages by https of which the proxy does not say so", why, mend));
     }
     if host > 0.0 {
         let why = "browsers log in, and their WebSockets may be refused as those of another origin";
         let mend =
             "proxy_set_header Host $http_host;   # nginx; or X-Forwarded-Host, or origins = [\"https://PUBLIC-HOST\"]";
-        found.push(warn(
-            format!("{host} requests of pages of another host or port than the proxy asks for"),
-            why,
-            mend,
-        ));
+        found.push(warn(host, "requests of pages of another host or port than the proxy asks for", why, mend));
     }
     let foreign = refused(told, GateRefusal::CrossOrigin);
     if foreign > 0.0 && host == 0.0 {
@@ -248,11 +254,12 @@ mod tests {
             (Severity::Warning, "5 of 7 requests are of a peer that is not trusted")
         );
         assert!(mend.starts_with(r#"trusted_proxies = ["127.0.0.0/8", "::1/128", "ADDRESS"]"#), "{mend}");
-        assert_eq!(told(&page(0, 0, 3), &[])[0].0, Severity::Warning, "nothing else comes");
+        assert_eq!(told(&page(0, 0, 300), &[])[0].0, Severity::Warning, "nothing else comes");
+        assert!(told(&page(0, 0, 3), &[]).is_empty(), "a gateway that was just found by strangers");
         assert_eq!(told(&page(9, 1, 0), &[])[0].0, Severity::Note, "somebody in the same network");
         assert!(told(&page(9, 0, 3), &[]).is_empty(), "clients may write what they like");
         let behind: &[(&str, &[&str])] = &[("listen_proxy", &["127.0.0.1:8083"])];
-        assert!(told(&page(0, 0, 3), behind).is_empty(), "its clients are known otherwise");
+        assert!(told(&page(0, 0, 300), behind).is_empty(), "its clients are known otherwise");
     }
 
     #[test]
@@ -263,7 +270,8 @@ mod tests {
         let explicit: &[(&str, &[&str])] = &[("trusted_proxies", &["10.0.0.2"])];
         let [(severity, found, _)] = &told(page, explicit)[..] else { panic!("one finding") };
         let text = "6 of 9 requests of trusted proxies do not say whose they are";
-        assert_eq!((*severity, found.as_str()), (Severity::Warning, text));
+        assert_eq!((*severity, found.as_str()), (Severity::Note, text), "it may look whether the gateway lives");
+        assert_eq!(told(&page.replace("\"} 3", "\"} 0"), explicit)[0].0, Severity::Warning);
     }
 
     #[test]
@@ -284,6 +292,8 @@ mod tests {
                 "Warning 10 connections with a header of the PROXY protocol to an address that expects none",
             ]
         );
+        let few = format!("{page}imgate_proxied_total{{outcome=\"believed\"}} 1000\n");
+        assert_eq!(told(&few, &[])[0].0, Severity::Note, "by hand");
         let host = page.replace("what=\"host\"} 0", "what=\"host\"} 7");
         let shown = told(&host, &[]);
         assert!(shown[1].1.starts_with("7 requests of pages of another host") && shown.len() == 5, "{shown:?}");
