@@ -49,19 +49,30 @@ imgate="$(readlink -f "$IMGATE")"
 dir="$(mktemp -d "${TMPDIR:-/tmp}/imgate-cluster.XXXXXX")"
 declare -A pids=()
 
-alive() { [[ -n "${pids[$1]:-}" ]] && kill -0 "${pids[$1]}" 2>/dev/null; }
+# has_ended PID: also if nothing has asked yet how.
+has_ended() {
+    local state
+    state="$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null)" || true
+    [[ ! -e "/proc/$1" || "$state" == Z* ]]
+}
+
+alive() { [[ -n "${pids[$1]:-}" ]] && ! has_ended "${pids[$1]}"; }
 
 # Ends one of ours by a signal and waits until it has gone.
 end() {
     local name="$1" signal="$2"
     if alive "$name"; then
         kill "-$signal" "${pids[$name]}" 2>/dev/null || true
+        # Not by `wait`, which comes back at once when a second signal has come while the first one is obeyed.
+        until has_ended "${pids[$name]}"; do sleep 0.02; done
         wait "${pids[$name]}" 2>/dev/null || true
     fi
     unset "pids[$name]"
 }
 
 clean_up() {
+    ending=1
+    # Nor are the programs that it needs ended by a second Ctrl-C.
     trap '' INT TERM HUP
     local name
     # The gateways first and all at once: each finishes what it has begun to store.
@@ -77,14 +88,21 @@ clean_up() {
     # It is no child of this shell, and may still write for a moment.
     if pid="$(cat "$dir/mariadb/pid" 2>/dev/null)"; then
         for _ in $(seq 100); do
-            kill -0 "$pid" 2>/dev/null || break
+            ! has_ended "$pid" || break
             sleep 0.05
         done
     fi
     rm -rf "$dir"
 }
 trap clean_up EXIT
-trap 'exit 0' INT TERM HUP
+# Once: an exit from within clean_up would leave it half done.
+ending=""
+stop() {
+    [[ -z "$ending" ]] || return 0
+    ending=1
+    exit 0
+}
+trap stop INT TERM HUP
 
 # launch NAME PROGRAM ARGUMENT...: in a session of its own, so that Ctrl-C reaches this script alone, which keeps the order; and ended
 # by the kernel if this script is killed.
