@@ -1,7 +1,8 @@
 //! The write-ahead log is moved into the database beside the writer, and begun anew in time.
 //!
 //! Owns: [`Checkpoints`], the upkeep of a database, and [`Rewind`], by which it asks the writer.
-//! Never: makes a commit wait for more than what was written while the last pass went on.
+//! Never: has a commit move more than what was written while the last pass went on. It waits for
+//! the sync of the database all the same: SQLite leaves that to the pass that is whole.
 //! Bounds: [`WAL_REWIND_PAGES`], [`CHECKPOINT_PASSES_MAX`].
 
 use std::path::Path;
