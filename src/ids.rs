@@ -11,6 +11,14 @@ use std::fmt;
 /// number holds exactly.
 pub const ID_MAX: u64 = (1 << 53) - 1;
 
+/// The number that `text` is, as imgate itself writes numbers: digits alone, without a sign and
+/// without zeros in front. What names a user in a path then names the same user in a trail.
+#[must_use]
+pub fn decimal(text: &str) -> Option<u64> {
+    let is_canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if is_canonical { text.parse().ok() } else { None }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -324,6 +332,14 @@ mod tests {
         assert_eq!(UserId::new(ID_MAX).map(UserId::get), Some(ID_MAX));
         assert_eq!(UserId::new(ID_MAX + 1), None);
         assert_eq!(Seq::new(ID_MAX).map(Seq::next), Seq::new(ID_MAX));
+    }
+
+    #[test]
+    fn a_number_is_written_in_one_way() {
+        assert_eq!(["0", "7", "120"].map(decimal), [Some(0), Some(7), Some(120)]);
+        for bad in ["", "+7", "-7", "07", "00", " 7", "7 ", "\u{ff17}", "18446744073709551616"] {
+            assert_eq!(decimal(bad), None, "{bad}");
+        }
     }
 
     #[test]

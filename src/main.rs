@@ -7,6 +7,8 @@
 
 #[path = "main/ask.rs"]
 mod ask;
+#[path = "main/backup.rs"]
+mod backup;
 #[path = "main/doctor.rs"]
 mod doctor;
 #[path = "main/drain.rs"]
@@ -23,6 +25,8 @@ mod log;
 mod online;
 #[path = "main/reload.rs"]
 mod reload;
+#[path = "main/retention.rs"]
+mod retention;
 #[path = "main/sessions.rs"]
 mod sessions;
 #[path = "main/settings.rs"]
@@ -69,8 +73,11 @@ enum Verb {
     Token(TokenArgs),
     /// Fills the database with users and groups for load tests; prints one JSON line.
     Seed(SeedArgs),
-    /// Copies the database to a new file, also while a gateway runs on it; prints one JSON line.
-    Backup(BackupArgs),
+    /// Copies the database to a new file, also while a gateway runs on it, or has the gateway do so;
+    /// prints one JSON line.
+    Backup(backup::BackupArgs),
+    /// Prints what the running gateway keeps and what its retention has removed, and begins a pass.
+    Retention(retention::RetentionArgs),
     /// Takes over users, groups and friends of a fastIM or IMChat database; prints one JSON line.
     /// No gateway may run on SQLite meanwhile.
     Import(ImportArgs),
@@ -178,13 +185,6 @@ struct SeedArgs {
     /// Where the users' tokens go, one `id token` a line; readable by the owner only.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct BackupArgs {
-    /// The copy. Nothing is overwritten.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
 }
 
 #[derive(Args)]
@@ -353,7 +353,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Some(Verb::Token(args)) => token(&config, &args)?,
         Some(Verb::Seed(args)) => seed(&config, &args)?,
-        Some(Verb::Backup(args)) => backup(&config, &args.file)?,
+        Some(Verb::Backup(args)) => backup::run(&config, &args)?,
+        Some(Verb::Retention(args)) => retention::run(&config, &args)?,
         Some(Verb::Import(args)) => import(&config, &args.from)?,
         Some(Verb::Doctor(args)) => return doctor::run(&config, &args),
         Some(Verb::Online) => online::run(&config)?,
@@ -408,11 +409,6 @@ fn seed(config: &Config, args: &SeedArgs) -> anyhow::Result<()> {
         tokens.write(seeded.first_user, seeded.users, BufWriter::new(file))?;
     }
     Ok(writeln!(io::stdout(), "{}", seeded_line(&seeded))?)
-}
-
-fn backup(config: &Config, file: &Path) -> anyhow::Result<()> {
-    let bytes = imgate::store::backup(config.store.expose(), &config.data, file).context("no backup")?;
-    Ok(writeln!(io::stdout(), "{}", serde_json::json!({ "file": file.to_string_lossy(), "bytes": bytes }))?)
 }
 
 fn import(config: &Config, from: &str) -> anyhow::Result<()> {

@@ -68,7 +68,7 @@ use crate::metrics::{Board, Publisher};
 use crate::object_store::ObjectStore;
 use crate::shard::Setup;
 use crate::store::worker::{Replies, Store};
-use crate::store::{self, Backend, DataLock, Opened};
+use crate::store::{self, Backend, Backups, DataLock, Opened};
 
 /// What only tests set.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +132,7 @@ pub struct Node {
     fixed: Fixed,
     /// Where it is written down what happens.
     trails: Trails,
+    backups: Backups,
     board: Board,
     store: Store,
     api: ApiHandle,
@@ -244,7 +245,9 @@ impl Node {
         let memory = memory::Watch::start(&pressure, turns::watch(&board, clock, &homes)).context("no thread")?;
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
-        let operator = operator((drain, reload), &outside, (&board, clock), cluster.as_ref(), &pressure);
+        let backups = Backups::new(config.store.expose(), &config.data);
+        let asked = ((drain, reload), backups.clone());
+        let operator = operator(asked, &outside, (&board, clock), cluster.as_ref(), &pressure);
         let told = (hooks.clone(), trails.clone());
         let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, told);
         let api = api::start(setup).context("cannot start the control plane")?;
@@ -275,6 +278,7 @@ impl Node {
             fixed,
             trails,
             board,
+            backups,
             store,
             api,
             certificates,
@@ -571,7 +575,7 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, hooks: 
 }
 
 fn operator(
-    (drain, reload): (Sender<()>, Sender<ReloadWish>),
+    ((drain, reload), backups): ((Sender<()>, Sender<ReloadWish>), Backups),
     outside: &Outside,
     (board, clock): (&Board, Clock),
     cluster: Option<&Cluster>,
@@ -583,7 +587,8 @@ fn operator(
     let dead = Arc::new(turns::dead(board, clock));
     let (log, settings) = (Arc::clone(&outside.set_log), outside.show_settings());
     let board = board.clone();
-    let operator = api::admin::Operator { drain, reload, log, settings, board, dead, degraded, short_of_memory };
+    let operator =
+        api::admin::Operator { drain, reload, log, settings, backups, board, dead, degraded, short_of_memory };
     (operator, cluster.map(cluster::others))
 }
 

@@ -11,6 +11,7 @@ mod online;
 mod operate;
 mod page;
 mod top;
+mod upkeep;
 mod users;
 
 use std::net::IpAddr;
@@ -65,6 +66,8 @@ pub(super) fn routes(insight: Insight, local: bool) -> Router {
         .route("/admin/reload", post(operate::reload))
         .route("/admin/log", post(operate::set_log))
         .route("/admin/config", get(operate::config))
+        .route("/admin/backup", get(upkeep::backup).post(upkeep::begin_backup))
+        .route("/admin/retention", get(upkeep::retention).post(upkeep::begin_retention))
         .route("/admin/top", get(top::top))
         .route("/admin/online", get(online::online))
         .route("/admin/users/{user}/sessions", get(users::sessions).delete(users::end_sessions))

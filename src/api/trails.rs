@@ -15,6 +15,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, Response as HttpResponse};
 use axum::middleware::Next;
 use axum::response::Response;
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use crate::clock::Clock;
@@ -63,6 +64,8 @@ const DEEDS: &[(Method, &str, &str)] = &[
     (Method::POST, "/admin/keys", "key_made"),
     (Method::POST, "/admin/keys/{id}/rotate", "key_rotated"),
     (Method::DELETE, "/admin/keys/{id}", "key_revoked"),
+    (Method::POST, "/admin/backup", "backup_asked"),
+    (Method::POST, "/admin/retention", "retention_asked"),
     (Method::POST, "/admin/drain", "drain_asked"),
     (Method::POST, "/admin/reload", "reload_asked"),
     (Method::POST, "/admin/log", "log_filter_changed"),
@@ -187,7 +190,8 @@ impl Asked {
         }
         let line = || {
             let mut line = self.line();
-            if response.status().is_success() {
+            // What failed on our side may have been done all the same.
+            if response.status().is_success() || response.status().is_server_error() {
                 line.insert("of".to_owned(), self.numbers());
                 if let Some(Particulars(Value::Object(more))) = response.extensions().get::<Particulars>() {
                     line.extend(more.clone());
@@ -247,8 +251,10 @@ impl Asked {
     fn numbers(&self) -> Value {
         let named = self.route().split('/').zip(self.path.split('/')).filter_map(|(pattern, given)| {
             let name = pattern.strip_prefix('{')?.strip_suffix('}')?;
+            // As the handler has got it.
+            let given = percent_decode_str(given).decode_utf8().ok()?;
             let is_number = given.len() <= NUMBER_DIGITS_MAX && given.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_number.then(|| (name.to_owned(), Value::from(given)))
+            is_number.then(|| (name.to_owned(), Value::from(given.into_owned())))
         });
         let numbers: Map<_, _> = named.collect();
         if numbers.is_empty() { Value::Null } else { Value::Object(numbers) }
@@ -386,6 +392,11 @@ mod tests {
             (&line["event"], &line["key"], &line["key_id"]),
             (&"banned".into(), &"shop".into(), &"000000ab".into())
         );
+        // A commit of unknown outcome may have been carried out. The path is read as handlers have it.
+        let (unsure, path) = (StatusCode::SERVICE_UNAVAILABLE, "/api/v1/server/users/%37/ban");
+        let [audit, _] = trailed(Method::PUT, route, path, unsure, key()).await;
+        let line: Value = serde_json::from_str(&audit).expect("JSON");
+        assert_eq!((&line["status"], &line["of"]), (&503.into(), &json!({ "id": "7" })));
         let [audit, _] = trailed(Method::GET, "/admin/top", "/admin/top", StatusCode::OK, Actor::Operator).await;
         assert!(audit.contains("\"event\":\"operator\"") && audit.contains("\"by\":\"operator\""), "{audit}");
     }

@@ -172,7 +172,7 @@ pub const FIELDS: &[Field] = &[
         default: r#""0""#,
         range: "0, or 1h to 36500d",
         reach: Reach::Everywhere,
-        change: TakesEffect::Restart,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "keep_count",
@@ -181,7 +181,7 @@ pub const FIELDS: &[Field] = &[
         default: "0",
         range: "0, or 200 to 1000000000",
         reach: Reach::Everywhere,
-        change: TakesEffect::Restart,
+        change: TakesEffect::Reload,
     },
     Field {
         key: "shards",

@@ -136,6 +136,12 @@ fn troubles(told: &Told<'_>) -> Vec<Finding> {
         let why = "beyond them newcomers are turned away (503)";
         found.push(warn(format!("has {open} of {most} connections"), why, "imgate top   # says whose they are"));
     }
+    let most = told.sum(names::PROCESS_FDS_MAX).unwrap_or_default();
+    if let Some(open) = told.sum(names::PROCESS_FDS).filter(|open| most > 0.0 && *open > 0.9 * most) {
+        let why = "without descriptors it accepts nobody, whatever max_connections says";
+        let mend = "prlimit --nofile --pid $(pidof imgate)   # LimitNOFILE in the unit, then a restart";
+        found.push(warn(format!("has {open} of {most} descriptors open"), why, mend));
+    }
     found
 }
 
@@ -169,9 +175,22 @@ fn load(before: &Told<'_>, now: &Told<'_>, between_s: f64) -> Vec<Finding> {
             found.push(Finding::bad(Severity::Warning, WHAT, found_it, why).mend(mend));
         }
     }
-    if let Some(paced) = now.sum(names::PACED).filter(|users| *users > 0.0) {
+    for (reason, count) in now.series(names::GATE_REFUSED) {
+        let is_full = ["reason=\"busy\"", "reason=\"descriptors\"", "reason=\"memory\""].contains(&reason);
+        let count_before = before.series(names::GATE_REFUSED).find(|(of, _)| *of == reason);
+        let more = count - count_before.map_or(count, |(_, count)| count);
+        if is_full && more > 0.0 {
+            let reason = reason.trim_start_matches("reason=").trim_matches('"');
+            let why = "newcomers are turned away; docs/operations.md, ImgateTurnsAway, has what each reason wants";
+            found.push(warn(format!("has turned {more} connections away meanwhile: {reason}"), why));
+        }
+    }
+    let are_paced = |told: &Told<'_>| told.sum(names::PACED).filter(|users| *users > 0.0);
+    if let Some(paced) = are_paced(now) {
         let why = "their connections are read as fast as their pace allows; `imgate top` says whose they are";
-        found.push(Finding::note(WHAT, format!("holds back {paced} users that are over their pace"), why));
+        let seen = format!("holds back {paced} users that are over their pace");
+        // Some are over it for a moment in good order: a client that comes back after long.
+        found.push(if are_paced(before).is_some() { warn(seen, why) } else { Finding::note(WHAT, seen, why) });
     }
     found
 }
@@ -276,6 +295,21 @@ mod tests {
         let dropped = |key: u32| {
             format!("imgate_bus_dropped_total{{reason=\"key\"}} {key}\nimgate_bus_dropped_total{{reason=\"late\"}} 9\n")
         };
+        let refused = |address: u32, busy: u32| {
+            format!(
+                "imgate_gate_refused_total{{reason=\"address\"}} {address}\nimgate_gate_refused_total{{reason=\"busy\"}} {busy}\n"
+            )
+        };
+        let turned_away = "has turned 4 connections away meanwhile: busy";
+        let all = |before: &str, now: &str| told_after(before, now).into_iter().skip(1).collect::<Vec<_>>();
+        assert_eq!(all(&refused(1, 2), &refused(9, 6)), [(Severity::Warning, turned_away.to_owned())]);
+        assert_eq!(all(&refused(1, 2), &refused(9, 2)), []);
+        let held_back = "holds back 1 users that are over their pace".to_owned();
+        assert_eq!(all("imgate_paced 1\n", "imgate_paced 1\n"), [(Severity::Warning, held_back.clone())]);
+        assert_eq!(all("imgate_paced 0\n", "imgate_paced 1\n"), [(Severity::Note, held_back)]);
+        let full = "process_max_fds 20000\nprocess_open_fds 18001\n";
+        let descriptors = "has 18001 of 20000 descriptors open".to_owned();
+        assert_eq!(all(full, full)[1..], [(Severity::Warning, descriptors)]);
         let strange = told_after(&dropped(1), &dropped(2));
         assert_eq!(strange[1].1, "hears a gateway of its cluster that has another secret");
         assert_eq!(told_after(&dropped(2), &dropped(2)).len(), 1);

@@ -164,3 +164,9 @@ pub const CID_DAYS_MIN: u64 = 7;
 /// meanwhile. What is in memory takes a tenth of that; more is a disk, a server, or a core that
 /// others have.
 pub const EXPRESS_LATE_MS: u64 = 10;
+/// Room that a backup leaves on the disk that it shares with the database.
+pub const BACKUP_SPARE_BYTES: u64 = 512 * 1024 * 1024;
+/// Bytes of a backup's name.
+pub const BACKUP_NAME_BYTES_MAX: usize = 100;
+/// How long a stop waits for a backup that was told to end: only its sync cannot be interrupted.
+pub const BACKUP_STOP_MS_MAX: u64 = 1_000;

@@ -71,17 +71,17 @@ pub(crate) fn ask_well_for(
     well(to, ask_within(to, method, path, token, PATIENCE + Duration::from_secs(seconds))?)
 }
 
-/// As [`ask_well_for`]; `None` for an answer of 404.
+/// As [`ask_well_for`]; the words of an answer of 404.
 pub(crate) fn ask_found(
     to: SocketAddr,
     method: &str,
     path: &str,
     token: Option<&str>,
     seconds: u64,
-) -> anyhow::Result<Option<String>> {
+) -> anyhow::Result<Result<String, String>> {
     match ask_within(to, method, path, token, PATIENCE + Duration::from_secs(seconds))? {
-        (404, _) => Ok(None),
-        answer => well(to, answer).map(Some),
+        (404, words) => Ok(Err(words)),
+        answer => well(to, answer).map(Ok),
     }
 }
 

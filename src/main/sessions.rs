@@ -49,12 +49,13 @@ pub(crate) fn run(config: &Config, args: &SessionsArgs) -> anyhow::Result<ExitCo
         (None, true) => ask("DELETE", &all)?,
         (None, false) => ask("GET", &all)?,
     };
-    let Some(answer) = answer else {
-        if args.end.is_none() {
-            bail!("the gateway at {to} knows no such call: is it older than this command?");
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(words) if args.end.as_ref().is_some_and(|end| end.is_empty() || words.contains("session")) => {
+            writeln!(io::stderr(), "imgate: user {user} has no such session on this gateway, or none any more")?;
+            return Ok(EXIT_NO_SUCH_SESSION.into());
         }
-        writeln!(io::stderr(), "imgate: user {user} has no such session on this gateway, or none any more")?;
-        return Ok(EXIT_NO_SUCH_SESSION.into());
+        Err(_) => bail!("the gateway at {to} knows no such call: is it older than this command?"),
     };
     if args.json {
         writeln!(io::stdout(), "{answer}")?;
@@ -106,7 +107,7 @@ fn row(session: &Value) -> ([String; TITLES.len()], String) {
     let waiting = format!("{} B", number("waiting_bytes"));
     // A client's text must not move the cursor of the operator's terminal.
     let agent = session["login"]["agent"].as_str().unwrap_or_default();
-    let agent = agent.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let agent = agent.chars().map(|c| if c.is_control() || turns_text(c) { '\u{fffd}' } else { c }).collect();
     let cells = [
         text("id"),
         text("profile"),
@@ -120,6 +121,12 @@ fn row(session: &Value) -> ([String; TITLES.len()], String) {
     (cells, agent)
 }
 
+/// Whether it changes the direction of what stands behind it (Unicode Standard Annex 9, section 2),
+/// which would show the line in another order.
+const fn turns_text(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -130,7 +137,7 @@ mod tests {
     fn sessions_stand_in_columns() {
         let short = json!({
             "id": "s0-1-1", "profile": "v2", "transport": "plain", "address": "192.0.2.1", "device": "web",
-            "login": { "id": 5, "agent": "Fire\u{1b}[2Jfox" }, "open": true, "silent_ms": 61_500, "waiting_bytes": 0,
+            "login": { "id": 5, "agent": "Fire\u{1b}[2Jfox\u{202e}" }, "open": true, "silent_ms": 61_500, "waiting_bytes": 0,
             "behind": false, "held_back": null,
         });
         let long = json!({
@@ -143,7 +150,7 @@ mod tests {
             table(&[short, long, opening]),
             "\
 SESSION      PROFILE  TRANSPORT    ADDRESS      DEVICE  SILENT  WAITING  STATE                           LOGGED IN BY
-s0-1-1       v2       plain        192.0.2.1    web     61 s    0 B      open                            Fire\u{fffd}[2Jfox
+s0-1-1       v2       plain        192.0.2.1    web     61 s    0 B      open                            Fire\u{fffd}[2Jfox\u{fffd}
 s0-12345-17  legacy   tls_deflate  2001:db8::1  phone   0 s     4096 B   open, held back (pace), behind
 s0-2-1       v2       -            -            web     0 s     0 B      opening
 "

@@ -22,6 +22,7 @@ use crate::fair::Networks;
 use crate::log::Log;
 use crate::mesh::Adjusted;
 use crate::shard::Adjustable;
+use crate::store::Keep;
 
 /// What was loaded so far.
 pub(super) struct Reloading {
@@ -125,6 +126,7 @@ struct Live {
     api: api::ControlSettings,
     jwt: api::JwtSettings,
     drain: config::DrainPlan,
+    keep: Keep,
 }
 
 impl Live {
@@ -159,6 +161,7 @@ impl Live {
             },
             jwt: jwt_settings(config),
             drain: config.drain,
+            keep: config.keep,
         }
     }
 }
@@ -169,7 +172,7 @@ impl Node {
     /// # Errors
     /// Nothing was taken up: the keys of tokens are none, or a shard does not answer.
     pub fn adjust(&mut self, config: &Config) -> anyhow::Result<()> {
-        let Live { shards, api, jwt, drain } = Live::of(config, &self.fixed);
+        let Live { shards, api, jwt, drain, keep } = Live::of(config, &self.fixed);
         // First what may fail.
         if !self.orders.may_adjust() {
             bail!("a shard has not taken up the last settings yet");
@@ -180,6 +183,7 @@ impl Node {
         }
         self.orders.adjust(shards);
         self.api.adjust(api);
+        self.store.keep(keep);
         self.drain = drain;
         *self.fingerprint.lock() = config.fingerprint();
         Ok(())

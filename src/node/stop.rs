@@ -101,6 +101,8 @@ impl Node {
         // A store that hangs takes nothing from requests, and these nothing from what comes last.
         let last_ms = STOP_LAST_MS_MAX.min(deadline_ms / 20);
         let (store_end_ms, http_end_ms) = (end_ms - 2 * last_ms, end_ms - last_ms);
+        let backups = self.backups.clone();
+        let backups_end = aside("stop-backup", move || backups.stop());
         self.announce(hurries);
         self.orders.all(&Order::StopAccepting);
         self.orders.all(&Order::Quiesce);
@@ -142,6 +144,7 @@ impl Node {
             trail.flush(Duration::from_millis(left_ms(end_ms).min(TRAIL_STOP_MS_MAX)));
         }
         has_ended(&remembered, clock, end_ms);
+        has_ended(&backups_end, clock, end_ms);
         stopped.took_ms = clock.now().mono_ms.saturating_sub(began_ms);
         stopped
     }

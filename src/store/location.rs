@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::memory::Memory;
 use super::{Backend, DataLock, Error, Keep, mysql, sqlite};
@@ -121,6 +122,9 @@ pub enum BackupError {
         /// What the operating system says.
         why: String,
     },
+    /// It was told to end before it was done.
+    #[error("it was stopped before it was done")]
+    Stopped,
     /// The database itself.
     #[error(transparent)]
     Store(#[from] Error),
@@ -128,16 +132,22 @@ pub enum BackupError {
 
 /// Writes a consistent copy of the store that `url` names to `target`, while a gateway runs on it
 /// or not; returns its bytes. Put in the place of the database, it becomes a database of another
-/// epoch.
+/// epoch. It ends soon after `stop` is set.
 ///
 /// # Errors
 /// See [`BackupError`]; nothing is left at `target`.
-pub fn backup(url: &str, data_dir: &Path, target: &Path) -> Result<u64, BackupError> {
+pub fn backup(url: &str, data_dir: &Path, target: &Path, stop: &Arc<AtomicBool>) -> Result<u64, BackupError> {
     match url {
-        "sqlite" | "sqlite:" => sqlite::backup(data_dir, target),
+        "sqlite" | "sqlite:" => sqlite::backup(data_dir, target, stop),
         // A URL may hold a password: only its scheme is repeated.
         _ => Err(BackupError::NotOurs(url.split(':').next().unwrap_or_default().to_owned())),
     }
+}
+
+/// The room on the disk that a copy of that store may take, as it is now; `None` if imgate makes
+/// none.
+pub(super) fn backup_bytes(url: &str, data_dir: &Path) -> Option<u64> {
+    matches!(url, "sqlite" | "sqlite:").then(|| sqlite::backup_bytes(data_dir))
 }
 
 /// Opens the store that `url` names: `sqlite` (a file in `data_dir`, which is locked as long as a
@@ -220,7 +230,7 @@ mod tests {
 
     #[test]
     fn only_our_own_files_are_copied() {
-        let copy = |url: &str, data: &Path| backup(url, data, Path::new("/nonexistent/copy.db"));
+        let copy = |url: &str, data: &Path| backup(url, data, Path::new("/nonexistent/copy.db"), &Arc::default());
         let nowhere = Path::new("/nonexistent");
         let error = copy("mysql://root:secret@db/im", nowhere).expect_err("another database");
         assert_eq!(error, BackupError::NotOurs("mysql".into()));

@@ -9,6 +9,7 @@
 mod admissions;
 mod answers;
 mod api_keys;
+mod backups;
 mod changes;
 mod data_lock;
 mod decide;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 pub use admissions::{Admissions, Asked, Role, Rule, Standing};
 pub use answers::{Appended, Kept, Membership, Reached, TypedAnswer};
 pub use api_keys::{ApiKey, ApiKeys};
+pub use backups::{BackupStage, BackupView, Backups, NotBegun};
 pub use changes::{Change, Changed, Changes, Following};
 pub use data_lock::DataLock;
 pub use files::{Claim, FileId, Files, Retired};
@@ -47,7 +49,7 @@ pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
 pub use people::{People, UserChange};
 pub use probe::{Commits, Probed, clock_offset_ms, probe};
 pub use recent::{Recent, RecentConv, Since};
-pub use retention::{Keep, Retention, Trimmed};
+pub use retention::{Keep, Retention, RetentionView, Trimmed};
 pub use social::{Befriended, Friend, Social};
 pub use unstored::judge_unstored;
 

@@ -72,6 +72,29 @@ pub struct Trimmed {
     pub keys: u64,
     /// The step came to the end of everything; the next one begins again.
     pub done: bool,
+    /// Nothing was looked at: another gateway of the database has its retention.
+    pub elsewhere: bool,
+}
+
+/// What is kept, and the pass of retention that is under way, or the last one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RetentionView {
+    /// How much is kept.
+    pub keep: Keep,
+    /// A pass is under way.
+    pub running: bool,
+    /// When it began, Unix milliseconds. `None`: there was none since the start.
+    pub began_ms: Option<u64>,
+    /// When it ended, Unix milliseconds. `None`: it has not.
+    pub ended_ms: Option<u64>,
+    /// Messages that it has removed.
+    pub messages: u64,
+    /// Post keys that it has removed.
+    pub keys: u64,
+    /// A step of it failed; the next pass begins anew.
+    pub failed: bool,
+    /// Another gateway of the database has retention, so that there are no passes here.
+    pub elsewhere: bool,
 }
 
 #[cfg(test)]

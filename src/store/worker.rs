@@ -38,9 +38,9 @@ use self::gauges::Counters;
 pub use self::gauges::Gauges;
 use self::lanes::{CallPlaces, ReadQueue, Whose};
 pub use self::lanes::{LANES, Lane, LanePlace};
-use self::trimming::Trimming;
+use self::trimming::{Keeping, Trimming};
 use super::location::{Opened, Upkeep};
-use super::{Backend, ConvState, Error, Read, ReadAnswer, Write, Written};
+use super::{Backend, ConvState, Error, Keep, Read, ReadAnswer, RetentionView, Write, Written};
 use crate::clock::Clock;
 use crate::ids::{ShardId, writer_of};
 use crate::limits::{
@@ -99,6 +99,7 @@ struct Inner {
     places: CallPlaces,
     replies: Arc<dyn Replies>,
     counters: Arc<Counters>,
+    keeping: Arc<Keeping>,
     /// Set when nothing is taken from the queues any more.
     ended: AtomicBool,
     /// Emptied by [`Store::stop`]. The upkeep's thread ends when its sender is dropped.
@@ -129,7 +130,9 @@ impl Store {
         let read_queue = Arc::new(ReadQueue::new(places, express, clock));
         let mut threads = Threads::default();
         // The first writer has it; with several, the database keeps their transactions apart.
-        let mut trimming = Some(Trimming::new(keep));
+        let keeping = Arc::<Keeping>::default();
+        keeping.keep(keep);
+        let mut trimming = Some(Trimming::new(Arc::clone(&keeping)));
         for (n, (backend, queue)) in writers.into_iter().zip(&write_queues).enumerate() {
             let mut worker = writer::Writer::new(backend, queue, shards, &replies, &counters, clock);
             worker.trims(trimming.take());
@@ -157,7 +160,7 @@ impl Store {
         let ended = AtomicBool::new(false);
         let (writers, readers, threads) = (write_queues, read_queue, Mutex::new(threads));
         let places = CallPlaces::default();
-        Ok(Self { inner: Arc::new(Inner { writers, readers, places, replies, counters, ended, threads }) })
+        Ok(Self { inner: Arc::new(Inner { writers, readers, places, replies, counters, keeping, ended, threads }) })
     }
 
     /// Queues a write of a shard. The conversation decides the worker.
@@ -200,6 +203,27 @@ impl Store {
     /// Keeps for [`Store::gauges`] how far our clock is from the database's.
     pub fn note_clock_offset(&self, offset_ms: Option<i64>) {
         self.inner.counters.clock_is_off(offset_ms);
+    }
+
+    /// What is kept, and how far retention is.
+    #[must_use]
+    pub fn retention(&self) -> RetentionView {
+        self.inner.keeping.view()
+    }
+
+    /// Keeps so much from now on; what is too much goes at once.
+    pub fn keep(&self, keep: Keep) {
+        self.inner.keeping.keep(keep);
+        self.inner.wake_trimming();
+    }
+
+    /// Begins a pass of retention over everything; one that is under way is followed by another.
+    /// `false`: there is none, because everything is kept.
+    #[must_use]
+    pub fn begin_retention(&self) -> bool {
+        let begun = self.inner.keeping.begin();
+        self.inner.wake_trimming();
+        begun
     }
 
     /// A reading of the counters.
@@ -286,6 +310,12 @@ impl Inner {
             self.sweep();
         }
         Ok(())
+    }
+
+    /// The worker that has retention looks whether there is something to do. One that is busy looks
+    /// by itself.
+    fn wake_trimming(&self) {
+        let _ = self.call(LanePlace::of(Lane::Light), Box::new(|_| {}));
     }
 
     /// Refuses what came too late for the workers.

@@ -27,7 +27,7 @@ describe("the status page", () => {
   test("says what wants looking after although it is ready", async (t) => {
     const { context } = await visit(t);
     const page = await context.newPage();
-    const told = { imgate_bus_up: "0", imgate_tls_refused_certificates: "1", imgate_data_free_bytes: "5e8", imgate_clock_moved_seconds: "-7200", imgate_clock_set_age_seconds: "20" };
+    const told = { imgate_bus_up: "0", imgate_tls_refused_certificates: "1", imgate_data_free_bytes: "5e8", imgate_clock_moved_seconds: "-7200", imgate_clock_set_age_seconds: "20", process_max_fds: "100", process_open_fds: "91" };
     await page.route("**/metrics", async (route) => {
       const text = await (await route.fetch()).text();
       const others = text.split("\n").filter((line) => !Object.keys(told).some((name) => line.startsWith(`${name} `)));
@@ -36,13 +36,13 @@ describe("the status page", () => {
     await page.goto(`${gateway.adminUrl}/admin`);
     await page.getByRole("status").filter({ hasText: "ready, but see below" }).waitFor();
     const troubles = await page.locator("#troubles li").allTextContents();
-    for (const words of ["the bus between gateways", "the files of a certificate", "the disk is nearly full: 476.8 MiB left", "set 20 s ago: by -7200 s"]) {
+    for (const words of ["the bus between gateways", "the files of a certificate", "the disk is nearly full: 476.8 MiB left", "set 20 s ago: by -7200 s", "91 of 100 descriptors are open"]) {
       assert.ok(troubles.some((trouble) => trouble.includes(words)), `${words}: ${troubles}`);
     }
-    assert.equal(troubles.length, 4, `${troubles}`);
+    assert.equal(troubles.length, 5, `${troubles}`);
     // Before the first NTP answer of a machine's start the clock is set once; that is over after a while.
     told.imgate_clock_set_age_seconds = "301";
-    await page.waitForFunction(() => document.querySelectorAll("#troubles li").length === 3);
+    await page.waitForFunction(() => document.querySelectorAll("#troubles li").length === 4);
   });
 
   test("says when the gateway does not answer, and goes on when it does", async (t) => {

@@ -45,5 +45,6 @@ mod supervisor;
 mod tls;
 mod top;
 mod trails;
+mod upkeep;
 mod webhooks;
 mod welcome;

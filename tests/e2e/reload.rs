@@ -99,12 +99,12 @@ fn the_operator_hears_what_became_of_a_reload() {
         let [out, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         (output.status.code(), out, error)
     };
-    let (code, out, error) = reload("log = \"info\"\nregistration = \"closed\"\nkeep_count = 500\n");
+    let (code, out, error) = reload("log = \"info\"\nregistration = \"closed\"\nstore_writers = 2\n");
     assert_eq!(code, Some(0), "{error}");
     let reloaded: Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!(reloaded, json!({ "in_force": ["registration"], "needs_restart": ["keep_count"], "read_again": [] }));
+    assert_eq!(reloaded, json!({ "in_force": ["registration"], "needs_restart": ["store_writers"], "read_again": [] }));
     let line = process.says("waits for a restart");
-    assert!(line.contains("registration") && line.contains("keep_count"), "{line}");
+    assert!(line.contains("registration") && line.contains("store_writers"), "{line}");
     let closed = |mobile: &str| {
         let form = format!("mobile={mobile}&passwd=secret&nickname=n");
         post(process.address, "/user/register", "", &form)["code"] != 0

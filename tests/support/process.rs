@@ -57,11 +57,26 @@ impl Process {
                 let _ = tell.try_send(line);
             }
         });
+        // From here on it ends with this, also when it never says where it listens.
+        let mut process = Self {
+            child,
+            log: told,
+            beginning: Vec::new(),
+            address: SocketAddr::from(([0; 4], 0)),
+            listening: Vec::new(),
+            admin: SocketAddr::from(([0; 4], 0)),
+        };
+        process.hear();
+        process
+    }
+
+    /// Waits until it has said where it listens.
+    fn hear(&mut self) {
         let until = Instant::now() + PATIENCE;
         let (mut listening, mut beginning): (Vec<SocketAddr>, Vec<String>) = Default::default();
         let admin = loop {
             let left = until.saturating_duration_since(Instant::now());
-            let line = told.recv_timeout(left).expect("it says where it listens");
+            let line = self.log.recv_timeout(left).expect("it says where it listens");
             let address = || {
                 let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next());
                 address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("an address: {line}"))
@@ -74,8 +89,8 @@ impl Process {
                 beginning.push(line);
             }
         };
-        let address = *listening.first().expect("it listens before it says where its admin port is");
-        Self { child, log: told, beginning, address, listening, admin }
+        self.address = *listening.first().expect("it listens before it says where its admin port is");
+        (self.beginning, self.listening, self.admin) = (beginning, listening, admin);
     }
 
     /// Waits for a line of its log that holds `words`.

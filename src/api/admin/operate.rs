@@ -1,5 +1,5 @@
 //! What an operator may do through the admin port: `POST /admin/drain`, `POST /admin/reload`,
-//! `POST /admin/log`, `GET /admin/config`, and `GET /admin/top` (`top`).
+//! `POST /admin/log`, `GET /admin/config`; what else it may is in the files beside this one.
 //!
 //! Owns: the check of the operator's token ([`Key::admin_token`](crate::auth::Key::admin_token)).
 //! Never: does anything without it. The port may be reached by whoever reads the metrics, and they
@@ -26,6 +26,7 @@ use crate::ids::ShardId;
 use crate::limits::RELOAD_MS_MAX;
 use crate::log;
 use crate::metrics::Board;
+use crate::store::Backups;
 
 /// The way from the admin port to whoever runs the gateway.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct Operator {
     /// The settings that are in force, with where each came from; no secrets. What [`Self::log`]
     /// has changed since is not among them.
     pub settings: ShowSettings,
+    /// Makes copies of the database.
+    pub backups: Backups,
     /// Where the shards are asked who takes the most.
     pub board: Board,
     /// The first shard that has not turned for [`crate::limits::SHARD_DEAD_MS`].

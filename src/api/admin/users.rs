@@ -18,18 +18,19 @@ use serde_json::{Value, json};
 use super::{Insight, text};
 use crate::api::services::operator::{self, Deed, Done};
 use crate::api::trails::Particulars;
-use crate::ids::{LoginId, SessionName, ShardId, UserId, shard_of};
+use crate::ids::{LoginId, SessionName, ShardId, UserId, decimal, shard_of};
 use crate::limits;
 use crate::metrics::names;
 use crate::shard::{Answer, HeldBack, Notice, SessionView};
 use crate::store::LoginInfo;
+use crate::wire::Reject;
 
 /// The sessions of a user on this gateway.
 pub(super) async fn sessions(State(insight): State<Insight>, Path(user): Path<String>) -> Response {
     let Some(user) = user_of(&user) else { return no_user() };
     let shard = shard_of(user, insight.services.homes.shards());
     let Answer::Sessions(sessions) = insight.services.notify(shard, Notice::Sessions { user }).await else {
-        return silent(shard);
+        return silent(shard, "ask again");
     };
     let logins = if sessions.iter().any(|session| session.login.is_some()) {
         logins_of(&insight, user).await
@@ -64,11 +65,17 @@ async fn end(insight: &Insight, user: UserId, only: Option<SessionName>) -> Resp
         return no_session();
     }
     let notice = Notice::EndSessions { user, only: only.map(|SessionName(_, conn)| conn) };
-    let Answer::Ended { sessions } = insight.services.notify(shard, notice).await else { return silent(shard) };
+    // Said before it is known what becomes of it: a shard that does not answer in time may do it
+    // all the same.
+    tracing::info!(%user, session = only.map(|session| session.to_string()), "the operator ends sessions of a user");
+    let sessions = match insight.services.notify(shard, notice).await {
+        Answer::Ended { sessions } => sessions,
+        Answer::Refused(Reject::Busy) => return silent(shard, "nothing was ended"),
+        _ => return silent(shard, "sessions may have been ended or not; ask again"),
+    };
     if sessions == 0 && only.is_some() {
         return no_session();
     }
-    tracing::info!(%user, sessions, "the operator ends sessions of a user");
     let mut of = json!({ "ended": sessions });
     if let Some(session) = only {
         of["session"] = session.to_string().into();
@@ -146,7 +153,7 @@ fn shown_login(login: LoginId, logins: &[LoginInfo]) -> Value {
 }
 
 fn user_of(text: &str) -> Option<UserId> {
-    text.parse().ok().and_then(UserId::new)
+    decimal(text).and_then(UserId::new)
 }
 
 fn no_user() -> Response {
@@ -157,6 +164,6 @@ fn no_session() -> Response {
     text(StatusCode::NOT_FOUND, "this user has no such session here, or none any more\n")
 }
 
-fn silent(ShardId(shard): ShardId) -> Response {
-    text(StatusCode::SERVICE_UNAVAILABLE, format!("shard {shard} does not answer\n"))
+fn silent(ShardId(shard): ShardId, so: &str) -> Response {
+    text(StatusCode::SERVICE_UNAVAILABLE, format!("shard {shard} does not answer: {so}\n"))
 }

@@ -44,7 +44,7 @@ use crate::log::trail::Trail;
 use crate::mesh::{Full, Notices};
 use crate::shard::{Answer, Notice};
 use crate::store::worker::{Busy, Call, Lane, LanePlace, Store};
-use crate::store::{Backend, Error};
+use crate::store::{Backend, Error, RetentionView};
 use crate::wire::Reject;
 use api_keys::Keyring;
 use attempts::Attempts;
@@ -209,6 +209,16 @@ impl Db {
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self { store, clock: Clock::start(), outage: Arc::default(), pings: Arc::default() }
+    }
+
+    /// What is kept, and how far retention is. Waits for nothing.
+    pub(in crate::api) fn retention(&self) -> RetentionView {
+        self.store.retention()
+    }
+
+    /// As [`Store::begin_retention`].
+    pub(in crate::api) fn begin_retention(&self) -> bool {
+        self.store.begin_retention()
     }
 
     /// Runs `work` on a writing connection.

@@ -31,7 +31,9 @@ use crate::object_store::ObjectStore;
 use crate::shard::{Answer, HeldBack, Notice, ROSTER_SLOTS, SessionView, SocketView};
 use crate::store::memory::Memory;
 use crate::store::worker::{Replies, Reply, Store};
-use crate::store::{Backend, Keep, NewGroup, NewMessage, NewUser, Opened, PostKey, Rule, User, Write, Written};
+use crate::store::{
+    Backend, Backups, Keep, NewGroup, NewMessage, NewUser, Opened, PostKey, Rule, User, Write, Written,
+};
 use crate::wire::{Device, Profile, Reject};
 
 /// Whether the routes of the old systems are in this build.
@@ -225,6 +227,7 @@ impl Rig {
                 reload: bounded(1).0,
                 log: Arc::new(|filter| Ok(crate::log::check(filter)?)),
                 settings: Arc::new(|| serde_json::json!({ "settings": [] })),
+                backups: Backups::new("memory:", files.path()),
                 board: Board::new(4),
                 dead: Arc::new(move || *shards.dead.lock()),
                 degraded: None,

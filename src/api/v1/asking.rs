@@ -22,7 +22,7 @@ use crate::api::trails::Acting;
 use crate::api::{bodies, caller};
 use crate::auth::Identity;
 use crate::caller::{Place, bearer};
-use crate::ids::{GroupId, LoginId, UserId};
+use crate::ids::{GroupId, LoginId, UserId, decimal};
 
 /// The header that names the user who calls.
 const USER_HEADER: &str = "x-imgate-user";
@@ -162,12 +162,12 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
 
 /// The user that a path names.
 pub(super) fn user_of(text: &str) -> Result<UserId, Refusal> {
-    text.parse().ok().and_then(UserId::new).ok_or(refusal::NO_SUCH_USER)
+    decimal(text).and_then(UserId::new).ok_or(refusal::NO_SUCH_USER)
 }
 
 /// The group that a path names.
 pub(super) fn group_of(text: &str) -> Result<GroupId, Refusal> {
-    text.parse().ok().and_then(GroupId::new).ok_or(refusal::NO_SUCH_GROUP)
+    decimal(text).and_then(GroupId::new).ok_or(refusal::NO_SUCH_GROUP)
 }
 
 /// The last user of the page before; 0 stands before all of them.
@@ -180,5 +180,5 @@ pub(super) fn after_of(number: Option<u64>) -> Result<Option<UserId>, Refusal> {
 
 /// The login that a path names.
 pub(super) fn login_of(text: &str) -> Result<LoginId, Refusal> {
-    text.parse().ok().and_then(LoginId::new).ok_or(refusal::NO_SUCH_LOGIN)
+    decimal(text).and_then(|number| LoginId::new(u32::try_from(number).ok()?)).ok_or(refusal::NO_SUCH_LOGIN)
 }

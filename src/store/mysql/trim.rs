@@ -83,7 +83,7 @@ fn hold(db: &mut Mysql) -> Result<bool, Error> {
 pub(super) fn trim(db: &mut Mysql, retention: &Retention, steps_max: u32) -> Result<Trimmed, Error> {
     if !hold(db)? {
         db.trim = Progress::Start;
-        return Ok(Trimmed { done: true, ..Trimmed::default() });
+        return Ok(Trimmed { done: true, elsewhere: true, ..Trimmed::default() });
     }
     // What fails leaves a pass that begins again.
     match std::mem::take(&mut db.trim) {
@@ -106,7 +106,7 @@ fn trim_convs(db: &mut Mysql, retention: &Retention, after: u64, steps_max: u32)
     let (cuts, next) = db.ask(|session| plan(session, retention, after, steps))?;
     let messages = if cuts.is_empty() { 0 } else { db.transact(|session| cut_all(session, &cuts))? };
     db.trim = next;
-    Ok(Trimmed { messages, keys: 0, done: false })
+    Ok(Trimmed { messages, ..Trimmed::default() })
 }
 
 /// A conversation as a step finds it.
@@ -213,5 +213,5 @@ fn trim_keys(db: &mut Mysql, retention: &Retention, after: (u64, Vec<u8>), steps
     if let Some(last) = seen.pop().filter(|_| !done) {
         db.trim = Progress::Keys(last.sender, last.key);
     }
-    Ok(Trimmed { messages: 0, keys, done })
+    Ok(Trimmed { keys, done, ..Trimmed::default() })
 }

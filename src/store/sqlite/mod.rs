@@ -26,7 +26,7 @@ mod standing;
 mod tests;
 mod trim;
 
-pub(super) use self::backup::backup;
+pub(super) use self::backup::{backup, bytes as backup_bytes};
 use self::checkpoints::{Checkpoints, Rewind};
 
 use std::fs::{File, Permissions};

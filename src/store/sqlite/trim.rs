@@ -54,7 +54,7 @@ fn trim_convs(db: &mut Sqlite, retention: &Retention, after: i64, steps_max: u32
         messages = db.transact(|conn| cut_all(conn, &cuts))?;
     }
     db.trim = next;
-    Ok(Trimmed { messages, keys: 0, done: false })
+    Ok(Trimmed { messages, ..Trimmed::default() })
 }
 
 /// What goes from the conversations after `after`: looking at one costs a step, and so does each
@@ -148,5 +148,5 @@ fn trim_keys(db: &mut Sqlite, retention: &Retention, after: (i64, Vec<u8>), step
     if let Some((sender, key)) = last.filter(|_| !done) {
         db.trim = Progress::Keys(sender, key);
     }
-    Ok(Trimmed { messages: 0, keys: old.len() as u64, done })
+    Ok(Trimmed { keys: old.len() as u64, done, ..Trimmed::default() })
 }

@@ -10,7 +10,7 @@ use crate::store::{BackupError, NewGroup, NewUser, backup};
 
 fn copied(dir: &Path, name: &str) -> PathBuf {
     let file = dir.join(name);
-    let bytes = backup("sqlite:", dir, &file).unwrap_or_else(|e| panic!("{e}"));
+    let bytes = backup("sqlite:", dir, &file, &Arc::default()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(fs::metadata(&file).expect("it is there").len(), bytes);
     file
 }
@@ -95,7 +95,7 @@ fn nothing_is_overwritten_and_nothing_half_made_is_left() {
     let dir = directory();
     let db = connect(dir.path(), Synchronous::Normal);
     let file = dir.path().join("copy.db");
-    let again = |file: &Path| backup("sqlite:", dir.path(), file);
+    let again = |file: &Path| backup("sqlite:", dir.path(), file, &Arc::default());
     fs::write(&file, "mine").expect("a file");
     assert_eq!(again(&file), Err(BackupError::Exists(file.clone())));
     assert_eq!(fs::read(&file).expect("it is there"), b"mine");

@@ -1,0 +1,324 @@
+//! Backups that a running gateway makes of its own database, when an operator asks at the admin
+//! port.
+//!
+//! Owns: the folder below the data directory, the names in it, the thread of the one that is being
+//! made, what became of the last one.
+//! Never: makes two at once, or one that would leave less than [`BACKUP_SPARE_BYTES`] on the disk;
+//! never removes one that is whole.
+//! Bounds: one thread. A stop waits [`BACKUP_STOP_MS_MAX`] for it; what is left of one that did not
+//! end by then goes when the next one begins.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use parking_lot::{Condvar, Mutex};
+use rustix::fs::statvfs;
+use serde::Serialize;
+
+use super::location::{BackupError, backup, backup_bytes};
+use crate::clock;
+use crate::limits::{BACKUP_NAME_BYTES_MAX, BACKUP_SPARE_BYTES, BACKUP_STOP_MS_MAX};
+use crate::threads::Priority;
+
+/// The folder in the data directory.
+const FOLDER: &str = "backups";
+
+/// How far the newest backup of this process is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupStage {
+    /// None was asked for since the start.
+    #[default]
+    None,
+    /// It is being made.
+    Running,
+    /// It is whole, and safe on the disk.
+    Done,
+    /// There is none; [`BackupView::why`] says why.
+    Failed,
+}
+
+/// The newest backup that this process was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct BackupView {
+    /// How far it is.
+    pub state: BackupStage,
+    /// Where it is, or was to be.
+    pub file: Option<PathBuf>,
+    /// When it was begun, Unix milliseconds.
+    pub began_ms: Option<u64>,
+    /// When it was whole, or failed, Unix milliseconds.
+    pub ended_ms: Option<u64>,
+    /// Its bytes, once it is whole.
+    pub bytes: Option<u64>,
+    /// Why there is none.
+    pub why: Option<String>,
+}
+
+/// Why none is begun.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBegun {
+    /// One at a time.
+    #[error("a backup is being made already")]
+    Running,
+    /// The name asked for could be another file's than that of a backup.
+    #[error(
+        "a backup's name has 1 to {BACKUP_NAME_BYTES_MAX} letters, digits, `-`, `_` and `.`, begins with none of \
+         `.` and `-`, and does not end in `.partial`"
+    )]
+    Name,
+    /// Nothing is overwritten.
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    /// The database has tools of its own, or nothing to keep.
+    #[error("imgate copies no store of the kind `{0}`: use the tools of that database")]
+    NotOurs(String),
+    /// The disk is to stay usable for the database itself.
+    #[error("it may take {wanted} bytes and leave {BACKUP_SPARE_BYTES}; {free} are free")]
+    Space {
+        /// What the database takes.
+        wanted: u64,
+        /// What is free.
+        free: u64,
+    },
+    /// The gateway stops.
+    #[error("the gateway stops")]
+    Stopping,
+    /// What the operating system says.
+    #[error("it cannot be begun: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A handle on the backups of a running gateway; clones share it.
+#[derive(Clone)]
+pub struct Backups {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// The kind of the store: a URL may hold a password.
+    store: String,
+    data: PathBuf,
+    newest: Mutex<BackupView>,
+    ended: Condvar,
+    stop: Arc<AtomicBool>,
+}
+
+impl Backups {
+    /// Of the store that `url` names, with its file in `data`.
+    #[must_use]
+    pub fn new(url: &str, data: &Path) -> Self {
+        let store = url.split(':').next().unwrap_or_default().to_owned();
+        let (newest, ended, stop) = (Mutex::default(), Condvar::new(), Arc::default());
+        Self { inner: Arc::new(Inner { store, data: data.to_owned(), newest, ended, stop }) }
+    }
+
+    /// Begins one, with that name or one made of the time, and returns at once. Waits for the disk
+    /// for a moment, so never on a thread that must not.
+    ///
+    /// # Errors
+    /// See [`NotBegun`].
+    pub fn begin(&self, name: Option<&str>) -> Result<BackupView, NotBegun> {
+        let began_ms = clock::wall_ms();
+        let name = name.map_or_else(|| name_of(began_ms), str::to_owned);
+        if !is_name(&name) {
+            return Err(NotBegun::Name);
+        }
+        let mut newest = self.inner.newest.lock();
+        if newest.state == BackupStage::Running {
+            return Err(NotBegun::Running);
+        }
+        if self.inner.stop.load(Ordering::Relaxed) {
+            return Err(NotBegun::Stopping);
+        }
+        let target = self.inner.prepare(&name)?;
+        let begun = BackupView {
+            state: BackupStage::Running,
+            file: Some(target.clone()),
+            began_ms: Some(began_ms),
+            ..BackupView::default()
+        };
+        let inner = Arc::clone(&self.inner);
+        std::thread::Builder::new().name("backup".to_owned()).spawn(move || inner.make(&target))?;
+        newest.clone_from(&begun);
+        Ok(begun)
+    }
+
+    /// The newest one.
+    #[must_use]
+    pub fn view(&self) -> BackupView {
+        self.inner.newest.lock().clone()
+    }
+
+    /// Begins no further one, ends the one that is being made, and waits for that, but not for
+    /// long.
+    pub fn stop(&self) {
+        let mut newest = self.inner.newest.lock();
+        self.inner.stop.store(true, Ordering::Relaxed);
+        let patience = Duration::from_millis(BACKUP_STOP_MS_MAX);
+        let _ = self.inner.ended.wait_while_for(&mut newest, |newest| newest.state == BackupStage::Running, patience);
+    }
+}
+
+impl Inner {
+    /// Where it goes, if there is room.
+    fn prepare(&self, name: &str) -> Result<PathBuf, NotBegun> {
+        let wanted = backup_bytes(&self.store, &self.data).ok_or_else(|| NotBegun::NotOurs(self.store.clone()))?;
+        let folder = self.data.join(FOLDER);
+        // Only its owner may read what was said, and the users' passwords, hashed.
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        remove_left(&folder)?;
+        let target = folder.join(name);
+        if target.symlink_metadata().is_ok() {
+            return Err(NotBegun::Exists(target));
+        }
+        let disk = statvfs(&folder).map_err(io::Error::from)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if wanted.saturating_add(BACKUP_SPARE_BYTES) > free {
+            return Err(NotBegun::Space { wanted, free });
+        }
+        Ok(target)
+    }
+
+    fn make(&self, target: &Path) {
+        Priority::Upkeep.give_way();
+        tracing::info!(file = %target.display(), "a backup begins");
+        let made = backup(&self.store, &self.data, target, &self.stop);
+        let mut newest = self.newest.lock();
+        newest.ended_ms = Some(clock::wall_ms());
+        match made {
+            Ok(bytes) => {
+                tracing::info!(file = %target.display(), bytes, "the backup is made");
+                (newest.state, newest.bytes) = (BackupStage::Done, Some(bytes));
+            }
+            Err(BackupError::Stopped) => {
+                tracing::warn!(file = %target.display(), "the backup is not made: the gateway stops");
+                (newest.state, newest.why) = (BackupStage::Failed, Some(BackupError::Stopped.to_string()));
+            }
+            Err(why) => {
+                tracing::error!(%why, file = %target.display(), "the backup is not made");
+                (newest.state, newest.why) = (BackupStage::Failed, Some(why.to_string()));
+            }
+        }
+        self.ended.notify_all();
+    }
+}
+
+/// Removes what a backup has left that was killed: nothing else is made in that folder meanwhile.
+fn remove_left(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "partial") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// `imgate-2026-12-01T034500Z.db`: in the order of time, without a character that a shell or
+/// another file system gives a meaning.
+fn name_of(wall_ms: u64) -> String {
+    let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(wall_ms));
+    format!("imgate-{}.db", time.to_string().replace(':', ""))
+}
+
+fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=BACKUP_NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(is_plain)
+        && !name.starts_with(['.', '-'])
+        && !name.ends_with(".partial")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{NewUser, Options, open};
+
+    /// A data directory with one user in it.
+    fn data() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut opened = open("sqlite:", dir.path(), None, Options::default()).unwrap_or_else(|e| panic!("{e}"));
+        let writer = opened.writers.first_mut().expect("a writer");
+        let ann = NewUser { mobile: "1".to_owned(), nickname: "Ann".to_owned(), ..NewUser::default() };
+        writer.people().create_user(&ann).expect("works").expect("a free number");
+        dir
+    }
+
+    fn ended(backups: &Backups) -> BackupView {
+        let mut newest = backups.inner.newest.lock();
+        backups.inner.ended.wait_while(&mut newest, |newest| newest.state == BackupStage::Running);
+        newest.clone()
+    }
+
+    #[test]
+    fn a_backup_is_made_aside_and_can_be_opened() {
+        let dir = data();
+        let backups = Backups::new("sqlite:", dir.path());
+        assert_eq!(backups.view(), BackupView::default());
+        let begun = backups.begin(None).unwrap_or_else(|e| panic!("{e}"));
+        let file = begun.file.clone().expect("a file");
+        assert_eq!((begun.state, file.parent()), (BackupStage::Running, Some(dir.path().join("backups").as_path())));
+        let done = ended(&backups);
+        let bytes = fs::metadata(&file).expect("it is there").len();
+        assert_eq!((done.state, done.bytes, done.why.as_deref()), (BackupStage::Done, Some(bytes), None));
+        assert!(done.ended_ms >= done.began_ms && done.began_ms.is_some());
+
+        let other = tempfile::tempdir().expect("a folder");
+        fs::copy(&file, other.path().join("imgate.db")).expect("copied");
+        let mut opened = open("sqlite:", other.path(), None, Options::default()).unwrap_or_else(|e| panic!("{e}"));
+        let reader = opened.readers.first_mut().expect("a reader");
+        assert!(reader.people().user_by_mobile("1").expect("works").is_some());
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_what_a_kill_has_left_goes() {
+        let dir = data();
+        let backups = Backups::new("sqlite", dir.path());
+        let folder = dir.path().join(FOLDER);
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(folder.join("mine.db"), "mine").expect("a file");
+        fs::write(folder.join("old.db.partial"), "half").expect("a file");
+        assert!(matches!(backups.begin(Some("mine.db")), Err(NotBegun::Exists(_))));
+        assert!(!folder.join("old.db.partial").exists());
+        backups.begin(Some("a_second-1.db")).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(ended(&backups).state, BackupStage::Done);
+        assert_eq!(fs::read(folder.join("mine.db")).expect("it is there"), b"mine");
+        for bad in ["", ".", "..", "../imgate.db", "a/b", "-x", ".x", "a\0", "x.partial", "ä", &"x".repeat(101)] {
+            assert!(matches!(backups.begin(Some(bad)), Err(NotBegun::Name)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_stop_ends_it_and_leaves_nothing() {
+        let dir = data();
+        let backups = Backups::new("sqlite:", dir.path());
+        // The state in which the thread finds itself when the stop was told before it began.
+        let target = backups.inner.prepare("x.db").unwrap_or_else(|e| panic!("{e}"));
+        backups.stop();
+        assert!(matches!(backups.begin(None), Err(NotBegun::Stopping)));
+        backups.inner.make(&target);
+        let failed = backups.view();
+        assert_eq!((failed.state, failed.bytes), (BackupStage::Failed, None));
+        assert_eq!(fs::read_dir(dir.path().join(FOLDER)).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn a_database_of_others_is_left_to_its_own_tools() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let why = Backups::new("mysql://root:secret@db/im", dir.path()).begin(None).expect_err("not ours").to_string();
+        assert!(why.contains("`mysql`") && !why.contains("secret"), "{why}");
+        assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 0, "not even the folder");
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_time() {
+        assert_eq!(name_of(1_764_560_700_999), "imgate-2025-12-01T034500Z.db");
+        assert!(is_name(&name_of(clock::wall_ms())));
+    }
+}
