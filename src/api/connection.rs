@@ -41,7 +41,7 @@ use super::stream::Stream;
 use super::trails::{Asked, Name};
 use super::uploads::intake::Intake;
 use super::{cors, delivery, limiter};
-use crate::caller::{Judge, Peer, Place, UNTRUSTED};
+use crate::caller::{Judge, Peer, Place, tell_untrusted};
 use crate::clock::{self, Clock};
 use crate::http::host;
 use crate::http::value::elements;
@@ -423,16 +423,13 @@ impl Requests {
     /// Counts what a proxy in front says, and what it should have said.
     fn note_proxy(&self, judge: &Judge, headers: &HeaderMap) {
         let heard = judge.heard(headers, self.peer);
-        let count = self.counts.proxies().hear(heard);
+        let wall_ms = clock::wall_ms();
+        let count = self.counts.proxies().hear(heard, wall_ms);
         match heard {
-            // Named now and then: twice as many later each time.
-            Heard::UntrustedPrivate if count.is_power_of_two() => {
-                tracing::warn!(address = %self.peer.address, "{UNTRUSTED}");
-            }
-            Heard::UntrustedPrivate | Heard::Untrusted => {}
+            Heard::UntrustedPrivate | Heard::Untrusted => tell_untrusted(self.peer, heard, count),
             _ => {
                 if let Some(what) = judge.unsaid(headers, self.peer) {
-                    self.counts.proxies().miss(what);
+                    self.counts.proxies().miss(what, wall_ms);
                 }
             }
         }

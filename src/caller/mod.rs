@@ -36,8 +36,21 @@ pub use origins::Origins;
 pub use proof::{ClaimedIdentity, Unproven, bearer, is_jwt};
 pub use sharing::{Readers, Share};
 
-/// What the log says of a proxy that is not believed, beside its address.
-pub const UNTRUSTED: &str = "a proxy is not in trusted_proxies, and not believed";
+/// What the log says of a peer that speaks as a proxy does and is not believed, beside its address.
+/// It may be none: clients write what they like.
+const UNTRUSTED: &str = "headers as proxies send them, of an address that is not in trusted_proxies: not believed; add it only if it is your own proxy";
+
+/// Names a peer in the log that is not believed, the `count`th of its kind: now and then, twice as
+/// many later each time. Strangers from anywhere may send such headers, so only of what has a
+/// proxy's sort of address the log warns.
+pub fn tell_untrusted(peer: Peer, heard: Heard, count: u64) {
+    match heard {
+        _ if !count.is_power_of_two() => {}
+        Heard::UntrustedPrivate => tracing::warn!(address = %peer.address, "{UNTRUSTED}"),
+        Heard::Untrusted => tracing::info!(address = %peer.address, "{UNTRUSTED}"),
+        Heard::Direct | Heard::Silent | Heard::Believed | Heard::NoClient => {}
+    }
+}
 
 /// The other end of a connection, as the kernel or the header of the PROXY protocol names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -22,12 +22,13 @@ use super::ready::Share;
 use super::table::{Table, token_of};
 use super::transport::{Got, Took, Transport};
 use super::{Driver, HandOver, Stage};
-use crate::caller::Peer;
+use crate::caller::{Peer, tell_untrusted};
 use crate::fair::Holding;
 use crate::http::Response;
 use crate::ids::{ConnId, shard_of};
 use crate::limits::{HTTP_SEND_BUFFER, TURN_ACCEPTS_MAX, TURN_PART_US, UNREAD_BYTES_MAX};
 use crate::mesh::Wire;
+use crate::metrics::proxies::Heard;
 use crate::metrics::tally::GateRefusal;
 use crate::metrics::top::Weights;
 use crate::shard::{Event, Hello};
@@ -256,6 +257,12 @@ impl Driver {
             },
             Verdict::Session { head_len, hello, response, heard } => {
                 self.tally.proxied[heard as usize] += 1;
+                self.tally.see(heard.sighting(), self.now.wall_ms);
+                if matches!(heard, Heard::Untrusted | Heard::UntrustedPrivate)
+                    && let Some(peer) = peer()
+                {
+                    tell_untrusted(peer, heard, self.tally.proxied[heard as usize]);
+                }
                 let from = self.client_of(bytes, peer);
                 self.place(id, (hello, from), response, bytes.get(head_len..).unwrap_or_default());
             }

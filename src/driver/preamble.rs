@@ -8,12 +8,15 @@
 use super::Driver;
 use super::addresses::Visitor;
 use super::conn::{Head, State};
+use crate::caller::Peer;
 use crate::caller::preamble::{self, BadPreamble, Preamble};
-use crate::caller::{Peer, UNTRUSTED};
 use crate::fair::Holding;
 use crate::http::Response;
 use crate::ids::ConnId;
 use crate::metrics::tally::GateRefusal;
+
+/// What the log says of a peer of such a listener that is not trusted, beside its address.
+const STRANGER: &str = "a connection to listen_proxy of an address that is not in trusted_proxies is closed; add it only if it is your own proxy";
 
 impl Head {
     /// The state of a connection that must begin with such a header.
@@ -57,21 +60,22 @@ impl Driver {
                 }
             }
             Err(BadPreamble) => {
-                match peer.filter(|_| !is_trusted) {
-                    Some(stranger) => self.refuse_stranger(stranger),
-                    None => self.tally.gate_refuse(GateRefusal::ProxyHeader),
+                let stranger = peer.filter(|_| !is_trusted);
+                let why = if stranger.is_some() { GateRefusal::ProxyPeer } else { GateRefusal::ProxyHeader };
+                self.tally.gate_refuse(why);
+                self.tally.see(why.sighting(), self.now.wall_ms);
+                if let Some(stranger) = stranger {
+                    self.name_stranger(stranger);
                 }
                 self.doom(id);
             }
         }
     }
 
-    /// Counts a peer that would have to be trusted, and names one now and then: twice as many later
-    /// each time.
-    fn refuse_stranger(&mut self, peer: Peer) {
-        self.tally.gate_refuse(GateRefusal::ProxyPeer);
+    /// Names a peer that would have to be trusted, now and then: twice as many later each time.
+    fn name_stranger(&self, peer: Peer) {
         if self.tally.gate_refused[GateRefusal::ProxyPeer as usize].is_power_of_two() {
-            tracing::warn!(address = %peer.address, "{UNTRUSTED}");
+            tracing::warn!(address = %peer.address, "{STRANGER}");
         }
     }
 

@@ -206,6 +206,7 @@ impl Driver {
     /// Refuses a connection that is no session, with the HTTP answer it deserves.
     pub(super) fn refuse(&mut self, id: ConnId, why: GateRefusal, words: Vec<u8>) {
         self.tally.gate_refuse(why);
+        self.tally.see(why.sighting(), self.now.wall_ms);
         tracing::debug!(conn = %self.named(id), ?why, "a connection is refused");
         self.part(id, words);
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Networks in CIDR notation (RFC 4632), or single addresses. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,7 +19,7 @@ impl Networks {
             let text = text.trim();
             text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| text.to_owned())
         };
-        texts.into_iter().map(one).collect::<Result<_, _>>().map(Self)
+        texts.into_iter().map(|text| one(text).map(canonical)).collect::<Result<_, _>>().map(Self)
     }
 
     /// This machine: what is trusted unless the configuration says otherwise.
@@ -61,6 +61,14 @@ impl Networks {
     }
 }
 
+/// A network of IPv4 that is written as IPv6 (`::ffff:10.0.0.0/104`) is the IPv4 network: addresses
+/// are compared in that form.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    v4.and_then(|(address, len)| Ipv4Net::new(address, len).ok()).map_or(network, IpNet::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +87,10 @@ mod tests {
         assert!(everybody(&["0.0.0.0/0"]) && everybody(&["::/0"]) && everybody(&["128.0.0.0/1", "0.0.0.0/1"]));
         assert!(!everybody(&["0.0.0.0/1", "10.0.0.0/8"]) && !everybody(&[]));
         assert!(Networks::loopback().is_local() && !networks.is_local());
+        let mapped = Networks::parse(["::ffff:127.0.0.1", "::ffff:127.0.0.0/104"]).expect("networks");
+        assert_eq!(mapped.texts(), ["127.0.0.1/32", "127.0.0.0/8"], "IPv4, written as IPv6");
+        assert!(mapped.is_local() && mapped.contains("127.0.0.1".parse().expect("an address")));
+        assert!(everybody(&["::ffff:0:0/96"]));
         assert_eq!(networks.texts(), ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
         assert!(!Networks::default().contains("127.0.0.1".parse().expect("an address")));
     }

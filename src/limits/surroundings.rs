@@ -12,6 +12,10 @@ pub const CLOCK_STEP_MS: u64 = 2_000;
 /// For so long people are told of it: as long as the rule `ImgateClockSet` looks back. A clock
 /// that was set once, when its machine started, is no trouble for as long as the gateway runs.
 pub const CLOCK_SET_TOLD_S: u64 = 300;
+/// For so long after it was seen last `imgate doctor` warns of what a proxy in front has wrong: a
+/// proxy that was mended is not the gateway's trouble until its next start, and one that is not
+/// shows it with its next clients.
+pub const PROXY_SEEN_TOLD_S: u64 = 600;
 /// From so long before its end on a certificate is worth a warning: what renews them begins 30 days
 /// before, and has failed for two weeks then.
 pub const CERTIFICATE_ENDS_SOON_S: u64 = 14 * 86_400;

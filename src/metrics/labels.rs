@@ -42,11 +42,10 @@ impl<const N: usize> Default for Counters<N> {
 }
 
 impl<const N: usize> Counters<N> {
-    /// Counts one, by its place in the list.
-    pub(super) fn add(&self, index: usize) {
-        if let Some(counter) = self.0.get(index) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts one, by its place in the list. How many of it there were with this one: no two
+    /// callers hear the same number.
+    pub(super) fn add(&self, index: usize) -> u64 {
+        self.0.get(index).map_or(0, |counter| counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Counts many of one kind.

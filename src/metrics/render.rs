@@ -16,7 +16,7 @@ use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Metric, MetricKind};
 use super::objects::{ObjectCounts, ObjectOperation, ObjectOutcome};
 use super::process::ProcessNumbers;
-use super::proxies::{Heard, Unsaid};
+use super::proxies::{Heard, Sighting, Unsaid};
 use super::spans::{QUANTILES, SpanSummary};
 use super::surroundings::{BudgetNumbers, SurroundingNumbers};
 use super::tally::{
@@ -362,6 +362,10 @@ fn proxies(page: &mut Page, scrape: &Scrape<'_>) {
         at(&counts.heard(), index) + sum_driver(scrape.shards, |driver| at(&driver.proxied, index))
     });
     page.by_label(names::UNSAID, Unsaid::LABELS, |index| at(&counts.unsaid(), index));
+    page.by_label(names::PROXY_SEEN, Sighting::LABELS, |index| {
+        let of_shards = scrape.shards.iter().map(|report| at(&report.driver.proxy_seen_s, index));
+        of_shards.fold(at(&counts.seen_s(), index), u64::max)
+    });
 }
 
 fn accounts(page: &mut Page, counts: &AccountCounts) {

@@ -5,7 +5,7 @@
 
 use super::histogram::Histogram;
 use super::names;
-use super::proxies::Heard;
+use super::proxies::{Heard, Sighting};
 
 /// Counts of one shard since the start.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +130,9 @@ pub struct DriverTally {
     pub gate_refused: [u64; GateRefusal::ALL.len()],
     /// Sessions by what a proxy in front has said of their clients, by [`Heard::ALL`].
     pub proxied: [u64; Heard::LABELS.len()],
+    /// Gauge: when what a proxy may have wrong was seen last, in Unix seconds, by
+    /// [`Sighting::ALL`]; 0: never.
+    pub proxy_seen_s: [u64; Sighting::LABELS.len()],
     /// TLS handshakes that ended, by [`HandshakeEnd::ALL`].
     pub handshakes: [u64; HandshakeEnd::ALL.len()],
     /// Gauge: connections that used up their quantum and wait for their turn among others of their
@@ -247,6 +250,18 @@ pub enum GateRefusal {
 }
 
 impl GateRefusal {
+    /// What it shows of a proxy in front, if something.
+    #[must_use]
+    pub const fn sighting(self) -> Option<Sighting> {
+        match self {
+            Self::CrossOrigin => Some(Sighting::CrossOrigin),
+            Self::ProxyHeader => Some(Sighting::ProxyHeader),
+            Self::ProxyPeer => Some(Sighting::ProxyPeer),
+            Self::Preamble => Some(Sighting::Preamble),
+            _ => None,
+        }
+    }
+
     /// Every reason.
     pub const ALL: [Self; 16] = [
         Self::BadRequest,
@@ -467,5 +482,12 @@ impl DriverTally {
     /// Counts a connection that the gate let go.
     pub fn gate_refuse(&mut self, why: GateRefusal) {
         self.gate_refused[why as usize] += 1;
+    }
+
+    /// Notes when something was seen that a proxy may have wrong.
+    pub fn see(&mut self, what: Option<Sighting>, wall_ms: u64) {
+        if let Some(what) = what {
+            self.proxy_seen_s[what as usize] = wall_ms / 1000;
+        }
     }
 }

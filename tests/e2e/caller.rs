@@ -2,11 +2,13 @@
 //! other origins.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
+use std::process::Command;
 
 use imgate::auth::Issuer;
 use imgate::node::Tuning;
 
+use crate::process::Process;
 use crate::support::{Client, Gateway, V2, connect, exchange};
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -208,6 +210,44 @@ fn what_proxies_say_and_do_not_say_is_counted() {
     }
     assert_eq!(["direct", "untrusted_private", "believed"].map(|outcome| said(&strict, outcome)), [2.0, 2.0, 0.0]);
     assert_eq!(unsaid(&strict, "scheme"), 0.0, "what it says is not believed, which is counted");
+}
+
+#[test]
+fn the_log_names_whatever_speaks_as_a_proxy_and_is_not_believed() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let gateway = |proxies: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
+        command.args(["--listen-proxy", "127.0.0.1:0", "--chatroom", "--trusted-proxies", proxies]);
+        Process::launch(command, data.path())
+    };
+    let told = "Host: x\r\nX-Forwarded-For: 198.51.100.1\r\n";
+    let strict = gateway("none");
+    assert_eq!(upgrade(strict.address, b"", "/chatroom", told), 101);
+    assert!(strict.says("not in trusted_proxies: not believed").contains("address=127.0.0.1"), "a private address");
+    assert_eq!(exchange(strict.listening[1], &v1(BROWSER)), "");
+    assert!(strict.says("listen_proxy").contains("address=127.0.0.1"));
+    drop(strict);
+    let trusting = gateway("127.0.0.1");
+    let me = format!("GET /api/v1/me HTTP/1.1\r\nConnection: close\r\n{told}\r\n");
+    exchange(trusting.listening[1], &[v1(BROWSER), me.into_bytes()].concat());
+    assert!(trusting.says("not in trusted_proxies: not believed").contains(&format!("address={BROWSER}")));
+    assert_eq!(upgrade(trusting.listening[1], &v1("203.0.113.77"), "/chatroom", told), 101);
+    assert!(trusting.says("not in trusted_proxies: not believed").contains("address=203.0.113.77"), "an upgrade");
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_no_proxy_without_a_header() {
+    let gateway = start(&[("listen_proxy", "127.0.0.1:0")]);
+    let refused = |reason: &str| gateway.metric(&format!("imgate_gate_refused_total{{reason=\"{reason}\"}}"));
+    // As a balancer looks whether something listens.
+    let mut check = connect(gateway.proxied());
+    check.shutdown(Shutdown::Write).expect("it is open");
+    assert_eq!(check.read(&mut [0; 1]).expect("its end"), 0);
+    assert_eq!((refused("gone"), refused("proxy_header")), (1.0, 0.0));
+    assert_eq!(exchange(gateway.proxied(), b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), "");
+    assert_eq!(refused("proxy_header"), 1.0);
+    let seen = |what: &str| gateway.metric(&format!("imgate_proxy_seen_timestamp_seconds{{what=\"{what}\"}}"));
+    assert!(seen("proxy_header") > 1_700_000_000.0 && seen("preamble") == 0.0);
 }
 
 #[test]

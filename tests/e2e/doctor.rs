@@ -65,6 +65,8 @@ fn it_works_beside_a_gateway_and_says_what_acks_survive() {
     let proxied = findings(&doctor(data.path(), &["--target-connections", "1", "--admin", &admin, "--json"]));
     let mend = finding(&proxied, "proxies")["mend"].as_str().expect("a text");
     assert!(mend.contains("X-Forwarded-For"), "{proxied}");
+    let shown = finding(&proxied, "proxies")["found"].as_str().expect("a text");
+    assert!(shown.contains("since its start; the last ") && shown.ends_with("s ago"), "{shown}");
     let text = doctor(data.path(), &["--target-connections", "100000000"]);
     let shown = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(shown.starts_with("for 100,000,000 connections\nSTOPS "), "the worst comes first: {shown}");

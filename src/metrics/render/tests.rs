@@ -141,6 +141,8 @@ fn two_shards_as(format: Format) -> String {
     first.driver.deliveries.record_many(2_000_000, 3);
     first.driver.fanouts.record(500_000);
     first.driver.proxied[Heard::NoClient as usize] = 2;
+    first.driver.see(GateRefusal::Preamble.sighting(), 1_700_000_000_900);
+    first.driver.see(GateRefusal::Busy.sighting(), 1_700_000_000_900);
     first.driver.asleep_ns = 2_500_000_000;
     let mut second = first.clone();
     second.driver.connections = 6;
@@ -154,8 +156,8 @@ fn two_shards_as(format: Format) -> String {
     http.answered(Routes::V1, 404, 70_000);
     let counts = AccountCounts::default();
     counts.cross_origin();
-    counts.proxies().hear(Heard::NoClient);
-    counts.proxies().miss(Unsaid::Host);
+    assert_eq!(counts.proxies().hear(Heard::NoClient, 1_800_000_000_000), 1);
+    counts.proxies().miss(Unsaid::Host, 1_800_000_001_000);
     counts.login(Login::Locked);
     let store = StoreNumbers {
         up: true,
@@ -238,6 +240,10 @@ fn the_text_is_well_formed_and_says_the_numbers() {
         ("imgate_proxied_total{outcome=\"no_client\"}", 5.0),
         ("imgate_proxy_unsaid_total{what=\"scheme\"}", 0.0),
         ("imgate_proxy_unsaid_total{what=\"host\"}", 1.0),
+        ("imgate_proxy_seen_timestamp_seconds{what=\"silent\"}", 0.0),
+        ("imgate_proxy_seen_timestamp_seconds{what=\"no_client\"}", 1_800_000_000.0),
+        ("imgate_proxy_seen_timestamp_seconds{what=\"host\"}", 1_800_000_001.0),
+        ("imgate_proxy_seen_timestamp_seconds{what=\"preamble\"}", 1_700_000_000.0),
         ("imgate_connections{shard=\"0\"}", 4.0),
         ("imgate_connections{shard=\"1\"}", 6.0),
         ("imgate_commands_refused_total{reason=\"busy\"}", 4.0),
