@@ -4,13 +4,14 @@
 //! Owns: [`examine`], the list of checks, and how a finding is shown. Never: changes anything but a
 //! file of its own in the data directory, for the time of a sync, and an object of its own in the
 //! object store, which it removes. To add a check:
-//! a function from what was read to a [`Finding`], in `kernel`, `host`, `storage`, `reach`,
-//! `proxies` or `running`, and a line in its list.
+//! a function from what was read to a [`Finding`], in `kernel`, `host`, `owners`, `storage`,
+//! `reach`, `proxies` or `running`, and a line in its list.
 
 mod disk;
 mod host;
 mod kernel;
 mod machine;
+mod owners;
 mod proxies;
 mod reach;
 mod running;
@@ -181,6 +182,7 @@ pub fn examine(machine: &Machine, config: &Config, scrapes: Option<&Scrapes>, ta
     let mut findings = kernel::findings(machine, &need);
     findings.extend(host::findings(machine, &need));
     findings.extend(disk::findings(&config.data));
+    findings.extend(owners::findings(&config.data));
     findings.extend(storage::findings(config));
     findings.extend(config.objects.as_ref().map(storage::objects));
     findings.extend(reach::findings(config));

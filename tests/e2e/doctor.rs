@@ -67,6 +67,7 @@ fn it_works_beside_a_gateway_and_says_what_acks_survive() {
     assert!(mend.contains("X-Forwarded-For"), "{proxied}");
     let shown = finding(&proxied, "proxies")["found"].as_str().expect("a text");
     assert!(shown.contains("since its start; the last ") && shown.ends_with("s ago"), "{shown}");
+    assert_eq!(finding(&proxied, "files in --data")["severity"], "ok", "all of it is the gateway's");
     let text = doctor(data.path(), &["--target-connections", "100000000"]);
     let shown = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(shown.starts_with("for 100,000,000 connections\nSTOPS "), "the worst comes first: {shown}");
