@@ -15,6 +15,8 @@
 # AUTOBAHN_OUT=DIR  where the reports go (default target/autobahn/reports).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 
 # The last release of the suite; it pins its own dependencies (Twisted 19.10, cryptography 3.3.2, …) to versions that run on 2.7.
 SUITE='autobahntestsuite==25.10.1'
@@ -101,14 +103,12 @@ SERVER=
 CLIENT=
 WORK=
 stop() {
-    # Only what this script started, by its process id.
-    [ -z "$CLIENT" ] || kill "$CLIENT" 2>/dev/null || true
-    [ -z "$SERVER" ] || kill "$SERVER" 2>/dev/null || true
-    [ -z "$SERVER" ] || wait "$SERVER" 2>/dev/null || true
+    # Only what this script started, by its process id: none, or a number.
+    # shellcheck disable=SC2086
+    end_processes 30 $CLIENT $SERVER
     [ -z "$WORK" ] || rm -rf "$WORK"
 }
-trap stop EXIT
-trap 'exit 130' INT TERM
+at_end stop
 
 start() {
     local admin deadline try

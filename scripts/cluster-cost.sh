@@ -13,6 +13,8 @@
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 # shellcheck source=scripts/mariadb.sh
 . scripts/mariadb.sh
 
@@ -35,19 +37,17 @@ if compgen -v IMGATE_ >/dev/null; then unset "${!IMGATE_@}"; fi
 dir="$(mktemp -d "${TMPDIR:-/tmp}/imgate-cluster-cost.XXXXXX")"
 pids=()
 end_all() {
-    local pid
-    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    end_processes 60 "${pids[@]}"
     pids=()
 }
 clean_up() {
     end_all
-    [[ -z "${bus:-}" ]] || kill "$bus" 2>/dev/null || true
+    # shellcheck disable=SC2086 # none, or a number
+    end_processes 10 ${bus:-}
     end_database "$dir/mariadb"
     rm -rf "$dir"
 }
-trap clean_up EXIT
-trap 'exit 130' INT TERM
+at_end clean_up
 
 make_database "$dir/mariadb"
 nats_port="$(free_port)"

@@ -17,6 +17,8 @@
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 root="$(dirname "$self")/.."
+# shellcheck source=scripts/ending.sh
+. "$root/scripts/ending.sh"
 # shellcheck source=scripts/mariadb.sh
 . "$root/scripts/mariadb.sh"
 
@@ -49,13 +51,6 @@ imgate="$(readlink -f "$IMGATE")"
 dir="$(mktemp -d "${TMPDIR:-/tmp}/imgate-cluster.XXXXXX")"
 declare -A pids=()
 
-# has_ended PID: also if nothing has asked yet how.
-has_ended() {
-    local state
-    state="$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null)" || true
-    [[ ! -e "/proc/$1" || "$state" == Z* ]]
-}
-
 alive() { [[ -n "${pids[$1]:-}" ]] && ! has_ended "${pids[$1]}"; }
 
 # Ends one of ours by a signal and waits until it has gone.
@@ -71,9 +66,6 @@ end() {
 }
 
 clean_up() {
-    ending=1
-    # Nor are the programs that it needs ended by a second Ctrl-C.
-    trap '' INT TERM HUP
     local name
     # The gateways first and all at once: each finishes what it has begun to store.
     for name in "${!pids[@]}"; do
@@ -84,25 +76,9 @@ clean_up() {
     done
     for name in "${!pids[@]}"; do end "$name" TERM; done
     end_database "$dir/mariadb"
-    local pid
-    # It is no child of this shell, and may still write for a moment.
-    if pid="$(cat "$dir/mariadb/pid" 2>/dev/null)"; then
-        for _ in $(seq 100); do
-            ! has_ended "$pid" || break
-            sleep 0.05
-        done
-    fi
     rm -rf "$dir"
 }
-trap clean_up EXIT
-# Once: an exit from within clean_up would leave it half done.
-ending=""
-stop() {
-    [[ -z "$ending" ]] || return 0
-    ending=1
-    exit 0
-}
-trap stop INT TERM HUP
+at_end clean_up 0
 
 # launch NAME PROGRAM ARGUMENT...: in a session of its own, so that Ctrl-C reaches this script alone, which keeps the order; and ended
 # by the kernel if this script is killed.

@@ -8,6 +8,8 @@
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 # shellcheck source=scripts/mariadb.sh
 . scripts/mariadb.sh
 
@@ -25,8 +27,7 @@ clean_up() {
     end_database "$dir/mariadb"
     rm -rf "$dir"
 }
-trap clean_up EXIT
-trap 'exit 130' INT TERM
+at_end clean_up
 make_database "$dir/mariadb"
 # In the foreground, or Ctrl-C would not reach it.
 TMPDIR="$dir" timeout --foreground --kill-after=30 7200 "$autoclient" cost --imgate "$imgate" --mariadb "$database_url" "$@"

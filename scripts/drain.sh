@@ -10,6 +10,8 @@ self="$(readlink -f "${BASH_SOURCE[0]}")"
 clients="${1:-15000}"
 plot="${2:+$(realpath -m "$2")}"
 cd "$(dirname "$self")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 [[ "$clients" =~ ^[1-9][0-9]{0,4}$ ]] || { echo "drain.sh: CLIENTS is a number from 1 to 99999, not $clients" >&2; exit 2; }
 
 profile="${PROFILE:-release}"
@@ -25,12 +27,14 @@ dir="$(mktemp -d "${TMPDIR:-/tmp}/imgate-drain.XXXXXX")"
 gateway=""
 load=""
 clean_up() {
-    for pid in $load $gateway; do
-        kill -TERM "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
-    done
+    # The load first: it would connect again. Each is none, or a number.
+    # shellcheck disable=SC2086
+    end_processes 30 $load
+    # shellcheck disable=SC2086
+    end_processes 60 $gateway
     rm -rf "$dir"
 }
-trap clean_up EXIT
+at_end clean_up
 
 "$imgate" seed --data "$dir/data" --log warn --users "$clients" --tokens "$dir/tokens" >/dev/null
 

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# A private MariaDB for scripts: made from nothing in a folder, on a port of its own. To be sourced.
+# A private MariaDB for scripts: made from nothing in a folder, on a port of its own. To be sourced, behind ending.sh.
 #
 #   make_database DIR     makes and starts one; sets database_url, and leaves DIR/start and DIR/stop as programs
-#   end_database DIR      ends it at once, by the id in its own pid file and only if that process is ours
+#   end_database DIR      ends it at once, by the id in its own pid file and only if that process is ours; comes back when it has ended
 #   free_port             prints a port that nobody uses
 
 # A port below those that the system gives away, so that nobody takes it while its owner is dead for a moment.
@@ -24,6 +24,11 @@ end_database() {
     pid="$(cat "$1/pid" 2>/dev/null)" || return 0
     if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$1"; then
         kill -9 "$pid" 2>/dev/null || true
+        # It is no child of this shell, and may still write for a moment.
+        for _ in $(seq 100); do
+            ! has_ended "$pid" || break
+            sleep 0.05
+        done
     fi
 }
 

@@ -17,6 +17,8 @@
 # changes none, asks for no rights, and does not try to get around a limit. Exit codes: 0 all is well, 1 a check failed, 2 a limit forbids it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 
 connections=1000000 steps="" rate=5000 seconds=10 workers="" keep=false binaries=""
 [[ "${1:-}" != --guest ]] || exec scripts/guest/host.sh "${@:2}"
@@ -96,11 +98,12 @@ folder="$(mktemp -d)"
 gateway=""
 helpers=()
 end() {
-    ((${#helpers[@]} == 0)) || { kill -TERM "${helpers[@]}" 2>/dev/null || true; wait "${helpers[@]}" 2>/dev/null || true; }
-    [[ -z "$gateway" ]] || { kill -TERM "$gateway" 2>/dev/null || true; wait "$gateway" 2>/dev/null || true; }
+    end_processes 60 "${helpers[@]}"
+    # shellcheck disable=SC2086 # none, or a number
+    end_processes 600 $gateway
     $keep && echo "the files are in $folder" || rm -rf "$folder"
 }
-trap end EXIT
+at_end end
 
 # What was not looked at above: tcp_mem, orphans, connection tracking, what epoll may watch, the bound of a control group. No gateway answers there.
 verdict=0

@@ -11,6 +11,8 @@
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 
 out="target/package"
 check=false
@@ -26,11 +28,11 @@ done
 work="$(mktemp -d "${TMPDIR:-/tmp}/imgate-package.XXXXXX")"
 gateway=""
 clean_up() {
-    [[ -z "$gateway" ]] || kill "$gateway" 2>/dev/null || true
+    # shellcheck disable=SC2086 # none, or a number
+    end_processes 30 $gateway
     rm -rf "$work"
 }
-trap clean_up EXIT
-trap 'exit 130' INT TERM
+at_end clean_up
 $check && out="$work/out"
 mkdir -p "$out"
 out="$(readlink -f "$out")"

@@ -11,6 +11,8 @@ set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
 
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 # shellcheck source=scripts/mariadb.sh
 . scripts/mariadb.sh
 
@@ -18,12 +20,10 @@ dir="$(mktemp -d "${TMPDIR:-/tmp}/imgate-prometheus.XXXXXX")"
 pids=()
 clean_up() {
     end_database "$dir/mariadb"
-    for pid in "${pids[@]}"; do
-        kill -TERM "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
-    done
+    end_processes 60 "${pids[@]}"
     rm -rf "$dir"
 }
-trap clean_up EXIT
+at_end clean_up
 
 # ---- Prometheus -------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@
 # EXAMPLES=N        inputs made at random for each call (default 30).
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 
 TOOL='schemathesis==4.32.5'
 # Not checked: whether everything is refused that the document does not name. Headers and members that are not known are passed over, so
@@ -34,13 +36,13 @@ fi
 
 WORK=$(mktemp -d)
 GATEWAY=
-# shellcheck disable=SC2329 # called by the trap
+# shellcheck disable=SC2329 # called by at_end
 finish() {
-    [ -z "$GATEWAY" ] || kill "$GATEWAY" 2>/dev/null || true
-    wait 2>/dev/null || true
+    # shellcheck disable=SC2086 # none, or a number
+    end_processes 30 $GATEWAY
     rm -rf "$WORK"
 }
-trap finish EXIT
+at_end finish
 
 export IMGATE_DATA=$WORK/data
 "$IMGATE_BIN" --listen 127.0.0.1:0 --admin 127.0.0.1:0 2>"$WORK/log" &

@@ -11,6 +11,8 @@
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 
 repeat=1
 quick=false
@@ -310,13 +312,12 @@ clean_up() {
     [[ -z "$beside" ]] || kill -- "-$beside" 2>/dev/null || true
     local left
     left="$(jobs -p)"
-    # Word splitting is wanted: one number per job.
+    # Word splitting is wanted: one number per job. Autobahn's script ends a gateway of its own.
     # shellcheck disable=SC2086
-    [[ -z "$left" ]] || kill $left 2>/dev/null || true
+    end_processes 60 $left
     rm -rf "$scratch"
 }
-trap clean_up EXIT
-trap 'exit 130' INT TERM
+at_end clean_up
 export TMPDIR="$scratch"
 # A machine's own settings are no part of a test.
 unset "${!IMGATE_@}"

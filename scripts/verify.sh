@@ -19,6 +19,8 @@
 set -euo pipefail
 self="$(readlink -f "${BASH_SOURCE[0]}")"
 cd "$(dirname "$self")/.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 # shellcheck source=scripts/mariadb.sh
 . scripts/mariadb.sh
 
@@ -66,10 +68,10 @@ dir="$(mktemp -d "${TMPDIR:-/tmp}/imgate-verify.XXXXXX")"
 code=2
 
 clean_up() {
-    if [[ -n "${client:-}" ]] && kill -TERM "$client" 2>/dev/null; then
-        wait "$client" 2>/dev/null || true
-    fi
-    [[ -z "${nats_keeper:-}" ]] || kill -TERM "$nats_keeper" 2>/dev/null || true
+    # shellcheck disable=SC2086 # none, or a number
+    end_processes 60 ${client:-}
+    # shellcheck disable=SC2086
+    end_processes 5 ${nats_keeper:-}
     # autoclient stops its gateways itself, unless it was killed.
     local pid
     for pid in $(pgrep -f -- "--data $dir/data" || true) $(cat "$dir/nats.pid" 2>/dev/null || true); do
@@ -82,8 +84,7 @@ clean_up() {
         echo "verify.sh: kept in $dir: report.json, gateway.log, database" >&2
     fi
 }
-trap clean_up EXIT
-trap 'exit 130' INT TERM
+at_end clean_up
 
 # ---- the database -----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 const HOST: &str = include_str!("../scripts/guest/host.sh");
 const MILLION: &str = include_str!("../scripts/million.sh");
 
@@ -88,6 +90,55 @@ fn the_end_of_a_guests_script_ends_its_kernel() {
         let output = command.output().expect("bash runs");
         assert!(output.status.success(), "{output:?}");
         assert!(began.elapsed() < Duration::from_secs(30), "something was left running by {end}");
+    }
+}
+
+/// A piece that nearly all of them end with. Its child takes a moment to end, and writes into the folder until then.
+#[test]
+fn a_second_signal_leaves_nothing_of_a_script_behind() {
+    let script = r#"
+        set -euo pipefail
+        . "$1/ending.sh"
+        dir="$2/work" child=""
+        mkdir "$dir"
+        top="$2"
+        clean_up() { touch "$top/begun"; end_processes 20 $child; rm -rf "$dir"; echo "$child" >"$top/cleaned"; }
+        at_end clean_up
+        bash -c 'trap "for n in 1 2 3 4 5; do touch $0/\$n; sleep 0.01; done; exit" TERM; touch "$0/runs"; while :; do sleep 0.01; done' "$dir" &
+        child=$!
+        until [[ -e "$dir/runs" ]]; do sleep 0.01; done
+        touch "$2/ready"
+        while :; do sleep 0.01; done"#;
+    let (int, term) = (Signal::INT, Signal::TERM);
+    for (signals, at_once) in [([int, int], false), ([int, term], false), ([term, term], false), ([int, term], true)] {
+        let folder = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new("bash");
+        command.args(["-c", script, "bash"]).arg(scripts()).arg(folder.path());
+        let mut bash = command.spawn().expect("bash runs");
+        let until = Instant::now() + Duration::from_secs(30);
+        let pid = Pid::from_child(&bash);
+        let mut until_there = |name: &str| {
+            while !folder.path().join(name).exists() {
+                assert!(Instant::now() < until && bash.try_wait().expect("it is ours").is_none(), "no {name}");
+            }
+        };
+        until_there("ready");
+        kill_process(pid, signals[0]).expect("it runs");
+        if !at_once {
+            until_there("begun");
+        }
+        kill_process(pid, signals[1]).expect("it runs");
+        assert_eq!(bash.wait().expect("it ends").code(), Some(130), "{signals:?}");
+        assert!(!folder.path().join("work").exists(), "{signals:?}: its folder is left");
+        let child = fs::read_to_string(folder.path().join("cleaned")).expect("it has cleaned up to the end");
+        assert!(!Path::new("/proc").join(child.trim()).exists(), "{signals:?}: its child is left");
+    }
+    let folders = [scripts(), scripts().join("guest")];
+    for entry in folders.iter().flat_map(|folder| fs::read_dir(folder).expect("a directory")) {
+        let path = entry.expect("an entry").path();
+        let is_other = path.is_dir() || path.ends_with("ending.sh");
+        let text = if is_other { String::new() } else { fs::read_to_string(&path).expect("a script") };
+        assert!(!text.lines().any(|line| line.trim_end().ends_with(" EXIT")), "{}: at_end it is", path.display());
     }
 }
 

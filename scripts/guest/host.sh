@@ -10,6 +10,8 @@
 # Exit codes: 0 all is well, 1 a check failed, 2 it cannot run here.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.."
+# shellcheck source=scripts/ending.sh
+. scripts/ending.sh
 
 connections=100000 binaries="" keep=false
 usage() { sed -n '2,11p' scripts/guest/host.sh | sed 's/^# \{0,1\}//' >&2; exit 2; }
@@ -41,10 +43,11 @@ guest=""
 end() {
     # By its process group: each process of the guest is one here.
     [[ -z "$guest" ]] || kill -KILL -- "-$guest" 2>/dev/null || true
+    # shellcheck disable=SC2086 # none, or a number
+    end_processes 5 $guest
     if $keep; then echo "the files are in $folder"; else rm -rf "$folder"; fi
 }
-trap end EXIT
-trap 'exit 130' INT TERM
+at_end end
 mkdir -p "$folder"/{packages,lists,cache,shared/data}
 
 # Packages of a suite, unpacked below $folder/SUITE. With lists of its own, so that apt's are not touched; signed as always.
