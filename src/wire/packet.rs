@@ -2,8 +2,8 @@
 //!
 //! Owns: [`Packet`], the only maker of a chat message's frame, and the one spelling of a chat
 //! message's JSON.
-//! Never: changes after it is made. Other encodings are added lazily, once, behind a lock that is
-//! only taken to make them.
+//! Never: changes after it is made. The compressed frame is added lazily, once, behind a lock that
+//! is only taken to make it.
 //! Bounds: a body is a client's message ([`crate::limits::MESSAGE_BYTES_MAX`]); the server's fields
 //! add less than 160 bytes.
 
@@ -49,25 +49,15 @@ impl Milestones {
 pub struct Packet {
     /// Header and JSON, contiguous.
     plain: Box<[u8]>,
-    /// The same message in other encodings. Most messages are asked for none, so the slot costs
-    /// one pointer.
-    alternatives: OnceLock<Box<Alternatives>>,
+    /// See [`Packet::deflated`]; made when it is first asked for. `None`: not worth it, the plain
+    /// frame serves. Most packets are never asked, so the slot costs one pointer.
+    deflated: OnceLock<Option<Box<Box<[u8]>>>>,
     /// Length of the frame header at the start of `plain`.
     header: u8,
     /// See [`Packet::is_hidden`].
     hidden: bool,
     /// See [`Packet::milestones`].
     milestones: Milestones,
-}
-
-/// Encodings that some sessions want instead of the plain one; each a whole frame, made when it is
-/// first asked for.
-#[derive(Debug, Default)]
-struct Alternatives {
-    /// See [`Packet::escaped`]. `None`: nothing to escape, the plain frame serves.
-    escaped: OnceLock<Option<Box<[u8]>>>,
-    /// See [`Packet::deflated`]. `None`: not worth it, the plain frame serves.
-    deflated: OnceLock<Option<Box<[u8]>>>,
 }
 
 const _: () = assert!(size_of::<Packet>() <= 56, "a packet is two fat words, a slot, two bytes and two times");
@@ -83,7 +73,7 @@ impl Packet {
         let (plain, header) = encode::frame(encode::TEXT, &[&head, body.as_bytes(), b"}"]);
         Self {
             plain,
-            alternatives: OnceLock::new(),
+            deflated: OnceLock::new(),
             header,
             hidden: recall::is_hidden(body),
             milestones: Milestones::default(),
@@ -94,7 +84,7 @@ impl Packet {
     #[must_use]
     pub fn room(json: &str) -> Self {
         let (plain, header) = encode::frame(encode::TEXT, &[json.as_bytes()]);
-        Self { plain, alternatives: OnceLock::new(), header, hidden: false, milestones: Milestones::default() }
+        Self { plain, deflated: OnceLock::new(), header, hidden: false, milestones: Milestones::default() }
     }
 
     /// The same message, which has passed there then.
@@ -133,7 +123,7 @@ impl Packet {
     /// was not asked for yet, or the plain one is as good.
     #[must_use]
     pub fn deflated(&self) -> Option<&[u8]> {
-        self.alternatives.get()?.deflated.get()?.as_deref()
+        self.deflated.get()?.as_deref().map(|frame| &**frame)
     }
 
     /// The same, made now if it was not. Two threads may make it at the same time, because neither
@@ -142,21 +132,11 @@ impl Packet {
         if !deflater.takes(self.json().len()) {
             return None;
         }
-        let slot = &self.alternatives.get_or_init(Box::default).deflated;
-        if slot.get().is_none() {
+        if self.deflated.get().is_none() {
             // Fails if the other was faster.
-            let _ = slot.set(deflater.frame(encode::TEXT, self.json()));
+            let _ = self.deflated.set(deflater.frame(encode::TEXT, self.json()).map(Box::new));
         }
         self.deflated()
-    }
-
-    /// The whole frame for pages that put what they get into `innerHTML`: `<`, `>`, `&`, U+2028 and
-    /// U+2029 are written as `\u003c` and so on, as Go's encoder does. The same JSON value as
-    /// [`Self::json`].
-    #[must_use]
-    pub fn escaped(&self) -> &[u8] {
-        let alternatives = self.alternatives.get_or_init(Box::default);
-        alternatives.escaped.get_or_init(|| escape(self.json())).as_deref().unwrap_or(&self.plain)
     }
 }
 
@@ -201,31 +181,6 @@ fn write_head(out: &mut Scratch, conv: ConvId, sender: UserId, stored: Option<St
     if !body.is_empty() {
         out.push(b',');
     }
-}
-
-/// The escaped frame, or `None` if there is nothing to escape. Outside of strings JSON has none of
-/// these characters, and inside none of them can follow a backslash, so replacing bytes is enough.
-fn escape(json: &[u8]) -> Option<Box<[u8]>> {
-    let mut out = Vec::new();
-    let mut clean = 0;
-    for (at, &byte) in json.iter().enumerate() {
-        let (escape, length): (&[u8], usize) = match byte {
-            b'<' => (b"\\u003c", 1),
-            b'>' => (b"\\u003e", 1),
-            b'&' => (b"\\u0026", 1),
-            0xe2 if json.get(at + 1..at + 3) == Some(&[0x80, 0xa8]) => (b"\\u2028", 3),
-            0xe2 if json.get(at + 1..at + 3) == Some(&[0x80, 0xa9]) => (b"\\u2029", 3),
-            _ => continue,
-        };
-        out.extend_from_slice(json.get(clean..at).unwrap_or_default());
-        out.extend_from_slice(escape);
-        clean = at + length;
-    }
-    if clean == 0 {
-        return None;
-    }
-    out.extend_from_slice(json.get(clean..).unwrap_or_default());
-    Some(encode::frame(encode::TEXT, &[&out]).0)
 }
 
 #[cfg(test)]
@@ -287,17 +242,6 @@ mod tests {
         assert!(out.len() < 160 && out.capacity() == encode::SCRATCH_BYTES, "{}", out.len());
     }
 
-    #[test]
-    fn escaped_as_go_escapes() {
-        let conv = ConvId::direct(user(1), user(2));
-        let packet = Packet::chat(conv, user(1), None, 5, "\"content\":\"<b>&\u{2028}\u{2029}\u{2030}é\"");
-        let escaped = std::str::from_utf8(&packet.escaped()[2..]).expect("JSON is UTF-8");
-        assert!(escaped.ends_with("\"content\":\"\\u003cb\\u003e\\u0026\\u2028\\u2029\u{2030}é\"}"), "{escaped}");
-        assert_eq!(packet.escaped().as_ptr(), packet.escaped().as_ptr(), "made once");
-        let tame = Packet::chat(conv, user(1), None, 5, r#""content":"hi""#);
-        assert_eq!(tame.escaped().as_ptr(), tame.frame().as_ptr(), "nothing to escape, nothing made");
-    }
-
     proptest! {
         #[test]
         fn what_serde_json_reads_is_what_was_said(
@@ -313,12 +257,8 @@ mod tests {
                 model["id"] = json!(id);
                 model["seq"] = json!(seq);
             }
-            prop_assert_eq!(&serde_json::from_slice::<Value>(packet.json()).ok(), &Some(model.clone()));
+            prop_assert_eq!(&serde_json::from_slice::<Value>(packet.json()).ok(), &Some(model));
             prop_assert_eq!(packet.frame().len() - packet.json().len(), usize::from(packet.header));
-            let escaped = packet.escaped();
-            let header = match escaped[1] { 127 => 10, 126 => 4, _ => 2 };
-            prop_assert_eq!(serde_json::from_slice::<Value>(&escaped[header..]).ok(), Some(model));
-            prop_assert!(!escaped[header..].iter().any(|byte| b"<>&".contains(byte)));
         }
     }
 }
