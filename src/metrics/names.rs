@@ -249,10 +249,6 @@ metrics! {
     DATA_SIZE = Gauge "imgate_data_size_bytes" [] "The size of that disk.";
 }
 
-/// Labels of commands, in the order of [`super::Tally::commands`].
-pub const COMMAND_LABELS: [&str; 10] =
-    ["heartbeat", "direct", "group", "sync", "cursor", "convs", "say", "typing", "watch", "recall"];
-
 /// What a user may run out of, in the order of [`super::Tally::pauses`].
 pub const PACE_LABELS: [&str; 3] = ["cost", "messages", "bytes"];
 

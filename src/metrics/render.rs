@@ -11,6 +11,7 @@ use super::accounts::{AccountCounts, Followed, Foreign, Login, Lookup, Registere
 use super::backends::{Called, Hooked};
 use super::board::ShardReport;
 use super::cluster::ClusterNumbers;
+use super::commands::CommandKind;
 use super::histogram::{BUCKETS, Histogram, bound_seconds};
 use super::http::{Evicted, HttpCounts, Refused};
 use super::names::{self, Metric, MetricKind};
@@ -385,7 +386,7 @@ fn accounts(page: &mut Page, counts: &AccountCounts) {
 }
 
 fn messages(page: &mut Page, shards: &[ShardReport]) {
-    page.by_label(names::COMMANDS, names::COMMAND_LABELS, |index| {
+    page.by_label(names::COMMANDS, CommandKind::LABELS, |index| {
         sum(shards, |tally| tally.commands.get(index).copied().unwrap_or_default())
     });
     page.one(names::STORED, sum(shards, |tally| tally.stored));

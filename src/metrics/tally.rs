@@ -3,6 +3,7 @@
 //! Owns: [`Tally`] of the shard and [`DriverTally`] of the driver around it. Counters only grow;
 //! gauges are set. Summed over shards at scrape.
 
+use super::commands::CommandKind;
 use super::histogram::Histogram;
 use super::names;
 use super::proxies::{Heard, Sighting};
@@ -22,8 +23,8 @@ pub struct Tally {
     pub users_online: u64,
     /// Gauge: sessions that are behind in at least one conversation.
     pub sessions_behind: u64,
-    /// Commands taken from clients, by the index of their label in [`names::COMMAND_LABELS`].
-    pub commands: [u64; names::COMMAND_LABELS.len()],
+    /// Commands taken from clients, by [`CommandKind`].
+    pub commands: [u64; CommandKind::LABELS.len()],
     /// Posts for which this home got a stored (or volatile: accepted) answer.
     pub stored: u64,
     /// Posts that had been stored before.

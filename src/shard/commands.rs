@@ -6,22 +6,23 @@
 use super::Shard;
 use super::sessions::prices::Price;
 use crate::ids::{ConnId, GroupId};
+use crate::metrics::commands::CommandKind;
 use crate::wire::command::RefusedCommand;
 use crate::wire::{Command, Post, Profile, Target, push};
 
-/// Index into [`crate::metrics::Tally::commands`].
-const fn command_index(command: &Command) -> usize {
+/// What a command is counted as.
+const fn kind_of(command: &Command) -> CommandKind {
     match command {
-        Command::Heartbeat => 0,
-        Command::Post(Post { to: Target::User(_), .. }) => 1,
-        Command::Post(Post { to: Target::Group(_), .. }) => 2,
-        Command::Sync(_) => 3,
-        Command::Cursor(_) => 4,
-        Command::Convs(_) => 5,
-        Command::Say(_) => 6,
-        Command::Typing(_) => 7,
-        Command::Watch(_) => 8,
-        Command::Recall(_) => 9,
+        Command::Heartbeat => CommandKind::Heartbeat,
+        Command::Post(Post { to: Target::User(_), .. }) => CommandKind::Direct,
+        Command::Post(Post { to: Target::Group(_), .. }) => CommandKind::Group,
+        Command::Sync(_) => CommandKind::Sync,
+        Command::Cursor(_) => CommandKind::Cursor,
+        Command::Convs(_) => CommandKind::Convs,
+        Command::Say(_) => CommandKind::Say,
+        Command::Typing(_) => CommandKind::Typing,
+        Command::Watch(_) => CommandKind::Watch,
+        Command::Recall(_) => CommandKind::Recall,
     }
 }
 
@@ -33,9 +34,7 @@ impl Shard {
         let Some(session) = sessions.hear(io, conn) else { return };
         let profile = session.profile;
         sessions.pay(io, conn, &Price::of(&command));
-        if let Some(count) = io.tally.commands.get_mut(command_index(&command)) {
-            *count += 1;
-        }
+        io.tally.commands[kind_of(&command) as usize] += 1;
         match command {
             Command::Heartbeat if profile == Profile::V2 => {
                 sessions.answer(io, conn, push::heartbeat(io.now.wall_ms));
