@@ -1,6 +1,6 @@
 //! The shards, simulated: many shards, slow and dying sessions, a failing store and a virtual clock in one thread, all from one seed.
 //!
-//! An independent model checks the promises of the design (section 5) after every step; it shares no code with `shard/`.
+//! An independent model checks the invariants (docs/architecture.md) after every step; it shares no code with `shard/`.
 //! `SEED=n cargo test --test simulation every_promise -- --nocapture` replays one seed with a full trace (`volatile` instead of `every_promise`
 //! for one without a store); `SEEDS=n` tries more of them. A failing seed prints its number, the step, the first counter-example and the last
 //! lines of its trace.

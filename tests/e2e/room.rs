@@ -1,4 +1,4 @@
-//! simple-chatroom's `/chatroom` by real sockets: its exact frames, its guests who never read, and what is no message (contract, part C).
+//! simple-chatroom's `/chatroom` by real sockets: its exact frames, its guests that never read, and what is no message (docs/protocol.md).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
