@@ -614,7 +614,7 @@ pub const ADMIN_CONNS_MAX: usize = 64;
 /// How long the control plane waits for an answer of the store.
 pub const STORE_CALL_MS_MAX: u64 = 5_000;
 /// How long `/readyz` waits for the store and the shards: a probe gives up early. A store that
-/// takes longer is slow; see [`STORE_SILENT_MS`].
+/// takes longer is slow; see [`store::STORE_SILENT_MS`].
 pub const READY_MS_MAX: u64 = 1_000;
 /// A turn that lasts longer is said in the log, with the shard's number. Turns take
 /// milliseconds under any load (`TURN_PART_US`); a machine that swaps or a bug comes near it.

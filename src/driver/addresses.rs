@@ -2,8 +2,8 @@
 //!
 //! Owns: the counters that all shards share ([`AddressCounts`]), one shard's view of them and its
 //! connect rates ([`Addresses`]).
-//! Never: keeps anything of a connection but the two bytes that name its counter ([`Origin`]): an
-//! address cannot be asked of a socket any more once it is closed.
+//! Never: keeps anything of a connection but the two bytes that name its counter
+//! ([`NetworkCounter`]): an address cannot be asked of a socket any more once it is closed.
 //! Bounds: [`ADDRESS_COUNTERS`], [`CONNECT_KEYS_MAX`]. Addresses of trusted proxies have no share
 //! and no rate: they stand for many.
 

@@ -52,12 +52,12 @@ pub enum Order {
     Adjust(Arc<Adjusted>),
     /// Close the listeners; take no new connection.
     StopAccepting,
-    /// Refuse posts from now on; report [`Progress::Quiet`] when no ask is outstanding.
+    /// Refuse posts from now on; report [`StopProgress::Quiet`] when no ask is outstanding.
     Quiesce,
-    /// Close every session as the [`Drain`] says; report [`Progress::Empty`] when no connection is
+    /// Close every session as the [`Drain`] says; report [`StopProgress::Empty`] when no connection is
     /// left.
     CloseAll(Drain),
-    /// End the thread; report [`Progress::Over`] first.
+    /// End the thread; report [`StopProgress::Over`] first.
     Exit,
 }
 

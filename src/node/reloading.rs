@@ -3,7 +3,7 @@
 //! Owns: what a running gateway takes up ([`Live`]), the order in which it does, and the line that
 //! says which settings that were and which wait for a restart. Never: takes up a part of a
 //! configuration that is not valid: then all of the old one stays. Never: more than the table of
-//! settings says ([`Change::Reload`]); a test compares.
+//! settings says ([`TakesEffect::Reload`]); a test compares.
 
 use std::path::PathBuf;
 use std::sync::Arc;

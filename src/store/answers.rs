@@ -72,7 +72,7 @@ pub trait TypedAnswer: Sized {
         None
     }
 
-    /// As [`Answer::of_written`].
+    /// As [`Self::of_written`].
     fn of_read(answer: ReadAnswer) -> Option<Self> {
         let _ = answer;
         None

@@ -488,7 +488,7 @@ pub struct User {
 }
 
 impl User {
-    /// Whether only the number is left: see [`Social::erase`].
+    /// Whether only the number is left: see [`People::erase`].
     #[must_use]
     pub fn is_erased(&self) -> bool {
         folding::is_erased(&self.mobile)

@@ -178,7 +178,7 @@ impl Parser {
     /// sessions know 0, 10 and 11; and that an unusable `cid` of a legacy session counts as none.
     ///
     /// # Errors
-    /// [`Refused`] says why and for which `cid`.
+    /// [`RefusedCommand`] says why and for which `cid`.
     pub fn parse(&mut self, message: &[u8], profile: Profile) -> Result<Command, RefusedCommand> {
         let malformed = RefusedCommand { reject: Reject::Malformed, cid: None };
         if message.len() > MESSAGE_BYTES_MAX {

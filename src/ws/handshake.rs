@@ -64,7 +64,7 @@ impl<'a, 'b> Upgrade<'a, 'b> {
     /// nothing of bodies.
     ///
     /// # Errors
-    /// [`Refused`], never [`Refused::Key`].
+    /// [`UpgradeRefused`], never [`UpgradeRefused::Key`].
     pub fn of(head: &'b Head<'a>) -> Result<Self, UpgradeRefused> {
         if !head.has_right_host() {
             return Err(UpgradeRefused::Host);
@@ -105,7 +105,7 @@ impl<'a, 'b> Upgrade<'a, 'b> {
     /// What can be agreed upon with the client about compression, if it is to be had at all.
     ///
     /// # Errors
-    /// [`Refused::Extensions`].
+    /// [`UpgradeRefused::Extensions`].
     pub fn compression(&self, on: bool) -> Result<Option<Agreed>, UpgradeRefused> {
         if !on {
             return Ok(None);
@@ -117,7 +117,7 @@ impl<'a, 'b> Upgrade<'a, 'b> {
     /// Judges the key, the last thing to be judged.
     ///
     /// # Errors
-    /// [`Refused::Key`].
+    /// [`UpgradeRefused::Key`].
     pub fn accept(&self) -> Result<Accept, UpgradeRefused> {
         let mut keys = self.head.header_values("sec-websocket-key");
         let (Some(key), None) = (keys.next(), keys.next()) else { return Err(UpgradeRefused::Key) };

@@ -1,6 +1,6 @@
 //! The report: medians of all rounds, ratios to one shard of the same round, the model beside the counters.
 //!
-//! Owns: [`Sheet`], everything that was measured, and how it is written down.
+//! Owns: [`ScalingSheet`], everything that was measured, and how it is written down.
 
 use std::fmt::Write as _;
 

@@ -1,6 +1,6 @@
 //! What the well-behaved met in one stage of a flood.
 //!
-//! Owns: [`Measured`] and [`Visits`]. Every sample belongs to the stage in which it was due,
+//! Owns: [`Measured`] and [`MeasuredVisits`]. Every sample belongs to the stage in which it was due,
 //! whenever its answer came.
 //! Bounds: histograms; reasons of failure by [`REASONS_MAX`].
 

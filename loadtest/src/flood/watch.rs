@@ -66,7 +66,7 @@ impl Paces {
 /// What was found out.
 #[derive(Debug)]
 pub(crate) struct Findings {
-    /// By [`Stage`].
+    /// By [`FloodStage`].
     pub(crate) stages: Vec<Measured>,
     pub(crate) readings: Vec<Reading>,
     /// The last scrape before the flood, and the last one of it or soon after.
@@ -124,7 +124,7 @@ struct Watch<'a> {
     findings: Findings,
 }
 
-/// Measures until the stage is [`Stage::Done`].
+/// Measures until the stage is [`FloodStage::Done`].
 pub(crate) fn run(target: &Target, people: &People, paces: Paces, signals: &Signals) -> Result<Findings> {
     // Only root may; the attackers' threads give way as far as they can.
     let _ = rustix::process::nice(NICE);

@@ -1,7 +1,7 @@
 //! What a legacy session was sent and has not confirmed.
 //!
 //! Owns: [`Unconfirmed`], for one session.
-//! Bounds: [`limits::UNCONFIRMED_MAX`] conversations.
+//! Bounds: [`crate::limits::UNCONFIRMED_MAX`] conversations.
 
 use std::collections::BTreeMap;
 
