@@ -23,7 +23,7 @@ mod source;
 #[path = "tidy/words.rs"]
 mod words;
 
-use source::{Source, Tree};
+use source::{Source, Text, Tree};
 
 /// Fails with every complaint at once: one run shows all there is to do.
 fn no_complaints(complaints: &[String]) {
@@ -59,6 +59,11 @@ fn parts_of_a_room_import_only_what_is_below_them() {
 #[test]
 fn every_exception_to_the_import_table_is_needed() {
     no_complaints(&imports::unused_exceptions(&Tree::read().rust));
+}
+
+#[test]
+fn every_room_in_the_rows_of_the_other_crates_is_needed() {
+    no_complaints(&imports::unused_rooms(&Tree::read().rust));
 }
 
 #[test]
@@ -135,6 +140,11 @@ fn docs_link_to_what_exists() {
 }
 
 #[test]
+fn docs_of_the_code_link_to_what_is_there() {
+    over_rust(docs::broken_links);
+}
+
+#[test]
 fn nothing_names_a_path_of_one_machine() {
     let tree = Tree::read();
     let rust = tree.rust.iter().flat_map(|source| docs::machine_paths(&source.path, &source.text));
@@ -142,10 +152,19 @@ fn nothing_names_a_path_of_one_machine() {
     no_complaints(&rust.chain(other).collect::<Vec<String>>());
 }
 
+fn map(tree: &'static Tree) -> &'static Text {
+    tree.texts.iter().find(|text| text.path == "docs/architecture.md").expect("the map is there")
+}
+
+#[test]
+fn the_map_names_what_is_in_the_code() {
+    let tree = Tree::read();
+    no_complaints(&docs::unknown_names(map(tree), &tree.rust));
+}
+
 #[test]
 fn the_map_can_be_read_in_one_sitting() {
-    let tree = Tree::read();
-    let map = tree.texts.iter().find(|text| text.path == "docs/architecture.md").expect("the map is there");
+    let map = map(Tree::read());
     let lines = map.text.lines().count();
     assert!(lines < 400, "docs/architecture.md has {lines} lines");
 }

@@ -1,10 +1,11 @@
 //! The thin shell around a shard: one thread, one poll, its sockets.
 //!
 //! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end
-//! the turn, flush, settle the budgets, ring. The gate (`gate`, `heads`, `admission`, `addresses`,
-//! `listener`), the connections (`conn`, `table`, `transport`, `deadlines`), what is read (`ready`,
-//! `intake`, `echo`), what is kept of it (`inbound`) and written (`flush`), and the wishes of the
-//! shard (`wishes`).
+//! the turn, flush, settle the budgets, ring. The gate (`listener`, `preamble`, `addresses`, `gate`,
+//! `heads`, `admission`, `handover`), the connections (`conn`, `table`, `transport`, `tls`,
+//! `deadlines`), what is read (`ready`, `intake`, `inflating`, `echo`), what is kept of it
+//! (`inbound`) and written (`flush`), the wishes of the shard (`wishes`), memory (`budget`,
+//! `pressure`), the end of all sessions (`drain`), and what is told of it (`said`, `latencies`).
 //! Never: decides anything about chat, and never calls the shard from inside one of its effects:
 //! every step's effects are drained before the next event.
 //! Bounds: a turn by the `TURN_…` limits, in bytes, steps and time of each of its parts; what is

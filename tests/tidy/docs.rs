@@ -1,6 +1,8 @@
 //! What pages may name: things, not lines; and nothing may name a path of one machine.
 
-use super::source::Text;
+use std::collections::HashSet;
+
+use super::source::{Source, Text, is_word};
 
 /// Complaints about line numbers, which are wrong a week later.
 pub(crate) fn line_numbers(page: &Text) -> Vec<String> {
@@ -56,6 +58,58 @@ pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<String> {
     complaints
 }
 
+/// A name on the map that is not of the code: an option of the kernel.
+const FOREIGN: [&str; 1] = ["SO_REUSEPORT"];
+
+/// Complaints about names in backticks (with `_` or `::` in them) that the code does not have. Of a
+/// path some file has all parts: in its code, or as its own name and that of its folders.
+pub(crate) fn unknown_names(page: &Text, sources: &[Source]) -> Vec<String> {
+    let words: Vec<HashSet<&str>> = sources.iter().map(words).collect();
+    let is_known = |path: &str| words.iter().any(|words| path.split("::").all(|part| words.contains(part)));
+    let mut complaints = Vec::new();
+    for (number, line) in (1..).zip(page.text.lines()) {
+        for name in line.split('`').skip(1).step_by(2) {
+            // `shard_of(user)` names a function.
+            let name = name.split('(').next().unwrap_or_default();
+            let is_name = name.bytes().all(|byte| is_word(byte) || byte == b':');
+            if is_name && name.contains(['_', ':']) && !FOREIGN.contains(&name) && !is_known(name) {
+                complaints.push(format!("{}, line {number}: `{name}` is not in the code", page.path));
+            }
+        }
+    }
+    complaints
+}
+
+/// Complaints about links in doc comments to what their file neither has nor imports, as a renamed
+/// type leaves them behind. `cargo doc` knows it for certain, and takes minutes.
+pub(crate) fn broken_links(source: &Source) -> Vec<String> {
+    const EVERYWHERE: [&str; 6] = ["Self", "crate", "self", "std", "super", "Drop"];
+    let words = words(source);
+    let mut complaints = Vec::new();
+    for (number, line) in (1..).zip(source.text.lines()) {
+        let line = line.trim_start();
+        if !(line.starts_with("///") || line.starts_with("//!")) {
+            continue;
+        }
+        for link in line.split("[`").skip(1) {
+            let Some((name, rest)) = link.split_once("`]") else { continue };
+            let first = name.split([':', '(', '<', '!']).next().unwrap_or_default();
+            // With a target of its own, there or at the end of the comment.
+            let is_told = rest.starts_with(['(', '[', ':']) || source.text.contains(&format!("[`{name}`]: "));
+            if !is_told && !words.contains(first) && !EVERYWHERE.contains(&first) {
+                complaints.push(format!("{}, line {number}: [`{name}`] leads nowhere", source.path));
+            }
+        }
+    }
+    complaints
+}
+
+/// The words of a source's code, and of its path.
+fn words(source: &Source) -> HashSet<&str> {
+    let code = source.code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    code.chain(source.path.split(['/', '.'])).collect()
+}
+
 #[cfg(test)]
 fn page(text: &str) -> Text {
     Text { path: "docs/x.md".to_owned(), text: text.to_owned() }
@@ -79,5 +133,31 @@ fn a_path_of_a_machine_is_found() {
         assert_eq!(machine_paths("x.md", &format!("look in {head}{tail}me")).len(), 1);
         assert_eq!(machine_paths("x.md", &format!("\"{head}{tail}me\"")).len(), 1);
         assert!(machine_paths("x.md", &format!("https://x.y{head}{tail}me")).is_empty());
+    }
+}
+
+#[test]
+fn a_name_that_is_gone_is_found() {
+    let sources = [
+        Source::new("src/home/ordering.rs", "fn hand_on() {}\n// hand_off"),
+        Source::new("src/caller.rs", "struct Place;"),
+    ];
+    let unknown = |text: &str| unknown_names(&page(text), &sources).len();
+    for text in ["`hand_on`", "`home::hand_on`", "`ordering::hand_on`", "`caller::Place`, `x`", "`hand_on(user)`"] {
+        assert_eq!(unknown(text), 0, "{text}");
+    }
+    for text in ["`hand_off`", "`caller::hand_on`", "`Home::hand_on`"] {
+        assert_eq!(unknown(text), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let broken = |doc: &str| broken_links(&Source::new("src/x.rs", &format!("//! {doc}\nuse crate::y::There;"))).len();
+    for doc in ["[`There`]", "[`There::is`]", "[`crate::z`]", "[`Gone`](crate::z::Gone)", "[`Gone`]\n//! [`Gone`]: z"] {
+        assert_eq!(broken(doc), 0, "{doc}");
+    }
+    for doc in ["[`Gone`]", "[`Gone::is`], see there", "[`There`] and [`gone()`]"] {
+        assert_eq!(broken(doc), 1, "{doc}");
     }
 }

@@ -24,8 +24,15 @@ const EXCEPTIONS: [(&str, &str, &str); 1] = [(
     "a sync answer is made of the store's rows, and its request says where a page of the store begins",
 )];
 
-/// What the load-test client may know of the library: it is a stranger to the server's insides.
-const LOADTEST: [&str; 3] = ["ids", "wire", "ws"];
+/// The other crates of the workspace, and the rooms that each may use: TLS and pictures do not know for
+/// whom they work, the clients know the protocol's page alone. Benchmarks stand outside the house.
+const CRATES: [(&str, &[&str]); 5] = [
+    ("tls/", &[]),
+    ("pictures/", &[]),
+    ("client/", &[]),
+    ("loadtest/", &[]),
+    ("bench/", &["ids", "limits", "clock", "ws", "wire", "auth", "store", "shard"]),
+];
 
 /// Complaints about the imports of one file.
 pub(crate) fn check(source: &Source) -> Vec<String> {
@@ -37,15 +44,11 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
 }
 
 fn allowed(source: &Source, to: &str) -> bool {
-    if source.path.starts_with("loadtest/") {
-        return LOADTEST.contains(&to);
-    }
-    // Pictures are made anew without knowing for whom; the client crate knows the protocol's page alone.
-    if source.path.starts_with("pictures/") || source.path.starts_with("client/") {
-        return false;
+    if let Some((_, rooms)) = CRATES.iter().find(|(folder, _)| source.path.starts_with(folder)) {
+        return rooms.contains(&to);
     }
     match source.room() {
-        // Tests and benchmarks stand outside the house.
+        // Tests stand outside the house.
         None | Some("lib") => true,
         Some(from) => {
             let below = rank(to).is_some() && rank(to) < rank(from);
@@ -71,6 +74,17 @@ pub(crate) fn unused_exceptions(sources: &[Source]) -> Vec<String> {
         .iter()
         .filter(|(from, to, _)| !used(from, to))
         .map(|(from, to, _)| format!("the exception {from} -> {to} is not needed"))
+        .collect()
+}
+
+/// Rooms in the rows of the other crates of which these use nothing.
+pub(crate) fn unused_rooms(sources: &[Source]) -> Vec<String> {
+    let used = |folder: &str, to: &str| {
+        sources.iter().any(|source| source.path.starts_with(folder) && uses(source).iter().any(|(_, room)| room == to))
+    };
+    let rows = CRATES.iter().flat_map(|(folder, rooms)| rooms.iter().map(move |room| (*folder, *room)));
+    rows.filter(|(folder, room)| !used(folder, room))
+        .map(|(folder, room)| format!("{folder} needs no {room}"))
         .collect()
 }
 
@@ -157,9 +171,10 @@ fn an_import_upwards_is_found_however_it_is_written() {
     assert_eq!(complaints("src/shard/mod.rs", "use super::mesh::Lane;"), 1);
     assert_eq!(complaints("src/mesh.rs", "use super::{driver, node};"), 2);
     assert_eq!(complaints("src/auth.rs", "use crate::store::Row;"), 1, "one layer, two rooms");
-    assert_eq!(complaints("loadtest/src/main.rs", "use imgate::{ids, wire, shard::Shard};"), 1);
-    assert_eq!(complaints("pictures/src/lib.rs", "use imgate::limits;"), 1);
-    assert_eq!(complaints("client/src/session.rs", "use imgate::ids::UserId;"), 1);
+    for path in ["loadtest/src/main.rs", "pictures/src/lib.rs", "client/src/session.rs", "tls/src/lib.rs"] {
+        assert_eq!(complaints(path, "use imgate::ids::UserId;"), 1, "{path}");
+    }
+    assert_eq!(complaints("bench/src/gateway.rs", "use imgate::{ids, shard::Shard, driver::Driver};"), 1);
 }
 
 #[test]
@@ -183,4 +198,5 @@ fn an_import_downwards_is_no_violation() {
 fn a_room_without_a_layer_is_found() {
     assert_eq!(unknown_rooms(&[Source::new("src/stuff.rs", ""), Source::new("src/ids.rs", "")]).len(), 1);
     assert_eq!(unused_exceptions(&[]).len(), EXCEPTIONS.len());
+    assert!(!unused_rooms(&[]).is_empty());
 }
