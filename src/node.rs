@@ -243,7 +243,7 @@ impl Node {
         let metrics = scraper(&board, config, &store, &counts, process, numbers, (&fingerprint, &trails));
         let homes = Arc::new(mesh.notices) as Arc<dyn ShardAccess>;
         let memory = memory::Watch::start(&pressure, turns::watch(&board, clock, &homes)).context("no thread")?;
-        let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.doors)) as Arc<dyn Gate>);
+        let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.handovers)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
         let backups = Backups::new(config.store.expose(), &config.data);
         let asked = ((drain, reload), backups.clone());
@@ -259,7 +259,7 @@ impl Node {
         let listeners =
             || [&mut public, &mut proxied, &mut tls].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
         let acceptor = || certificates.as_ref().map(|all| tls::acceptor(config, &secret, all)).transpose();
-        let ended = crossing.serve(&endings, || start_shards(&common, mesh.seats, &board, listeners, acceptor))?;
+        let ended = crossing.serve(&endings, || start_shards(&common, mesh.endpoints, &board, listeners, acceptor))?;
         announce(&addresses, shards, admin_address);
         Ok(Self {
             addresses,
@@ -342,18 +342,18 @@ fn probe_addresses(config: &Config) -> anyhow::Result<()> {
 /// when the last one has ended.
 fn start_shards(
     common: &Common<'_>,
-    seats: Vec<ShardEnd<HandOver>>,
+    endpoints: Vec<ShardEnd<HandOver>>,
     board: &Board,
     mut listeners: impl FnMut() -> [Vec<TcpListener>; 3],
     acceptor: impl Fn() -> anyhow::Result<Option<Acceptor>>,
 ) -> anyhow::Result<Receiver<Infallible>> {
-    let shards = seats.len();
+    let shards = endpoints.len();
     let (ready, all_ready) = bounded(shards);
     let (alive, ended) = bounded(0);
-    for (poll, seat) in seats {
-        let (id, now_ms) = (seat.me(), common.clock.now().mono_ms);
+    for (poll, endpoint) in endpoints {
+        let (id, now_ms) = (endpoint.me(), common.clock.now().mono_ms);
         let publisher = board.publisher(id, now_ms).context("a shard has no place on the board")?;
-        let parts = common.parts((poll, seat), listeners(), acceptor()?, publisher);
+        let parts = common.parts((poll, endpoint), listeners(), acceptor()?, publisher);
         start_shard(id, parts, ready.clone(), alive.clone())?;
     }
     (0..shards).try_for_each(|_| all_ready.recv()).context("a shard has ended at its start")?;
@@ -417,16 +417,16 @@ impl<'a> Common<'a> {
 
     fn parts(
         &self,
-        (poll, seat): ShardEnd<HandOver>,
+        (poll, endpoint): ShardEnd<HandOver>,
         [listeners, proxy_listeners, tls_listeners]: [Vec<TcpListener>; 3],
         acceptor: Option<Acceptor>,
         publisher: Publisher,
     ) -> Parts {
         Parts {
-            setup: shard_setup(self.config, &self.tuning, seat.me(), self.boot, &self.hooks),
+            setup: shard_setup(self.config, &self.tuning, endpoint.me(), self.boot, &self.hooks),
             clock: self.clock,
             poll,
-            seat,
+            endpoint,
             listeners,
             proxy_listeners,
             tls_listeners,

@@ -268,7 +268,7 @@ impl Gateway {
         // Everything that was sent has been taken, at the latest before the sender's next turn.
         for to in (0..self.seats.len()).filter(|&to| to != index) {
             let (msgs, bytes) = (limits::DELIVER_MSGS_PER_LANE_MAX, limits::DELIVER_BYTES_PER_LANE_MAX);
-            self.step(index, Event::Room { to: shard_id(to), msgs, bytes });
+            self.step(index, Event::Credit { to: shard_id(to), msgs, bytes });
         }
         while let Some(event) = self.seats[index].causes.pop_front() {
             self.step(index, event);

@@ -353,7 +353,7 @@ impl Bus {
                 Out::Scan { scan, since, after } => self.scan(scan, since, after),
             }
         }
-        self.end.ring();
+        self.end.wake();
         for (shard, far) in refused {
             // It is kept for later: nothing follows from it now.
             self.exchange.step(now, In::Refused(shard, far), &is_here, &mut Vec::new());
@@ -575,9 +575,9 @@ mod tests {
         let opened = Opened { writers: connection(), readers: connection(), upkeep: None, keep: Keep::default() };
         let mut mesh = build::<()>(1).expect("descriptors");
         let store = Store::start(opened, 1, Arc::clone(&mesh.replies) as _, clock).expect("threads");
-        let (wake, bell) = crate::cluster::bell();
+        let (wake, notify) = crate::cluster::waker();
         let end = mesh.join_cluster(wake);
-        let (_, mut seat) = mesh.seats.remove(0);
+        let (_, mut endpoint) = mesh.endpoints.remove(0);
         let mut exchange = Exchange::new(NodeId(1), 7, 1, clock.now(), None);
         for n in 1..=HEADS {
             let (conv, seq) = (ConvId::Group(GroupId::new(n).expect("small")), Seq::new(3).expect("small"));
@@ -590,7 +590,7 @@ mod tests {
             key: BusKey::new((&[7; 32], None), "test"),
             exchange,
             end,
-            wake: Arc::clone(&bell),
+            wake: Arc::clone(&notify),
             store,
             clock,
             changes: ChangeFeed::default(),
@@ -603,9 +603,9 @@ mod tests {
             for events in EVENTS {
                 let (mut heads, before) = (0, came.iter().sum::<u64>());
                 for _ in 0..events {
-                    bell.notify_one();
+                    notify.notify_one();
                     tokio::task::yield_now().await;
-                    let all = std::iter::from_fn(|| seat.heard_far());
+                    let all = std::iter::from_fn(|| endpoint.heard_far());
                     heads += all.filter(|far| matches!(far, FarIn::Head { .. })).count() as u64;
                     if before + heads == HEADS || (heads > 0 && before == 0) {
                         break;

@@ -49,10 +49,10 @@ pub fn probe(servers: &[String]) -> Result<(), String> {
 
 /// What shards call when they have something for the thread of the cluster, and what it waits for.
 #[must_use]
-pub fn bell() -> (Wake, Arc<Notify>) {
-    let bell = Arc::new(Notify::new());
-    let ring = Arc::clone(&bell);
-    (Arc::new(move || ring.notify_one()), bell)
+pub fn waker() -> (Wake, Arc<Notify>) {
+    let notify = Arc::new(Notify::new());
+    let other = Arc::clone(&notify);
+    (Arc::new(move || other.notify_one()), notify)
 }
 
 /// The thread of the cluster.

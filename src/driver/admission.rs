@@ -43,7 +43,7 @@ pub(super) enum Verdict {
 
 /// What the judge knows besides the bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Bench<'a> {
+pub(super) struct AdmissionRules<'a> {
     pub(super) judge: &'a Judge,
     pub(super) wall_ms: u64,
     /// The echo route exists.
@@ -56,16 +56,16 @@ pub(super) struct Bench<'a> {
 
 /// Judges everything that a connection has sent so far. `peer` is its other end, for the few heads
 /// for which that matters; `None`: it is gone.
-pub(super) fn judge(bytes: &[u8], bench: Bench<'_>, peer: impl Fn() -> Option<Peer>) -> Verdict {
+pub(super) fn judge(bytes: &[u8], rules: AdmissionRules<'_>, peer: impl Fn() -> Option<Peer>) -> Verdict {
     let head = match Head::parse(bytes) {
         Ok(Some(head)) => head,
         Ok(None) => return Verdict::Incomplete,
         Err(bad) => return bad_head(bad, bytes),
     };
     match head.path() {
-        "/chat" => chat(&head, bench, peer).unwrap_or_else(refused),
-        "/chatroom" if bench.room => room(&head, bench, peer).unwrap_or_else(refused),
-        "/echo" if bench.echo => echo(&head, bench).unwrap_or_else(refused),
+        "/chat" => chat(&head, rules, peer).unwrap_or_else(refused),
+        "/chatroom" if rules.room => room(&head, rules, peer).unwrap_or_else(refused),
+        "/echo" if rules.echo => echo(&head, rules).unwrap_or_else(refused),
         _ => Verdict::Http,
     }
 }
@@ -77,39 +77,47 @@ fn bad_head(bad: BadHead, bytes: &[u8]) -> Verdict {
 
 /// What becomes of what a proxy says of the client. Of a head that says nothing the peer is not
 /// asked for.
-fn heard(head: &Head<'_>, bench: Bench<'_>, peer: impl FnOnce() -> Option<Peer>) -> Heard {
+fn heard(head: &Head<'_>, rules: AdmissionRules<'_>, peer: impl FnOnce() -> Option<Peer>) -> Heard {
     if !Judge::speaks_for_others(head) {
         return Heard::Direct;
     }
-    bench.judge.heard(head, peer().unwrap_or(Peer::GONE))
+    rules.judge.heard(head, peer().unwrap_or(Peer::GONE))
 }
 
 fn refused(refused: UpgradeRefused) -> Verdict {
     Verdict::Refused(GateRefusal::BadRequest, refused.response())
 }
 
-fn echo(head: &Head<'_>, bench: Bench<'_>) -> Result<Verdict, UpgradeRefused> {
+fn echo(head: &Head<'_>, rules: AdmissionRules<'_>) -> Result<Verdict, UpgradeRefused> {
     let mut response = Vec::new();
     let upgrade = Upgrade::of(head)?;
-    let agreed = upgrade.compression(bench.compression)?;
+    let agreed = upgrade.compression(rules.compression)?;
     upgrade.accept()?.write_response(&mut response, None, agreed);
     Ok(Verdict::Echo { head_len: head.len(), response, deflate: agreed.map(Agreed::window) })
 }
 
 /// Every client may enter, from any page, and offers of subprotocols find no answer.
-fn room(head: &Head<'_>, bench: Bench<'_>, peer: impl Fn() -> Option<Peer>) -> Result<Verdict, UpgradeRefused> {
+fn room(
+    head: &Head<'_>,
+    rules: AdmissionRules<'_>,
+    peer: impl Fn() -> Option<Peer>,
+) -> Result<Verdict, UpgradeRefused> {
     let mut response = Vec::new();
     let upgrade = Upgrade::of(head)?;
-    let agreed = upgrade.compression(bench.compression)?;
+    let agreed = upgrade.compression(rules.compression)?;
     upgrade.accept()?.write_response(&mut response, None, agreed);
     let deflate = agreed.map(Agreed::window);
     let (identity, profile, device) = (Identity::GUEST, Profile::Room, Device::default());
     let hello = Hello { identity, profile, device, device_tag: 0, deflate };
-    let heard = heard(head, bench, peer);
+    let heard = heard(head, rules, peer);
     Ok(Verdict::Session { head_len: head.len(), hello, response, heard })
 }
 
-fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl Fn() -> Option<Peer>) -> Result<Verdict, UpgradeRefused> {
+fn chat(
+    head: &Head<'_>,
+    rules: AdmissionRules<'_>,
+    peer: impl Fn() -> Option<Peer>,
+) -> Result<Verdict, UpgradeRefused> {
     let upgrade = Upgrade::of(head)?;
     let v2 = upgrade.offers(V2);
     if presented(head, &upgrade, v2).is_some_and(|token| is_jwt(&token)) {
@@ -117,12 +125,12 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl Fn() -> Option<Peer>) -> R
         // a token of ours.
         return Ok(Verdict::Http);
     }
-    let proven = identify(head, &upgrade, v2, bench, &peer);
+    let proven = identify(head, &upgrade, v2, rules, &peer);
     if !v2 && let Err(why) = proven {
         return Ok(Verdict::Refused(refusal(why), Response::Forbidden));
     }
     let mut response = Vec::new();
-    let agreed = upgrade.compression(bench.compression)?;
+    let agreed = upgrade.compression(rules.compression)?;
     upgrade.accept()?.write_response(&mut response, v2.then_some(V2), agreed);
     let identity = match proven {
         Ok(identity) => identity,
@@ -135,7 +143,7 @@ fn chat(head: &Head<'_>, bench: Bench<'_>, peer: impl Fn() -> Option<Peer>) -> R
     let profile = if v2 { Profile::V2 } else { Profile::Legacy(echo_of(identity.issuer())) };
     let device_tag = head.query_param("device_id").map_or(0, |id| device_tag(&id));
     let hello = Hello { identity, profile, device, device_tag, deflate: agreed.map(Agreed::window) };
-    let heard = heard(head, bench, peer);
+    let heard = heard(head, rules, peer);
     Ok(Verdict::Session { head_len: head.len(), hello, response, heard })
 }
 
@@ -154,7 +162,7 @@ fn identify(
     head: &Head<'_>,
     upgrade: &Upgrade<'_, '_>,
     v2: bool,
-    bench: Bench<'_>,
+    rules: AdmissionRules<'_>,
     peer: impl FnOnce() -> Option<Peer>,
 ) -> Result<Identity, Unproven> {
     let claim = match head.query_param("id") {
@@ -164,8 +172,8 @@ fn identify(
         None => ClaimedIdentity::Nobody,
     };
     let token = presented(head, upgrade, v2);
-    let place = || bench.judge.place(head, peer().unwrap_or(Peer::GONE));
-    bench.judge.acting(head, place, token.as_deref(), claim, bench.wall_ms)
+    let place = || rules.judge.place(head, peer().unwrap_or(Peer::GONE));
+    rules.judge.acting(head, place, token.as_deref(), claim, rules.wall_ms)
 }
 
 /// The token that the client itself has put somewhere. An empty `?token=` is none: that is how a

@@ -29,8 +29,8 @@ pub(super) struct Conn {
     pub(super) dirty: bool,
     /// The kernel took less than it was offered; it will say when there is room.
     pub(super) blocked: bool,
-    /// Stands on the list of those to be buried: neither read nor written any more.
-    pub(super) doomed: bool,
+    /// Stands on the list of those to be reaped: neither read nor written any more.
+    pub(super) closed: bool,
     /// [`ENDING`] and [`TLS`]: a byte each would be one too many.
     flags: u8,
     /// What the poll reports.
@@ -71,7 +71,7 @@ impl Conn {
             listed: false,
             dirty: false,
             blocked: false,
-            doomed: false,
+            closed: false,
             flags: 0,
             reports: Reports::Nothing,
             state,
@@ -102,7 +102,7 @@ impl Conn {
     pub(super) const fn is_session(&self) -> bool {
         match &self.state {
             State::Open(_) => true,
-            State::Parting(parting) => parting.session,
+            State::Closing(closing) => closing.session,
             State::Handshake(_) | State::Head(_) | State::Echo(_) => false,
         }
     }
@@ -114,7 +114,7 @@ impl Conn {
 
     /// Whether it ends, and its peer has said its last.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(&self.state, State::Parting(parting) if parting.heard_end)
+        matches!(&self.state, State::Closing(closing) if closing.heard_end)
     }
 
     /// What it has brought lately. A connection without a whole head is new.
@@ -123,7 +123,7 @@ impl Conn {
             State::Handshake(_) | State::Head(_) => Recent::default(),
             State::Open(open) => open.recent,
             State::Echo(echo) => echo.recent,
-            State::Parting(parting) => parting.recent,
+            State::Closing(closing) => closing.recent,
         }
     }
 
@@ -133,7 +133,7 @@ impl Conn {
             State::Handshake(_) | State::Head(_) => None,
             State::Open(open) => Some(&mut open.recent),
             State::Echo(echo) => Some(&mut echo.recent),
-            State::Parting(parting) => Some(&mut parting.recent),
+            State::Closing(closing) => Some(&mut closing.recent),
         }
     }
 
@@ -144,7 +144,7 @@ impl Conn {
             State::Head(Some(head)) => Holding { bytes: head.stash.capacity(), since_ms: head.since_ms },
             State::Open(open) => open.holding(),
             State::Echo(echo) => echo.holding(),
-            State::Head(None) | State::Parting(_) => Holding::default(),
+            State::Head(None) | State::Closing(_) => Holding::default(),
         }
     }
 }
@@ -160,7 +160,7 @@ pub(super) enum State {
     /// The hidden route for protocol tests.
     Echo(Box<Echo>),
     /// Its last bytes are on their way; then it ends.
-    Parting(Box<Parting>),
+    Closing(Box<Closing>),
 }
 
 /// A request head that comes in pieces, or whose sender another than the kernel names.
@@ -190,7 +190,7 @@ pub(super) struct Open {
     pub(super) paused: bool,
     /// The peer has sent its close frame: nothing that it may still send means anything (RFC 6455,
     /// section 5.5.1).
-    pub(super) farewell: bool,
+    pub(super) close_received: bool,
     /// Its messages may be compressed.
     pub(super) deflates: bool,
     /// What it has brought lately.
@@ -204,7 +204,7 @@ impl Open {
         decoder.keep(unread);
         decoder.note_since(now_ms);
         let held = !unread.is_empty();
-        Self { decoder, profile, paused: true, held, farewell: false, deflates, recent: Recent::default() }
+        Self { decoder, profile, paused: true, held, close_received: false, deflates, recent: Recent::default() }
     }
 
     /// What its decoder keeps.
@@ -216,7 +216,7 @@ impl Open {
 /// The end of a connection: what is still to be said, then end of stream, then the wait for the
 /// peer's.
 #[derive(Default)]
-pub(super) struct Parting {
+pub(super) struct Closing {
     /// The gate's last words; a session has its own in the shard's outbox.
     pub(super) words: Vec<u8>,
     /// Bytes of `words` that the socket has taken.

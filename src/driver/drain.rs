@@ -2,8 +2,8 @@
 //!
 //! Owns: the portion of a turn, and the walk over the connections that are no sessions.
 //! Never: gives the shard more to close than what the sockets have taken of the closes before.
-//! Bounds: [`TURN_CLOSES_MAX`] closes, and as many strangers, of [`TURN_LOOKS_MAX`] slots looked
-//! at.
+//! Bounds: [`TURN_CLOSES_MAX`] closes, and as many of no session, of [`TURN_LOOKS_MAX`] slots
+//! looked at.
 
 use super::Driver;
 use super::conn::State;
@@ -13,14 +13,14 @@ use crate::shard::{Drain, Event};
 
 impl Driver {
     /// Sessions are closed from now on; whoever is none is not waited for.
-    pub(super) fn begin_closing(&mut self, drain: Drain) {
+    pub(super) fn begin_drain(&mut self, drain: Drain) {
         self.give(Event::CloseAll(drain));
-        self.strangers = Some(0);
+        self.sessionless = Some(0);
     }
 
     /// Closes a portion. What is still unwritten of the last ones is taken off it.
     pub(super) fn close_some(&mut self) {
-        self.end_strangers();
+        self.end_sessionless();
         let waiting = u32::try_from(self.dirty.len()).unwrap_or(u32::MAX);
         let most = TURN_CLOSES_MAX.saturating_sub(waiting);
         if most > 0 {
@@ -29,8 +29,8 @@ impl Driver {
     }
 
     /// Ends some of the connections that are no sessions.
-    fn end_strangers(&mut self) {
-        let Some(from) = self.strangers else { return };
+    fn end_sessionless(&mut self) {
+        let Some(from) = self.sessionless else { return };
         let span = self.table.span();
         let (mut slot, mut left) = (from, TURN_CLOSES_MAX);
         let end = span.min(from + TURN_LOOKS_MAX as usize);
@@ -38,22 +38,22 @@ impl Driver {
             if let Some((id, conn)) = self.table.at(slot)
                 && matches!(conn.state, State::Handshake(_) | State::Head(_) | State::Echo(_))
             {
-                self.doom(id);
+                self.mark_closed(id);
                 left -= 1;
             }
             slot += 1;
         }
-        self.strangers = (slot < span).then_some(slot);
+        self.sessionless = (slot < span).then_some(slot);
     }
 
     /// Leaves, whatever is left, and says how much that is.
     pub(super) fn leave(&mut self) {
         let progress = StopProgress::Over {
-            shard: self.seat.me(),
+            shard: self.endpoint.me(),
             open: self.table.len(),
             unreached: self.shard.unreached(),
             unanswered: self.shard.outstanding(),
         };
-        self.seat.report(progress);
+        self.endpoint.report(progress);
     }
 }

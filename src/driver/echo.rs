@@ -159,16 +159,16 @@ impl Driver {
                 let mut words = echo.queue.split_off(echo.sent);
                 words.extend_from_slice(&frame);
                 self.inbound.change(id, before, echo.holding());
-                self.part(id, words);
+                self.close(id, words);
             }
-            (None, Got::End | Got::Broken) => self.doom(id),
+            (None, Got::End | Got::Broken) => self.mark_closed(id),
             (None, Got::Bytes { drained, .. }) => {
-                self.soil(id);
+                self.mark_dirty(id);
                 if !drained || ending {
                     self.list(id);
                 }
             }
-            (None, Got::Nothing) => self.soil(id),
+            (None, Got::Nothing) => self.mark_dirty(id),
         }
         read
     }
@@ -207,7 +207,7 @@ impl Driver {
                 echo.sent += n;
                 self.block(id);
             }
-            Took::Broken => self.doom(id),
+            Took::Broken => self.mark_closed(id),
         }
         waited
     }

@@ -40,7 +40,7 @@ impl Driver {
             let Some(id) = self.dirty.next() else { break };
             let Some(conn) = self.table.get_mut(id) else { continue };
             conn.dirty = false;
-            if conn.doomed {
+            if conn.closed {
                 continue;
             }
             let written = match &conn.state {
@@ -48,7 +48,7 @@ impl Driver {
                 State::Head(_) => self.flush_records(id),
                 State::Open(_) => self.flush_session(id),
                 State::Echo(_) => self.flush_echo(id),
-                State::Parting(_) => self.flush_parting(id),
+                State::Closing(_) => self.flush_closing(id),
             };
             share.take(written, 1);
         }
@@ -65,24 +65,24 @@ impl Driver {
     }
 
     /// Writes the last words, then the shard's outbox, then the end of the stream.
-    fn flush_parting(&mut self, id: ConnId) -> usize {
+    fn flush_closing(&mut self, id: ConnId) -> usize {
         let Some(conn) = self.table.get_mut(id) else { return 0 };
-        let State::Parting(parting) = &mut conn.state else { return 0 };
-        let (session, finished) = (parting.session, parting.finished);
+        let State::Closing(closing) = &mut conn.state else { return 0 };
+        let (session, finished) = (closing.session, closing.finished);
         if finished {
             return 0;
         }
-        let words = parting.words.get(parting.sent..).unwrap_or_default();
+        let words = closing.words.get(closing.sent..).unwrap_or_default();
         let mut flushed = Flushed::All;
         if !words.is_empty() {
             let words = words.to_vec();
             let took = self.push(id, &words);
             let Some(conn) = self.table.get_mut(id) else { return 0 };
-            let State::Parting(parting) = &mut conn.state else { return 0 };
+            let State::Closing(closing) = &mut conn.state else { return 0 };
             match took {
-                Took::All => parting.sent = parting.words.len(),
+                Took::All => closing.sent = closing.words.len(),
                 Took::Part(n) => {
-                    parting.sent += n;
+                    closing.sent += n;
                     flushed = Flushed::Blocked;
                 }
                 Took::Broken => flushed = Flushed::Broken,
@@ -126,7 +126,7 @@ impl Driver {
         match self.settle_records(id) {
             Took::All => {}
             Took::Part(_) => self.block(id),
-            Took::Broken => self.doom(id),
+            Took::Broken => self.mark_closed(id),
         }
         0
     }
@@ -135,12 +135,12 @@ impl Driver {
     /// does.
     fn finish(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        let State::Parting(parting) = &mut conn.state else { return };
-        parting.finished = true;
-        parting.words = Vec::new();
-        if parting.heard_end {
+        let State::Closing(closing) = &mut conn.state else { return };
+        closing.finished = true;
+        closing.words = Vec::new();
+        if closing.heard_end {
             // The end of the socket is the end of the stream.
-            self.doom(id);
+            self.mark_closed(id);
         } else {
             conn.transport.finish();
         }
@@ -151,7 +151,7 @@ impl Driver {
             Flushed::All => {}
             Flushed::Blocked => self.block(id),
             Flushed::Budget => self.lag(id),
-            Flushed::Broken => self.doom(id),
+            Flushed::Broken => self.mark_closed(id),
         }
     }
 
@@ -166,7 +166,7 @@ impl Driver {
             conn.reports = Reports::Room;
         } else {
             // It would never be known that there is room.
-            self.doom(id);
+            self.mark_closed(id);
         }
     }
 

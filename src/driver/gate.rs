@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use socket2::SockRef;
 
 use super::addresses::{NetworkCounter, Visitor};
-use super::admission::{Bench, Verdict, judge};
-use super::conn::{Head, Open, Parting, Reports, State};
+use super::admission::{AdmissionRules, Verdict, judge};
+use super::conn::{Closing, Head, Open, Reports, State};
 use super::echo::Echo;
 use super::heads::awaits_head;
 use super::listener::{Accepted, Kind};
@@ -133,11 +133,11 @@ impl Driver {
             self.evict_head(id);
         } else {
             let table = &self.table;
-            self.partings.skip(|id| is_parting(table, id));
-            let Some(id) = self.partings.first() else { return false };
-            self.doom(id);
+            self.closings.skip(|id| is_closing(table, id));
+            let Some(id) = self.closings.first() else { return false };
+            self.mark_closed(id);
         }
-        self.bury();
+        self.reap();
         !self.table.full(self.http.connections())
     }
 
@@ -178,12 +178,12 @@ impl Driver {
 
     /// Has the kernel report on a connection that is still here.
     fn register(&mut self, id: ConnId) {
-        let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { return };
+        let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.closed) else { return };
         if conn.transport.register(self.poll.registry(), token_of(id)).is_ok() {
             conn.reports = Reports::Bytes;
         } else {
             self.tally.gate_refuse(GateRefusal::Descriptors);
-            self.doom(id);
+            self.mark_closed(id);
         }
     }
 
@@ -213,7 +213,7 @@ impl Driver {
             HandOver::Proven { wire, origin, since_ns, unread, from, hello, response } => {
                 let id = self.admit(wire, origin, State::Head(None));
                 self.comers.come(id, since_ns);
-                if self.table.get(id).is_some_and(|conn| !conn.doomed) {
+                if self.table.get(id).is_some_and(|conn| !conn.closed) {
                     self.open(id, (hello, from), response, &unread);
                     self.note_records(id);
                 }
@@ -231,14 +231,14 @@ impl Driver {
             let peer = told.or_else(|| conn.transport.peer())?;
             Some(Peer { tls: peer.tls || tls, ..peer })
         };
-        let bench = Bench {
+        let rules = AdmissionRules {
             judge: &self.judge,
             wall_ms: self.now.wall_ms,
             echo: self.echo,
             room: self.room,
             compression: self.compression,
         };
-        match judge(bytes, bench, peer) {
+        match judge(bytes, rules, peer) {
             Verdict::Incomplete => return false,
             Verdict::Refused(why, response) => {
                 self.say_refused(id, why, self.client_of(bytes, peer));
@@ -252,7 +252,7 @@ impl Driver {
                 Some(peer) => self.give_to_http(id, bytes.to_vec(), peer),
                 None => {
                     self.tally.gate_refuse(GateRefusal::Gone);
-                    self.doom(id);
+                    self.mark_closed(id);
                 }
             },
             Verdict::Session { head_len, hello, response, heard } => {
@@ -296,9 +296,9 @@ impl Driver {
             self.refuse(id, GateRefusal::Guests, Response::Unavailable.to(UPGRADE, self.now.wall_ms));
             return;
         }
-        let owner = shard_of(hello.identity.user(), self.seat.shards());
+        let owner = shard_of(hello.identity.user(), self.endpoint.shards());
         // Guests stay where they have come in.
-        if owner == self.seat.me() || hello.profile == Profile::Room {
+        if owner == self.endpoint.me() || hello.profile == Profile::Room {
             self.open(id, (hello, from), response, unread);
             return;
         }
@@ -306,7 +306,7 @@ impl Driver {
         let Some(wire) = self.release(id) else { return };
         let unread = unread.to_vec();
         let handed = Box::new(HandOver::Proven { wire, origin, since_ns, unread, from, hello, response });
-        match self.seat.hand_over(owner, handed) {
+        match self.endpoint.hand_over(owner, handed) {
             Ok(()) => self.tally.handed_over += 1,
             Err(handed) => self.turn_away(handed.into_wire(), UPGRADE),
         }
@@ -317,8 +317,8 @@ impl Driver {
         self.tally.gate_refuse(GateRefusal::Busy);
         let words = Response::Unavailable.to(asked, self.now.wall_ms);
         let id =
-            self.admit(wire, NetworkCounter::NONE, State::Parting(Box::new(Parting { words, ..Parting::default() })));
-        self.begin_parting(id);
+            self.admit(wire, NetworkCounter::NONE, State::Closing(Box::new(Closing { words, ..Closing::default() })));
+        self.begin_closing(id);
     }
 
     /// The owner's part: from now on the connection is a session, which answers the upgrade with
@@ -347,7 +347,7 @@ impl Driver {
 
     fn open_echo(&mut self, id: ConnId, response: &[u8], deflate: Option<Window>, unread: &[u8]) {
         if self.push(id, response) != Took::All {
-            self.doom(id);
+            self.mark_closed(id);
             return;
         }
         let Some(conn) = self.table.get_mut(id) else { return };
@@ -374,6 +374,6 @@ fn resize(wire: &Wire, bound: usize, bytes: usize) {
 }
 
 /// A connection that ends.
-fn is_parting(table: &Table, id: ConnId) -> bool {
-    table.get(id).is_some_and(|conn| !conn.doomed && matches!(conn.state, State::Parting(_)))
+fn is_closing(table: &Table, id: ConnId) -> bool {
+    table.get(id).is_some_and(|conn| !conn.closed && matches!(conn.state, State::Closing(_)))
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::addresses::NetworkCounter;
 use crate::caller::Peer;
-use crate::mesh::{Doors, Gate, Wire};
+use crate::mesh::{Gate, HandOverSenders, Wire};
 use crate::shard::Hello;
 
 /// A connection on its way to another thread.
@@ -56,22 +56,22 @@ impl HandOver {
 /// Where a kept-alive HTTP connection goes that turns out to be an upgrade: to the gates of all
 /// shards in turn.
 pub struct ReturnGate {
-    doors: Doors<HandOver>,
+    senders: HandOverSenders<HandOver>,
     next: AtomicUsize,
 }
 
 impl ReturnGate {
-    /// A gate in front of `doors`.
+    /// A gate in front of `senders`.
     #[must_use]
-    pub const fn new(doors: Doors<HandOver>) -> Self {
-        Self { doors, next: AtomicUsize::new(0) }
+    pub const fn new(senders: HandOverSenders<HandOver>) -> Self {
+        Self { senders, next: AtomicUsize::new(0) }
     }
 }
 
 impl Gate for ReturnGate {
     fn admit(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire> {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.doors.len();
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.senders.len();
         let handed = Box::new(HandOver::Fresh { wire, read, peer });
-        self.doors.hand_over(index, handed).map_err(|handed| handed.into_wire())
+        self.senders.hand_over(index, handed).map_err(|handed| handed.into_wire())
     }
 }

@@ -45,7 +45,7 @@ impl Driver {
             Got::Nothing => {}
             Got::End | Got::Broken => {
                 self.tally.gate_refuse(GateRefusal::Gone);
-                self.doom(id);
+                self.mark_closed(id);
             }
         }
         self.read_scratch = scratch;
@@ -147,7 +147,7 @@ impl Driver {
             let _ = self.push(id, &words);
         }
         self.tally.gate_refuse(GateRefusal::Evicted);
-        self.doom(id);
+        self.mark_closed(id);
     }
 
     /// The head has not come in time.
@@ -156,7 +156,7 @@ impl Driver {
         if matches!(&conn.state, State::Handshake(_)) {
             self.tally.handshake(HandshakeEnd::Unfinished);
             self.tally.gate_refuse(GateRefusal::Timeout);
-            return self.doom(id);
+            return self.mark_closed(id);
         }
         let State::Head(head) = &conn.state else { return };
         if let Some(head) = head.as_ref().filter(|head| head.is_begun()) {
@@ -166,13 +166,13 @@ impl Driver {
             // A connection that never said anything, or only half for whom it asks, is not told
             // anything.
             self.tally.gate_refuse(GateRefusal::Timeout);
-            self.doom(id);
+            self.mark_closed(id);
         }
     }
 }
 
 pub(super) fn awaits_head(table: &Table, id: ConnId) -> bool {
-    table.get(id).is_some_and(|conn| !conn.doomed && matches!(conn.state, State::Head(_) | State::Handshake(_)))
+    table.get(id).is_some_and(|conn| !conn.closed && matches!(conn.state, State::Head(_) | State::Handshake(_)))
 }
 
 /// The longest end of a head that [`may_end`] looks for: an empty line behind another line's end.

@@ -40,13 +40,13 @@ impl Driver {
                 if matches!(self.table.get(id).map(|conn| &conn.state), Some(State::Open(_))) {
                     self.give(Event::Violation { conn: id, code: CloseCode::Incomplete });
                 }
-                self.doom(id);
-                self.bury();
+                self.mark_closed(id);
+                self.reap();
                 continue;
             }
             self.end_inbound(id, InboundEnd::Budget);
         }
-        self.bury();
+        self.reap();
         self.inbound_budget.settle(self.inbound_bytes());
     }
 
@@ -87,7 +87,7 @@ impl Driver {
         let Some(conn) = self.table.get(id) else { return false };
         match &conn.state {
             State::Open(open) => !open.paused && !open.held && !conn.listed,
-            State::Handshake(_) | State::Head(_) | State::Echo(_) | State::Parting(_) => false,
+            State::Handshake(_) | State::Head(_) | State::Echo(_) | State::Closing(_) => false,
         }
     }
 
@@ -105,7 +105,7 @@ impl Driver {
             State::Head(Some(head)) => head.since_ms = since_ms,
             State::Echo(echo) => echo.note_anew(since_ms),
             State::Handshake(newcomer) => newcomer.note_anew(since_ms),
-            State::Head(None) | State::Parting(_) => {}
+            State::Head(None) | State::Closing(_) => {}
         }
         let after = conn.holding();
         self.inbound.change(id, before, after);
@@ -118,7 +118,7 @@ impl Driver {
         match self.table.get(id).map(|conn| &conn.state) {
             Some(State::Open(_)) => self.give(Event::Violation { conn: id, code: CloseCode::Incomplete }),
             Some(State::Handshake(_) | State::Head(_)) => self.evict_head(id),
-            Some(State::Echo(_) | State::Parting(_)) | None => self.doom(id),
+            Some(State::Echo(_) | State::Closing(_)) | None => self.mark_closed(id),
         }
         // The next one is another in any case. Of a record that is cut the time begins anew, until
         // its connection has ended.
@@ -133,11 +133,11 @@ impl Driver {
             match &mut conn.state {
                 State::Open(open) => {
                     open.decoder = crate::ws::Decoder::default();
-                    self.doom(id);
+                    self.mark_closed(id);
                 }
                 State::Head(head) => *head = None,
                 State::Echo(echo) => **echo = super::echo::Echo::default(),
-                State::Handshake(_) | State::Parting(_) => {}
+                State::Handshake(_) | State::Closing(_) => {}
             }
             self.inbound.change(id, before, Holding::default());
         }

@@ -106,7 +106,7 @@ impl Driver {
     fn visit(&mut self, id: ConnId, quantum: Quantum, end_ns: u64, share: &mut Share) {
         let Some(conn) = self.table.get_mut(id) else { return share.take(0, 0) };
         conn.listed = false;
-        if conn.doomed {
+        if conn.closed {
             return share.take(0, 0);
         }
         let mut left = Left { quantum, end_ns, events: 0, inflated: 0, wrapping: 0, work: self.shard.tally().work };
@@ -117,7 +117,7 @@ impl Driver {
             State::Head(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_head(id)),
             State::Open(_) => self.read_session(id, &mut left),
             State::Echo(_) => left.quantum.bytes = quantum.bytes.saturating_sub(self.read_echo(id)),
-            State::Parting(_) => self.discard(id, &mut left),
+            State::Closing(_) => self.discard(id, &mut left),
         }
         let frames = quantum.frames - left.quantum.frames;
         self.frames += u64::from(frames);
@@ -162,11 +162,11 @@ impl Driver {
                     // at least.
                     self.write_outbox(id);
                     self.close_records(id);
-                    self.doom(id);
+                    self.mark_closed(id);
                     break;
                 }
                 Got::Broken => {
-                    self.doom(id);
+                    self.mark_closed(id);
                     break;
                 }
             }
@@ -179,7 +179,7 @@ impl Driver {
     /// Records around little or nothing cost as much to open as those around much: what they are on
     /// the wire is paid for.
     fn charge_wrapping(&mut self, id: ConnId, left: &Left) {
-        if is_dear(left.wrapping, left.events, 0, 0) && self.table.get_mut(id).is_some_and(|conn| !conn.doomed) {
+        if is_dear(left.wrapping, left.events, 0, 0) && self.table.get_mut(id).is_some_and(|conn| !conn.closed) {
             self.give(Event::Spent { conn: id, bytes: left.wrapping, fragments: 0, inflated: 0 });
         }
     }
@@ -283,7 +283,7 @@ impl Driver {
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let sink = |incoming: Incoming<'_>| {
                 if matches!(incoming, Incoming::Close { .. }) {
-                    self.note_farewell(id);
+                    self.note_close_received(id);
                 }
                 let opened = open(&mut inflater, &mut self.tally, incoming, limits.message_bytes, inflated);
                 let incoming = match opened {
@@ -295,7 +295,7 @@ impl Driver {
                 };
                 let bytes = incoming.payload().len();
                 let Some(event) = self.understand(id, incoming, profile) else {
-                    self.doom(id);
+                    self.mark_closed(id);
                     return ControlFlow::Break(());
                 };
                 given += 1 + bytes / HEAVY_BYTES;
@@ -332,11 +332,11 @@ impl Driver {
     }
 
     /// The peer's close frame is its last word: when ours is out, nothing has to be waited for.
-    fn note_farewell(&mut self, id: ConnId) {
+    fn note_close_received(&mut self, id: ConnId) {
         if let Some(conn) = self.table.get_mut(id)
             && let State::Open(open) = &mut conn.state
         {
-            open.farewell = true;
+            open.close_received = true;
         }
     }
 
@@ -364,10 +364,10 @@ impl Driver {
     }
 
     fn wants_more(&self, id: ConnId) -> bool {
-        self.table.get(id).is_some_and(|conn| !conn.doomed && matches!(&conn.state, State::Open(open) if !open.paused))
+        self.table.get(id).is_some_and(|conn| !conn.closed && matches!(&conn.state, State::Open(open) if !open.paused))
     }
 
-    /// Reads a parting connection only to find the end of its stream: its bytes have no meaning any
+    /// Reads a closing connection only to find the end of its stream: its bytes have no meaning any
     /// more.
     fn discard(&mut self, id: ConnId, left: &mut Left) {
         let mut scratch = mem::take(&mut self.read_scratch);
@@ -388,7 +388,7 @@ impl Driver {
                     break;
                 }
                 Got::Broken => {
-                    self.doom(id);
+                    self.mark_closed(id);
                     break;
                 }
             }
@@ -408,10 +408,10 @@ impl Driver {
     /// last words.
     fn heard_end(&mut self, id: ConnId) {
         let Some(conn) = self.table.get_mut(id) else { return };
-        let State::Parting(parting) = &mut conn.state else { return };
-        parting.heard_end = true;
-        if parting.finished {
-            self.doom(id);
+        let State::Closing(closing) = &mut conn.state else { return };
+        closing.heard_end = true;
+        if closing.finished {
+            self.mark_closed(id);
         }
     }
 }

@@ -1,16 +1,16 @@
 //! The thin shell around a shard: one thread, one poll, its sockets.
 //!
 //! Owns: the loop ([`Driver::run`]) and the order of a turn: sleep, take mail, accept, read, end
-//! the turn, flush, settle the budgets, ring. The gate (`listener`, `preamble`, `addresses`, `gate`,
-//! `heads`, `admission`, `handover`), the connections (`conn`, `table`, `transport`, `tls`,
+//! the turn, flush, settle the budgets, ring. The gate (`listener`, `preamble`, `addresses`,
+//! `gate`, `heads`, `admission`, `handover`), the connections (`conn`, `table`, `transport`, `tls`,
 //! `deadlines`), what is read (`ready`, `intake`, `inflating`, `echo`), what is kept of it
 //! (`inbound`) and written (`flush`), the wishes of the shard (`wishes`), memory (`budget`,
 //! `pressure`), the end of all sessions (`drain`), and what is told of it (`said`, `latencies`).
 //! Never: decides anything about chat, and never calls the shard from inside one of its effects:
-//! every step's effects are drained before the next event.
-//! Bounds: a turn by the `TURN_…` limits, in bytes, steps and time of each of its parts; what is
-//! left stands on a list, and while a list is not empty the loop does not sleep (edge-triggered
-//! polls do not repeat themselves). A connection that used up its quantum is read last, and little.
+//! every step's effects are drained before the next event. Bounds: a turn by the `TURN_…` limits,
+//! in bytes, steps and time of each of its parts; what is left stands on a list, and while a list
+//! is not empty the loop does not sleep (edge-triggered polls do not repeat themselves). A
+//! connection that used up its quantum is read last, and little.
 
 mod addresses;
 mod admission;
@@ -73,7 +73,7 @@ use crate::limits::{
     TURN_SWEEP_MAX, WRITE_SCRATCH_BYTES,
 };
 use crate::log::trail::Trails;
-use crate::mesh::{Adjusted, BELL, ControlPlane, Order, Seat, StopProgress};
+use crate::mesh::{Adjusted, ControlPlane, MeshEndpoint, Order, StopProgress, WAKER};
 use crate::metrics::top::{Top, TopReport};
 use crate::metrics::{DriverTally, Publisher};
 use crate::shard::{Effects, Event, Setup, Shard};
@@ -88,10 +88,10 @@ pub struct Parts {
     pub setup: Setup,
     /// The process's clock.
     pub clock: Clock,
-    /// The poll in which the bell is registered.
+    /// The poll in which the waker is registered.
     pub poll: Poll,
     /// This shard's end of the mesh.
-    pub seat: Seat<HandOver>,
+    pub endpoint: MeshEndpoint<HandOver>,
     /// One listening socket per public address.
     pub listeners: Vec<TcpListener>,
     /// The same for addresses whose connections begin with a header of the PROXY protocol.
@@ -172,7 +172,7 @@ pub struct Driver {
     pressed_until_ns: u64,
     clock: Clock,
     poll: Poll,
-    seat: Seat<HandOver>,
+    endpoint: MeshEndpoint<HandOver>,
     store: Store,
     /// Something was asked of it in this turn.
     asked: bool,
@@ -204,8 +204,8 @@ pub struct Driver {
     message_ms_max: u64,
     /// Frames decoded so far.
     frames: u64,
-    /// Connections that are broken or done; buried between steps, never inside one.
-    doomed: Vec<ConnId>,
+    /// Connections that are broken or done; reaped between steps, never inside one.
+    closed: Vec<ConnId>,
     /// Connections without a whole head.
     heads: WaitingLine<ConnId>,
     head_deadlines: Deadlines,
@@ -213,7 +213,7 @@ pub struct Driver {
     comers: Comers,
     /// The listener that is asked first in this turn.
     next_listener: usize,
-    partings: Deadlines,
+    closings: Deadlines,
     send_buffer: usize,
     read_scratch: Box<[u8]>,
     write_scratch: Box<[u8]>,
@@ -227,15 +227,15 @@ pub struct Driver {
     room: bool,
     stage: Stage,
     /// While the connections that are no sessions are ended: the slot that is looked at next.
-    strangers: Option<usize>,
+    sessionless: Option<usize>,
     /// Connections by network, while an operator looks at what takes the most.
     counted: Option<Box<Top<Network>>>,
 }
 
-/// The token of listener `i` counts down from below the bell; those of connections have a slot in
+/// The token of listener `i` counts down from below the waker; those of connections have a slot in
 /// their lower half, and no slot is so high.
 const fn listener_token(i: usize) -> Token {
-    Token(BELL.0 - 1 - i)
+    Token(WAKER.0 - 1 - i)
 }
 
 impl Driver {
@@ -262,7 +262,7 @@ impl Driver {
             pressed_until_ns: 0,
             clock: parts.clock,
             poll: parts.poll,
-            seat: parts.seat,
+            endpoint: parts.endpoint,
             store: parts.store,
             asked: false,
             asked_ns: Vec::new(),
@@ -289,13 +289,13 @@ impl Driver {
             shed_ms: 0,
             message_ms_max: parts.message_ms_max,
             frames: 0,
-            doomed: Vec::new(),
+            closed: Vec::new(),
             heads: WaitingLine::default(),
             head_deadlines: Deadlines::new(parts.head_ms_max),
             addresses: Addresses::new(parts.address_limits, parts.address_counts, shards),
             comers: Comers::default(),
             next_listener: 0,
-            partings: Deadlines::new(CLOSE_MS_MAX),
+            closings: Deadlines::new(CLOSE_MS_MAX),
             send_buffer: parts.send_buffer,
             read_scratch: vec![0; READ_SCRATCH_BYTES].into(),
             write_scratch: vec![0; WRITE_SCRATCH_BYTES].into(),
@@ -306,7 +306,7 @@ impl Driver {
             echo: parts.echo,
             room: parts.room,
             stage: Stage::Serving,
-            strangers: None,
+            sessionless: None,
             counted: None,
         })
     }
@@ -328,7 +328,7 @@ impl Driver {
     fn turn(&mut self, events: &Events) {
         self.part_us = if self.began_ns < self.pressed_until_ns { TURN_PART_PRESSED_US } else { TURN_PART_US };
         // Before anything is said to another shard in this turn.
-        self.tell_rooms();
+        self.tell_credits();
         // Answers before questions: they free places.
         self.take_mail();
         for event in events {
@@ -353,7 +353,7 @@ impl Driver {
         self.flush_dirty();
         self.settle_budget();
         self.settle_inbound();
-        self.bury();
+        self.reap();
         self.report();
         self.ended_ns = self.clock.nanos();
         self.note_latencies();
@@ -364,21 +364,21 @@ impl Driver {
         if mem::take(&mut self.asked) {
             self.store.ring();
         }
-        let woken = self.seat.flush(self.ended_ns);
+        let woken = self.endpoint.flush(self.ended_ns);
         self.publish(woken);
     }
 
     /// Waits for the kernel, another thread or the next deadline.
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
-        // Armed first, looked into afterwards: see `mesh::bell`.
-        let timeout = if self.seat.arm() { self.patience() } else { Some(Duration::ZERO) };
+        // Armed first, looked into afterwards: see `mesh::waker`.
+        let timeout = if self.endpoint.arm() { self.patience() } else { Some(Duration::ZERO) };
         if !self.ready.is_empty() {
             // Whoever sends more than fits into a turn has threads of the store wait for this core,
             // perhaps.
             threads::step_aside();
         }
         let polled = self.poll.poll(events, timeout);
-        self.seat.disarm();
+        self.endpoint.disarm();
         self.began_ns = self.clock.nanos();
         self.now = Clock::now_at(self.began_ns);
         self.publisher.begin_turn(self.began_ns);
@@ -394,15 +394,15 @@ impl Driver {
     fn patience(&self) -> Option<Duration> {
         let busy = !self.ready.is_empty()
             || self.dirty.len() > 0
-            || !self.doomed.is_empty()
+            || !self.closed.is_empty()
             || self.tls.as_ref().is_some_and(Tls::is_busy)
             || self.shard.sweep_due()
-            || self.strangers.is_some()
+            || self.sessionless.is_some()
             || self.listeners.iter().any(|listener| listener.ready);
         if busy {
             return Some(Duration::ZERO);
         }
-        let retry = self.seat.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
+        let retry = self.endpoint.stuck().then_some(self.now.mono_ms + LANE_RETRY_MS);
         let sheds = self.pressure.shedding() > Shedding::Newcomers;
         let look = (sheds || self.budget.watches() || self.inbound_budget.watches())
             .then_some(self.now.mono_ms + BUDGET_LOOK_MS);
@@ -411,7 +411,7 @@ impl Driver {
             self.shard.deadline_ms(),
             self.head_deadlines.next_ms(),
             self.message_due_ms(),
-            self.partings.next_ms(),
+            self.closings.next_ms(),
             accepts,
             retry,
             look,
@@ -426,11 +426,11 @@ impl Driver {
 
     /// Notes what the kernel says about a socket.
     fn note(&mut self, event: &Readiness) {
-        if event.token() == BELL {
+        if event.token() == WAKER {
             return;
         }
         let token = event.token();
-        if let Some(listener) = self.listeners.get_mut(BELL.0 - 1 - token.0) {
+        if let Some(listener) = self.listeners.get_mut(WAKER.0 - 1 - token.0) {
             listener.ready = true;
             return;
         }
@@ -441,11 +441,11 @@ impl Driver {
         }
         let deaf = matches!(&conn.state, State::Open(open) if open.paused);
         if event.is_writable() && mem::take(&mut conn.blocked) {
-            self.soil(id);
+            self.mark_dirty(id);
         }
         if deaf && (event.is_error() || event.is_write_closed()) {
             // A paused session is not read, so it would never be found out.
-            self.doom(id);
+            self.mark_closed(id);
         } else if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.list(id);
         }
@@ -455,31 +455,31 @@ impl Driver {
         }
     }
 
-    /// Tells the shard what room its lanes have.
-    fn tell_rooms(&mut self) {
-        let mut rooms = Vec::new();
-        self.seat.rooms(|to, msgs, bytes| rooms.push(Event::Room { to, msgs, bytes }));
-        for room in rooms {
-            self.give(room);
+    /// Tells the shard the credit of its lanes.
+    fn tell_credits(&mut self) {
+        let mut credits = Vec::new();
+        self.endpoint.credits(|to, msgs, bytes| credits.push(Event::Credit { to, msgs, bytes }));
+        for credit in credits {
+            self.give(credit);
         }
     }
 
     /// Takes what other threads have sent, of each kind so much that none waits for another.
     fn take_mail(&mut self) {
-        while let Some(order) = self.seat.order() {
+        while let Some(order) = self.endpoint.order() {
             self.obey(order);
         }
         let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
-            let Some((ask, reply)) = self.seat.settled() else { break };
+            let Some((ask, reply)) = self.endpoint.settled() else { break };
             self.note_answer(ask);
             self.give(Event::Settled { ask, reply });
             self.count_mail(&mut share);
         }
         let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
-            let Some((from, msg)) = self.seat.peer() else { break };
-            if let Some(arrival) = self.seat.arrived() {
+            let Some((from, msg)) = self.endpoint.peer() else { break };
+            if let Some(arrival) = self.endpoint.arrived() {
                 let hop_ns = self.clock.nanos().saturating_sub(arrival.sent_ns);
                 self.publisher.hopped(hop_ns, arrival.msgs, self.now.mono_ms);
             }
@@ -487,19 +487,19 @@ impl Driver {
             self.count_mail(&mut share);
         }
         for _ in 0..TURN_FAR_MAX {
-            let Some(far) = self.seat.heard_far() else { break };
+            let Some(far) = self.endpoint.heard_far() else { break };
             self.give(Event::Far(far));
             self.tally.mail += 1;
         }
         let mut share = Share::new(usize::MAX, TURN_MAIL_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
-            let Some((id, notice)) = self.seat.notice() else { break };
+            let Some((id, notice)) = self.endpoint.notice() else { break };
             self.give(Event::Notice { id, notice });
             self.count_mail(&mut share);
         }
         let mut share = Share::new(usize::MAX, TURN_HANDOVERS_MAX, self.part_us);
         while !share.is_spent(|| self.clock.nanos()) {
-            let Some(handed) = self.seat.handed_over() else { break };
+            let Some(handed) = self.endpoint.handed_over() else { break };
             self.receive(*handed);
             self.count_mail(&mut share);
         }
@@ -539,7 +539,7 @@ impl Driver {
             }
             Order::CloseAll(drain) => {
                 self.stage = Stage::Closing;
-                self.begin_closing(drain);
+                self.begin_drain(drain);
             }
             Order::Exit => {
                 self.stage = Stage::Over;
@@ -564,16 +564,16 @@ impl Driver {
             self.head_expired(id);
         }
         for _ in 0..TURN_EXPIRES_MAX {
-            let Some(id) = self.partings.due(self.now.mono_ms) else { break };
-            if self.table.get(id).is_some_and(|conn| matches!(conn.state, State::Parting(_))) {
-                self.doom(id);
+            let Some(id) = self.closings.due(self.now.mono_ms) else { break };
+            if self.table.get(id).is_some_and(|conn| matches!(conn.state, State::Closing(_))) {
+                self.mark_closed(id);
             }
         }
     }
 
     /// Lets the shard do what is due, and its sweeps as far as the turn's budget goes.
     fn end_turn(&mut self) {
-        self.bury();
+        self.reap();
         self.give(Event::TurnEnd);
         if !self.shard.sweep_due() {
             return;
@@ -623,11 +623,11 @@ impl Driver {
         match self.stage {
             Stage::Quiescing if self.shard.outstanding() == 0 => {
                 self.stage = Stage::Quiet;
-                self.seat.report(StopProgress::Quiet(self.seat.me()));
+                self.endpoint.report(StopProgress::Quiet(self.endpoint.me()));
             }
             Stage::Closing if self.table.len() == 0 => {
                 self.stage = Stage::Empty;
-                self.seat.report(StopProgress::Empty(self.seat.me()));
+                self.endpoint.report(StopProgress::Empty(self.endpoint.me()));
             }
             _ => {}
         }
@@ -660,7 +660,7 @@ impl Driver {
         tally.heavy = self.ready.heavy() as u64;
         tally.frames = self.frames;
         (tally.inbound, tally.unsent) = (inbound, unsent);
-        tally.inbox = self.seat.waiting() as u64;
+        tally.inbox = self.endpoint.waiting() as u64;
         self.publisher.publish(
             self.ended_ns.saturating_sub(self.began_ns),
             self.now.mono_ms,

@@ -67,7 +67,7 @@ impl Driver {
                 if let Some(stranger) = stranger {
                     self.name_stranger(stranger);
                 }
-                self.doom(id);
+                self.mark_closed(id);
             }
         }
     }
@@ -91,7 +91,7 @@ impl Driver {
         let visitor = self.addresses.visitor(Some(client.address));
         if !self.addresses.may_connect(visitor, self.now.mono_ms) {
             self.tally.gate_refuse(GateRefusal::ConnectRate);
-            self.doom(id);
+            self.mark_closed(id);
             return false;
         }
         if self.addresses.is_full(visitor.origin) {
@@ -106,6 +106,6 @@ impl Driver {
         if self.heads.leave(&id) {
             self.line_up(id, visitor);
         }
-        self.table.get(id).is_some_and(|conn| !conn.doomed)
+        self.table.get(id).is_some_and(|conn| !conn.closed)
     }
 }

@@ -55,7 +55,7 @@ impl TooFastLines {
 impl Driver {
     /// The name of a connection.
     pub(super) const fn named(&self, id: ConnId) -> SessionName {
-        SessionName(self.seat.me(), id)
+        SessionName(self.endpoint.me(), id)
     }
 
     /// Adds what only the sockets tell to what an operator is shown of sessions.

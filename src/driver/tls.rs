@@ -228,7 +228,7 @@ impl Line {
 impl Conn {
     /// Whether it is a handshake that has bytes to be read.
     fn waits_for_step(&self) -> bool {
-        matches!(&self.state, State::Handshake(newcomer) if newcomer.waits && !self.doomed)
+        matches!(&self.state, State::Handshake(newcomer) if newcomer.waits && !self.closed)
     }
 }
 
@@ -293,7 +293,7 @@ impl Driver {
         let Some((conn, session)) = self.table.secured(id) else { return };
         let Some(tls) = &mut self.tls else { return };
         let came = matches!(got, Got::Bytes { wrapping, .. } if wrapping > 0);
-        if got == Got::End && !matches!(conn.state, State::Open(_) | State::Parting(_)) {
+        if got == Got::End && !matches!(conn.state, State::Open(_) | State::Closing(_)) {
             // Nothing more is said to whoever says nothing more, as on a bare socket. A session may
             // still have its last words.
             session.close();
@@ -353,10 +353,10 @@ impl Driver {
             }
             let Some(id) = self.tls.as_ref().and_then(|tls| tls.cut.unsent.heaviest(self.now.mono_ms)) else { break };
             if matches!(self.table.get(id).map(|conn| &conn.state), Some(State::Open(_))) {
-                self.give(Event::Unread { conn: id });
+                self.give(Event::RecordUntaken { conn: id });
             }
-            self.doom(id);
-            self.bury();
+            self.mark_closed(id);
+            self.reap();
         }
     }
 
@@ -368,7 +368,7 @@ impl Driver {
             tls.cut.note(id, session, self.now.mono_ms, true);
         }
         if wants {
-            self.soil(id);
+            self.mark_dirty(id);
         }
     }
 
@@ -407,7 +407,7 @@ impl Driver {
     pub(super) fn lose_handshake(&mut self, id: ConnId) {
         self.tally.handshake(HandshakeEnd::Unfinished);
         self.tally.gate_refuse(GateRefusal::Gone);
-        self.doom(id);
+        self.mark_closed(id);
     }
 
     /// Makes the steps of this turn.
@@ -481,7 +481,7 @@ impl Driver {
         let Ok(Finished { session, unread, tls13, resumed }) = newcomer.handshake.finish() else {
             self.tally.handshake(HandshakeEnd::Failed);
             self.tally.gate_refuse(GateRefusal::Handshake);
-            return self.doom(id);
+            return self.mark_closed(id);
         };
         self.tally.handshake(match (tls13, resumed) {
             (true, false) => HandshakeEnd::Full13,
@@ -512,7 +512,7 @@ impl Driver {
             Got::Bytes { n, .. } => self.hear_head(id, scratch.get(..n).unwrap_or_default()),
             Got::End | Got::Broken => {
                 self.tally.gate_refuse(GateRefusal::Gone);
-                self.doom(id);
+                self.mark_closed(id);
             }
         }
         self.read_scratch = scratch;

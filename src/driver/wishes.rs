@@ -2,7 +2,7 @@
 //!
 //! Owns: the full drain after every step, and the deferred end of broken connections.
 //! Never: steps the shard inside a drain. A socket that breaks while an effect is carried out is
-//! put on a list and buried between two steps.
+//! put on a list and reaped between two steps.
 
 use std::mem;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use imgate_tls::Session;
 
 use super::Driver;
-use super::conn::{Conn, Parting, State};
+use super::conn::{Closing, Conn, State};
 use super::ready::LAST_LEVEL;
 use super::said::BY_GATEWAY;
 use super::tls;
@@ -58,18 +58,18 @@ impl Driver {
     }
 
     fn act(&mut self, effect: Effect) {
-        let shard = self.seat.me();
+        let shard = self.endpoint.me();
         match effect {
-            Effect::Flush { conn } => self.soil(conn),
+            Effect::Flush { conn } => self.mark_dirty(conn),
             Effect::Broadcast { batch, form, conns } => self.broadcast(&batch, form, &conns),
             Effect::Pause { conn } => self.pause(conn, true),
             Effect::Resume { conn } => self.pause(conn, false),
             Effect::Finish { conn, code, by_peer } => {
                 self.say_closed(conn, code, if by_peer { "peer" } else { BY_GATEWAY });
-                self.part(conn, Vec::new());
+                self.close(conn, Vec::new());
             }
-            Effect::Peer { to, msg } => self.seat.say(to, msg),
-            Effect::Far(what) => self.seat.tell_far(what),
+            Effect::Peer { to, msg } => self.endpoint.say(to, msg),
+            Effect::Far(what) => self.endpoint.tell_far(what),
             Effect::Write { ask, write } => {
                 self.note_ask(ask);
                 self.store.write(Ticket { shard, ask }, write);
@@ -85,7 +85,7 @@ impl Driver {
             Effect::GroupStored { group, seq, packet } => self.hooks.group_stored(GroupMessage { group, seq, packet }),
             Effect::Answer { id, mut answer } => {
                 self.add_sockets(&mut answer);
-                self.seat.answer(id, answer);
+                self.endpoint.answer(id, answer);
             }
         }
     }
@@ -97,7 +97,7 @@ impl Driver {
         let len = bytes.len();
         let (mut sends, mut sent_bytes) = (0, 0);
         for &id in conns {
-            let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.doomed) else { continue };
+            let Some(conn) = self.table.get_mut(id).filter(|conn| !conn.closed) else { continue };
             let took = if conn.is_tls() {
                 tls::write(&mut self.table, &mut self.tls, id, bytes, self.now.mono_ms)
             } else {
@@ -114,7 +114,7 @@ impl Driver {
                     n
                 }
                 Took::Broken => {
-                    self.doom(id);
+                    self.mark_closed(id);
                     0
                 }
             };
@@ -141,7 +141,7 @@ impl Driver {
     /// Puts a connection on its ready list.
     pub(super) fn list(&mut self, id: ConnId) {
         if let Some(conn) = self.table.get_mut(id)
-            && !conn.doomed
+            && !conn.closed
             && !mem::replace(&mut conn.listed, true)
         {
             self.ready.put(id, conn.recent(), self.now.mono_ms);
@@ -150,9 +150,9 @@ impl Driver {
 
     /// Puts a connection on the dirty list, unless the kernel has to speak first. One that has
     /// brought much lately stands behind the others.
-    pub(super) fn soil(&mut self, id: ConnId) {
+    pub(super) fn mark_dirty(&mut self, id: ConnId) {
         if let Some(conn) = self.table.get_mut(id)
-            && !conn.doomed
+            && !conn.closed
             && !conn.blocked
             && !mem::replace(&mut conn.dirty, true)
         {
@@ -163,7 +163,7 @@ impl Driver {
     /// Puts a connection that has used up its share of this turn's writing behind all others.
     pub(super) fn lag(&mut self, id: ConnId) {
         if let Some(conn) = self.table.get_mut(id)
-            && !conn.doomed
+            && !conn.closed
             && !conn.blocked
             && !mem::replace(&mut conn.dirty, true)
         {
@@ -172,31 +172,31 @@ impl Driver {
     }
 
     /// Lets a connection say its last `words` (or what a session's outbox holds) and end.
-    pub(super) fn part(&mut self, id: ConnId, words: Vec<u8>) {
-        let Some(conn) = self.table.get_mut(id).filter(|conn| !matches!(conn.state, State::Parting(_))) else { return };
+    pub(super) fn close(&mut self, id: ConnId, words: Vec<u8>) {
+        let Some(conn) = self.table.get_mut(id).filter(|conn| !matches!(conn.state, State::Closing(_))) else { return };
         let (session, recent, holding) = (conn.is_session(), conn.recent(), conn.holding());
         let transport = Self::transport_of(conn);
         if conn.is_guest() {
             self.addresses.leave_guest(conn.origin);
         }
-        let heard_end = matches!(&conn.state, State::Open(open) if open.farewell);
+        let heard_end = matches!(&conn.state, State::Open(open) if open.close_received);
         if let Some(place) = transport {
             self.count_transport(place, false);
         }
         self.heads.leave(&id);
         self.inbound.change(id, holding, Holding::default());
         if let Some(conn) = self.table.get_mut(id) {
-            conn.state = State::Parting(Box::new(Parting { words, session, heard_end, recent, ..Parting::default() }));
-            self.begin_parting(id);
+            conn.state = State::Closing(Box::new(Closing { words, session, heard_end, recent, ..Closing::default() }));
+            self.begin_closing(id);
         }
     }
 
-    /// A connection has entered [`State::Parting`].
-    pub(super) fn begin_parting(&mut self, id: ConnId) {
+    /// A connection has entered [`State::Closing`].
+    pub(super) fn begin_closing(&mut self, id: ConnId) {
         let table = &self.table;
-        let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Parting(_)));
-        self.partings.push(self.now.mono_ms, id, waits);
-        self.soil(id);
+        let waits = |id| table.get(id).is_some_and(|conn| matches!(conn.state, State::Closing(_)));
+        self.closings.push(self.now.mono_ms, id, waits);
+        self.mark_dirty(id);
         if !self.table.get(id).is_some_and(Conn::has_ended) {
             // Bytes that came meanwhile are of no interest, but the end of stream among them is.
             self.list(id);
@@ -208,21 +208,21 @@ impl Driver {
         self.tally.gate_refuse(why);
         self.tally.see(why.sighting(), self.now.wall_ms);
         tracing::debug!(conn = %self.named(id), ?why, "a connection is refused");
-        self.part(id, words);
+        self.close(id, words);
     }
 
-    /// Marks a connection for its burial.
-    pub(super) fn doom(&mut self, id: ConnId) {
+    /// Marks a connection as closed; it is reaped between two steps.
+    pub(super) fn mark_closed(&mut self, id: ConnId) {
         if let Some(conn) = self.table.get_mut(id)
-            && !mem::replace(&mut conn.doomed, true)
+            && !mem::replace(&mut conn.closed, true)
         {
-            self.doomed.push(id);
+            self.closed.push(id);
         }
     }
 
     /// Ends the connections that broke or were done, and tells the shard.
-    pub(super) fn bury(&mut self) {
-        while let Some(id) = self.doomed.pop() {
+    pub(super) fn reap(&mut self) {
+        while let Some(id) = self.closed.pop() {
             // Dropping the transport closes the socket, and the kernel forgets its registration.
             let Some((mut conn, session)) = self.remove(id) else { continue };
             if let (State::Head(_), Some(mut session), Some(tls)) = (&conn.state, session, &mut self.tls) {

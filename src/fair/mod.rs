@@ -2,15 +2,15 @@
 //! shared per user and per address.
 //!
 //! Owns: [`Network`] (the addresses that count as one), [`Networks`] (a list of them, as an
-//! operator writes it), [`Rates`] (how often each key may do something), [`WaitingLine`] (what waits,
-//! and what goes when too many do), [`Holdings`] (which key holds how much of a budget, and since
-//! when), [`Turns`] (a queue in which every key has its turn), [`BoundedTurns`] (the same with a
-//! bound, at which the longest queue gives way), [`Purse`] (what one payer has spent lately),
-//! [`Brake`] (the last value of each key, at most once in a pause), [`SlotTable`] (which holder
-//! gives way when places are short), [`Patience`] (a least rate), [`Departures`] (which keys have
-//! gone a moment ago). Never: knows what is shared, reads a clock or blocks. Time is an argument.
-//! Bounds: every table has one, which its maker gives; what is forgotten is forgotten in favour of
-//! its key.
+//! operator writes it), [`Rates`] (how often each key may do something), [`WaitingLine`] (what
+//! waits, and what goes when too many do), [`Holdings`] (which key holds how much of a budget, and
+//! since when), [`Turns`] (a queue in which every key has its turn), [`BoundedTurns`] (the same
+//! with a bound, at which the longest queue gives way), [`Purse`] (what one payer has spent
+//! lately), [`Brake`] (the last value of each key, at most once in a pause), [`SlotTable`] (which
+//! holder gives way when places are short), [`Patience`] (a least rate), [`Departures`] (which keys
+//! have gone a moment ago). Never: knows what is shared, reads a clock or blocks. Time is an
+//! argument. Bounds: every table has one, which its maker gives; what is forgotten is forgotten in
+//! favour of its key.
 
 mod bounded_turns;
 mod brake;

@@ -19,7 +19,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use super::Mesh;
-use super::bell::Bell;
+use super::waker::ShardWaker;
 use crate::ids::{GroupId, ShardId, UserId};
 use crate::limits::{
     FAR_CHANGED_MAX, FAR_HERE_SLOTS, FAR_IN_MAX, FAR_IN_ROWS, FAR_IN_SAID_MAX, FAR_IN_WORDS_MAX, FAR_MEMBERS_MAX,
@@ -127,7 +127,7 @@ pub struct Movements {
 type Members = Arc<Mutex<Option<HashSet<GroupId>>>>;
 
 /// A shard's end.
-pub(super) struct FarSeat {
+pub(super) struct FarEndpoint {
     out: Sender<Box<FarRow>>,
     said: Sender<Box<FarSaid>>,
     words: Sender<FarWord>,
@@ -139,7 +139,7 @@ pub(super) struct FarSeat {
     inbox: Receiver<FarIn>,
 }
 
-impl FarSeat {
+impl FarEndpoint {
     pub(super) fn tell(&self, what: FarOut) {
         let row = match what {
             FarOut::Here { whom, on } => {
@@ -274,7 +274,7 @@ pub struct FarEnd {
     to: Vec<Sender<FarIn>>,
     changed: Vec<Changed>,
     members: Members,
-    bells: Arc<[Bell]>,
+    wakers: Arc<[ShardWaker]>,
 }
 
 impl FarEnd {
@@ -313,7 +313,7 @@ impl FarEnd {
         members.map_or(Some(Vec::new()), |groups| (!groups.is_empty()).then(|| groups.into_iter().collect()))
     }
 
-    /// Gives something to a shard; it is woken by [`FarEnd::ring`].
+    /// Gives something to a shard; it is woken by [`FarEnd::wake`].
     ///
     /// # Errors
     /// Gives it back when [`FAR_IN_MAX`] wait there already, what is no message when fewer do, or
@@ -346,10 +346,10 @@ impl FarEnd {
     }
 
     /// Wakes the shards that have mail.
-    pub fn ring(&self) {
-        for (to, bell) in self.to.iter().zip(self.bells.iter()) {
+    pub fn wake(&self) {
+        for (to, waker) in self.to.iter().zip(self.wakers.iter()) {
             if !to.is_empty() {
-                bell.ring();
+                waker.wake();
             }
         }
     }
@@ -364,12 +364,12 @@ impl<H> Mesh<H> {
         let (load, here) = (Arc::new(Load::default()), Arc::new(Here::new()));
         let members: Members = Arc::new(Mutex::new(Some(HashSet::new())));
         let (mut to, mut all_changed) = (Vec::new(), Vec::new());
-        for (_, seat) in &mut self.seats {
+        for (_, endpoint) in &mut self.endpoints {
             let (sender, inbox) = bounded(FAR_IN_MAX);
             to.push(sender);
             let changed = Changed::default();
             all_changed.push(Arc::clone(&changed));
-            seat.far = Some(FarSeat {
+            endpoint.far = Some(FarEndpoint {
                 out: out.clone(),
                 said: said.clone(),
                 words: words.clone(),
@@ -381,14 +381,14 @@ impl<H> Mesh<H> {
                 inbox,
             });
         }
-        let bells = self.seats.first().map_or_else(|| Arc::from([]), |(_, seat)| Arc::clone(&seat.bells));
+        let wakers = self.endpoints.first().map_or_else(|| Arc::from([]), |(_, endpoint)| Arc::clone(&endpoint.wakers));
         FarEnd {
             out: Outgoing { rows, said: said_out, words: words_out, load },
             here,
             to,
             changed: all_changed,
             members,
-            bells,
+            wakers,
         }
     }
 }
@@ -428,9 +428,9 @@ mod tests {
         let (group, user) = (Whom::Group(GroupId::new(5).expect("small")), Whom::User(user(5)));
         // While it cannot be told it is so already.
         let locks = (end.members.lock(), end.changed[1].lock());
-        let seats = std::mem::take(&mut mesh.seats).into_iter().zip([group, user]);
-        let shards: Vec<_> = seats
-            .map(|((_, seat), whom)| std::thread::spawn(move || seat.tell_far(FarOut::Here { whom, on: true })))
+        let endpoints = std::mem::take(&mut mesh.endpoints).into_iter().zip([group, user]);
+        let shards: Vec<_> = endpoints
+            .map(|((_, endpoint), whom)| std::thread::spawn(move || endpoint.tell_far(FarOut::Here { whom, on: true })))
             .collect();
         let began = std::time::Instant::now();
         while !(end.here.has(group) && end.here.has(user)) {

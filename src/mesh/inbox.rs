@@ -1,7 +1,7 @@
 //! What one shard's thread holds of the mesh: its inbox, and its way to the others.
 //!
 //! Owns: the receiving ends of every queue into the shard, the batch that is being read, and the
-//! list of bells to ring at the end of the turn. Never: blocks, and never rings twice for one
+//! list of shards to wake at the end of the turn. Never: blocks, and never wakes twice for one
 //! destination and turn. Bounds: each queue by its name in `limits.rs`; how much of them one turn
 //! takes is the driver's business.
 
@@ -9,21 +9,21 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use super::bell::Bell;
-use super::far::FarSeat;
+use super::far::FarEndpoint;
 use super::lane::{Batch, Lanes, Taken, pair};
 use super::notice::NoticeBox;
+use super::waker::ShardWaker;
 use super::{Order, StopProgress};
 use crate::ids::ShardId;
 use crate::shard::{Answer, FarIn, FarOut, Notice, PeerMsg};
 use crate::store::worker::Reply;
 
 /// One shard's end of the mesh. `H` is what the driver hands over from shard to shard.
-pub struct Seat<H> {
+pub struct MeshEndpoint<H> {
     pub(super) me: ShardId,
     pub(super) shards: u16,
-    pub(super) bells: Arc<[Bell]>,
-    /// Which bells are to be rung at the end of the turn.
+    pub(super) wakers: Arc<[ShardWaker]>,
+    /// Which shards are to be woken at the end of the turn.
     pub(super) touched: Vec<bool>,
     pub(super) lanes: Lanes,
     pub(super) taken: Arc<[Taken]>,
@@ -39,7 +39,7 @@ pub struct Seat<H> {
     pub(super) handovers_in: Receiver<Box<H>>,
     pub(super) handovers_out: Arc<[Sender<Box<H>>]>,
     /// The way to other gateways, if there are any.
-    pub(super) far: Option<FarSeat>,
+    pub(super) far: Option<FarEndpoint>,
     pub(super) orders: Receiver<Order>,
     pub(super) progress: Sender<StopProgress>,
 }
@@ -54,7 +54,7 @@ pub struct Arrival {
     pub msgs: u64,
 }
 
-impl<H> Seat<H> {
+impl<H> MeshEndpoint<H> {
     /// Which shard sits here.
     #[must_use]
     pub const fn me(&self) -> ShardId {
@@ -98,13 +98,14 @@ impl<H> Seat<H> {
         }
     }
 
-    /// The batch that the last [`Seat::peer`] has begun to read, if it has begun one; told once.
+    /// The batch that the last [`MeshEndpoint::peer`] has begun to read, if it has begun one; told
+    /// once.
     pub fn arrived(&mut self) -> Option<Arrival> {
         self.arrival.take()
     }
 
-    /// The next notice of the control plane, with the number under which [`Seat::answer`] settles
-    /// it.
+    /// The next notice of the control plane, with the number under which [`MeshEndpoint::answer`]
+    /// settles it.
     pub fn notice(&mut self) -> Option<(u64, Notice)> {
         self.notices.take()
     }
@@ -135,7 +136,7 @@ impl<H> Seat<H> {
             || !self.batches.is_empty()
             || !self.replies.is_empty()
             || !self.notices.is_empty()
-            || self.far.as_ref().is_some_and(FarSeat::has_mail)
+            || self.far.as_ref().is_some_and(FarEndpoint::has_mail)
             || !self.handovers_in.is_empty()
             || !self.orders.is_empty()
     }
@@ -151,9 +152,9 @@ impl<H> Seat<H> {
         self.lanes.put(to, msg);
     }
 
-    /// Tells the lanes whose room has changed.
-    pub fn rooms(&mut self, tell: impl FnMut(ShardId, u32, usize)) {
-        self.lanes.rooms(tell);
+    /// Tells the lanes whose credit has changed.
+    pub fn credits(&mut self, tell: impl FnMut(ShardId, u32, usize)) {
+        self.lanes.credits(tell);
     }
 
     /// Answers the notice `id`.
@@ -177,21 +178,22 @@ impl<H> Seat<H> {
     }
 
     /// Ends the turn at `now_ns`, by the process's [`crate::clock::Clock::nanos`]: one batch to
-    /// each shard that something was said to, one ring for each that has something new. Answers how
+    /// each shard that something was said to, one wake for each that has something new. Answers how
     /// many had to be woken.
     pub fn flush(&mut self, now_ns: u64) -> u64 {
         let touched = &mut self.touched;
         self.lanes.send(now_ns, |to| touched[usize::from(to.0)] = true);
         let mut woken = 0;
-        for (bell, touched) in self.bells.iter().zip(&mut self.touched) {
-            if std::mem::take(touched) && bell.ring() {
+        for (waker, touched) in self.wakers.iter().zip(&mut self.touched) {
+            if std::mem::take(touched) && waker.wake() {
                 woken += 1;
             }
         }
         woken
     }
 
-    /// Whether a full lane kept something back, so that [`Seat::flush`] must be tried again soon.
+    /// Whether a full lane kept something back, so that [`MeshEndpoint::flush`] must be tried again
+    /// soon.
     #[must_use]
     pub fn stuck(&self) -> bool {
         self.lanes.stuck()
@@ -200,13 +202,13 @@ impl<H> Seat<H> {
     /// Before the shard sleeps. Answers whether it may: `false` when something has come.
     #[must_use]
     pub fn arm(&self) -> bool {
-        self.bells[usize::from(self.me.0)].arm();
+        self.wakers[usize::from(self.me.0)].arm();
         !self.has_mail()
     }
 
     /// After it woke.
     pub fn disarm(&self) {
-        self.bells[usize::from(self.me.0)].disarm();
+        self.wakers[usize::from(self.me.0)].disarm();
     }
 
     /// Reports to the node how far a stop has come.
@@ -217,7 +219,7 @@ impl<H> Seat<H> {
     }
 }
 
-impl<H> Drop for Seat<H> {
+impl<H> Drop for MeshEndpoint<H> {
     fn drop(&mut self) {
         // A bounded channel keeps what is in it when its receiver goes; connections that wait here
         // would stay open and silent.

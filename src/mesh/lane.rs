@@ -2,12 +2,12 @@
 //!
 //! Owns: what was said in this turn and has not left yet, and how many deliveries the receivers
 //! have still to take. Never: refuses. Asks and settles have reserved places; deliveries are
-//! counted, and the shard is told the room beforehand ([`Event::Room`]). Bounds: a lane holds at
-//! most the asks and settles of [`crate::limits::POSTS_PER_LANE_MAX`] and of the notices, and
+//! counted, and the shard is told the credit beforehand ([`Event::Credit`]). Bounds: a lane holds
+//! at most the asks and settles of [`crate::limits::POSTS_PER_LANE_MAX`] and of the notices, and
 //! [`DELIVER_MSGS_PER_LANE_MAX`] deliveries of [`DELIVER_BYTES_PER_LANE_MAX`] bytes, wherever they
 //! are: pending here or in the channel.
 //!
-//! [`Event::Room`]: crate::shard::Event::Room
+//! [`Event::Credit`]: crate::shard::Event::Credit
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -93,7 +93,7 @@ struct Lane {
     pending_delivers: Load,
     /// Deliveries ever put into the lane.
     put: Load,
-    /// What the receiver had taken when the shard was last told its room.
+    /// What the receiver had taken when the shard was last told its credit.
     told: Load,
 }
 
@@ -120,9 +120,9 @@ impl Lanes {
         lane.pending.push(msg);
     }
 
-    /// The lanes whose receiver has taken deliveries since their room was last told, with their
-    /// room now.
-    pub(super) fn rooms(&mut self, mut tell: impl FnMut(ShardId, u32, usize)) {
+    /// The lanes whose receiver has taken deliveries since their credit was last told, with their
+    /// credit now.
+    pub(super) fn credits(&mut self, mut tell: impl FnMut(ShardId, u32, usize)) {
         let shards = self.lanes.len();
         for (to, lane) in self.lanes.iter_mut().enumerate() {
             let taken = self.taken[usize::from(self.me.0) * shards + to].load();

@@ -1,22 +1,22 @@
 //! Where threads meet: the lanes between shards, the store's answers, the control plane's notices,
 //! hand-overs, and the node's orders.
 //!
-//! Owns: every queue into a shard, its bound, and the bell that wakes the shard (`bell`). One FIFO
-//! per ordered pair of shards (`lane`), the callbacks of the control plane (`notice`), and what a
-//! shard's thread holds of all this ([`Seat`], in `inbox`). Never: blocks; a queue that is full
-//! says so. Never knows what is handed over: that is the driver's type. Bounds: asks and settles
-//! are reserved by the threads that ask, so their queues are as long as all reservations and never
-//! full; deliveries by [`crate::limits::DELIVER_MSGS_PER_LANE_MAX`], hand-overs by
-//! [`HANDOVERS_MAX`], notices by [`crate::limits::NOTICES_MAX`].
+//! Owns: every queue into a shard, its bound, and the waker that wakes the shard (`waker`). One
+//! FIFO per ordered pair of shards (`lane`), the callbacks of the control plane (`notice`), and
+//! what a shard's thread holds of all this ([`MeshEndpoint`], in `inbox`). Never: blocks; a queue
+//! that is full says so. Never knows what is handed over: that is the driver's type. Bounds: asks
+//! and settles are reserved by the threads that ask, so their queues are as long as all
+//! reservations and never full; deliveries by [`crate::limits::DELIVER_MSGS_PER_LANE_MAX`],
+//! hand-overs by [`HANDOVERS_MAX`], notices by [`crate::limits::NOTICES_MAX`].
 
 mod adjusted;
-mod bell;
 mod far;
 mod inbox;
 mod lane;
 mod notice;
 #[cfg(test)]
 mod tests;
+mod waker;
 
 use std::io;
 use std::net::TcpStream;
@@ -27,10 +27,10 @@ use imgate_tls::Session;
 use mio::{Poll, Token, Waker};
 
 pub use self::adjusted::Adjusted;
-use self::bell::Bell;
 pub use self::far::{FarEnd, Here, Movements, Outgoing, Wake};
-pub use self::inbox::{Arrival, Seat};
+pub use self::inbox::{Arrival, MeshEndpoint};
 pub use self::notice::Notices;
+use self::waker::ShardWaker;
 use crate::caller::Peer;
 use crate::ids::ShardId;
 use crate::limits::{ADJUSTMENTS_WAITING_MAX, HANDOVERS_MAX, LANE_BATCHES_MAX, ORDERS_MAX, STORE_ASKS_MAX};
@@ -42,8 +42,8 @@ use crate::store::worker::{Replies, Reply};
 #[error("busy")]
 pub struct Full;
 
-/// The token under which a bell shows in its shard's poll.
-pub const BELL: Token = Token(usize::MAX);
+/// The token under which a waker shows in its shard's poll.
+pub const WAKER: Token = Token(usize::MAX);
 
 /// What the node orders a shard to do. But for the first, each at most once, in this order.
 #[derive(Clone, Debug)]
@@ -54,8 +54,8 @@ pub enum Order {
     StopAccepting,
     /// Refuse posts from now on; report [`StopProgress::Quiet`] when no ask is outstanding.
     Quiesce,
-    /// Close every session as the [`Drain`] says; report [`StopProgress::Empty`] when no connection is
-    /// left.
+    /// Close every session as the [`Drain`] says; report [`StopProgress::Empty`] when no connection
+    /// is left.
     CloseAll(Drain),
     /// End the thread; report [`StopProgress::Over`] first.
     Exit,
@@ -115,19 +115,19 @@ pub trait Gate: Send + Sync {
     fn admit(&self, wire: Wire, read: Vec<u8>, peer: Peer) -> Result<(), Wire>;
 }
 
-/// A shard's poll, with the bell registered as [`BELL`], and its end of the mesh.
-pub type ShardEnd<H> = (Poll, Seat<H>);
+/// A shard's poll, with the waker registered as [`WAKER`], and its end of the mesh.
+pub type ShardEnd<H> = (Poll, MeshEndpoint<H>);
 
 /// Everything that [`build`] makes.
 pub struct Mesh<H> {
     /// One for each shard.
-    pub seats: Vec<ShardEnd<H>>,
+    pub endpoints: Vec<ShardEnd<H>>,
     /// For the control plane.
     pub notices: Notices,
     /// For the store.
     pub replies: Arc<StoreReplies>,
     /// For the control plane's [`Gate`].
-    pub doors: Doors<H>,
+    pub handovers: HandOverSenders<H>,
     /// For the node.
     pub orders: Orders,
     /// What the shards report to the node.
@@ -137,27 +137,27 @@ pub struct Mesh<H> {
 /// Builds the mesh of `shards` shards.
 ///
 /// # Errors
-/// The operating system has no descriptors left for polls and bells.
+/// The operating system has no descriptors left for polls and wakers.
 pub fn build<H: Send>(shards: u16) -> io::Result<Mesh<H>> {
     let n = usize::from(shards);
     let polls = (0..n).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
-    let bells = polls.iter().map(|poll| Ok(Bell::new(Waker::new(poll.registry(), BELL)?)));
-    let bells: Arc<[Bell]> = bells.collect::<io::Result<Vec<_>>>()?.into();
+    let wakers = polls.iter().map(|poll| Ok(ShardWaker::new(Waker::new(poll.registry(), WAKER)?)));
+    let wakers: Arc<[ShardWaker]> = wakers.collect::<io::Result<Vec<_>>>()?.into();
     let taken = lane::taken_table(shards);
     let (batches_in, batches_out) = channels(n, LANE_BATCHES_MAX * n);
     let (replies_in, replies_out) = channels(n, STORE_ASKS_MAX as usize);
     let (handovers_in, handovers_out) = channels(n, HANDOVERS_MAX);
     let (orders_in, orders_out) = channels(n, ORDERS_MAX);
     let (progress_in, progress) = crossbeam_channel::bounded(n * ORDERS_MAX);
-    let (notices, notice_boxes) = notice::doors(&bells);
+    let (notices, notice_boxes) = notice::queues(&wakers);
     let handovers_in: Arc<[Sender<Box<H>>]> = handovers_in.into();
     let ends = batches_out.into_iter().zip(replies_out).zip(handovers_out).zip(orders_out).zip(notice_boxes);
-    let seats = ends.enumerate().map(|(i, ((((batches, replies), handovers), orders), notices))| {
+    let endpoints = ends.enumerate().map(|(i, ((((batches, replies), handovers), orders), notices))| {
         let me = ShardId(u16::try_from(i).expect("there are at most u16::MAX shards"));
-        Seat {
+        MeshEndpoint {
             me,
             shards,
-            bells: Arc::clone(&bells),
+            wakers: Arc::clone(&wakers),
             touched: vec![false; n],
             lanes: lane::Lanes::new(me, batches_in.clone(), Arc::clone(&taken)),
             taken: Arc::clone(&taken),
@@ -175,11 +175,11 @@ pub fn build<H: Send>(shards: u16) -> io::Result<Mesh<H>> {
         }
     });
     Ok(Mesh {
-        seats: polls.into_iter().zip(seats).collect(),
+        endpoints: polls.into_iter().zip(endpoints).collect(),
         notices,
-        replies: Arc::new(StoreReplies { to: replies_in, bells: Arc::clone(&bells) }),
-        doors: Doors { to: handovers_in, bells: Arc::clone(&bells) },
-        orders: Orders { to: orders_in.into(), bells },
+        replies: Arc::new(StoreReplies { to: replies_in, wakers: Arc::clone(&wakers) }),
+        handovers: HandOverSenders { to: handovers_in, wakers: Arc::clone(&wakers) },
+        orders: Orders { to: orders_in.into(), wakers },
         progress,
     })
 }
@@ -191,7 +191,7 @@ fn channels<T>(n: usize, capacity: usize) -> (Vec<Sender<T>>, Vec<Receiver<T>>) 
 /// The store's way back to the shards.
 pub struct StoreReplies {
     to: Vec<Sender<Vec<(u32, Reply)>>>,
-    bells: Arc<[Bell]>,
+    wakers: Arc<[ShardWaker]>,
 }
 
 impl Replies for StoreReplies {
@@ -199,7 +199,7 @@ impl Replies for StoreReplies {
         let index = usize::from(shard.0);
         match self.to[index].try_send(replies) {
             Ok(()) => {
-                self.bells[index].ring();
+                self.wakers[index].wake();
             }
             // The shard has ended: the last stage of a stop. No thread is left to be told.
             Err(TrySendError::Disconnected(_)) => {}
@@ -211,12 +211,12 @@ impl Replies for StoreReplies {
 }
 
 /// The hand-over queues, for threads that are no shard.
-pub struct Doors<H> {
+pub struct HandOverSenders<H> {
     to: Arc<[Sender<Box<H>>]>,
-    bells: Arc<[Bell]>,
+    wakers: Arc<[ShardWaker]>,
 }
 
-impl<H> Doors<H> {
+impl<H> HandOverSenders<H> {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -236,7 +236,7 @@ impl<H> Doors<H> {
     pub fn hand_over(&self, index: usize, what: Box<H>) -> Result<(), Box<H>> {
         match self.to[index].try_send(what) {
             Ok(()) => {
-                self.bells[index].ring();
+                self.wakers[index].wake();
                 Ok(())
             }
             Err(TrySendError::Full(what) | TrySendError::Disconnected(what)) => Err(what),
@@ -248,17 +248,17 @@ impl<H> Doors<H> {
 #[derive(Clone)]
 pub struct Orders {
     to: Arc<[Sender<Order>]>,
-    bells: Arc<[Bell]>,
+    wakers: Arc<[ShardWaker]>,
 }
 
 impl Orders {
     /// Gives an order to every shard.
     pub fn all(&self, order: &Order) {
-        for (to, bell) in self.to.iter().zip(self.bells.iter()) {
+        for (to, waker) in self.to.iter().zip(self.wakers.iter()) {
             // Each order of a stop is given once, and others leave room for them; a shard that has
             // ended needs none.
             let _ = to.try_send(order.clone());
-            bell.ring();
+            waker.wake();
         }
     }
 

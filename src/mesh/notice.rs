@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Full;
-use super::bell::Bell;
+use super::waker::ShardWaker;
 use crate::ids::ShardId;
 use crate::limits::NOTICES_MAX;
 use crate::shard::{Answer, Notice};
@@ -23,13 +23,13 @@ pub(super) type Then = Box<dyn FnOnce(Answer) + Send>;
 /// The control plane's way to the shards; clones share it.
 #[derive(Clone)]
 pub struct Notices {
-    doors: Arc<[Arc<Door>]>,
-    bells: Arc<[Bell]>,
+    queues: Arc<[Arc<NoticeQueue>]>,
+    wakers: Arc<[ShardWaker]>,
 }
 
-/// One shard's door. Both ends of the channel belong to it, because a bounded channel keeps what is
-/// in it when its receivers go: one of them must empty it.
-struct Door {
+/// One shard's queue. Both ends of the channel belong to it, because a bounded channel keeps what
+/// is in it when its receivers go: one of them must empty it.
+struct NoticeQueue {
     to: Sender<(Notice, Then)>,
     from: Receiver<(Notice, Then)>,
     unanswered: AtomicUsize,
@@ -37,7 +37,7 @@ struct Door {
     closed: AtomicBool,
 }
 
-impl Door {
+impl NoticeQueue {
     /// Drops what waits, and with it the callbacks.
     fn empty(&self) {
         while self.from.try_recv().is_ok() {}
@@ -46,30 +46,30 @@ impl Door {
 
 /// A shard's end of it.
 pub(super) struct NoticeBox {
-    door: Arc<Door>,
+    queue: Arc<NoticeQueue>,
     /// By the number under which the shard knows the notice.
     callbacks: HashMap<u64, Then>,
     next_id: u64,
 }
 
-/// The doors of all shards, and the boxes behind them.
-pub(super) fn doors(bells: &Arc<[Bell]>) -> (Notices, Vec<NoticeBox>) {
-    let mut boxes = Vec::with_capacity(bells.len());
-    let doors = bells.iter().map(|_| {
+/// The queues of all shards, and the boxes behind them.
+pub(super) fn queues(wakers: &Arc<[ShardWaker]>) -> (Notices, Vec<NoticeBox>) {
+    let mut boxes = Vec::with_capacity(wakers.len());
+    let queues = wakers.iter().map(|_| {
         let (to, from) = crossbeam_channel::bounded(NOTICES_MAX);
-        let door = Arc::new(Door { to, from, unanswered: AtomicUsize::new(0), closed: AtomicBool::new(false) });
-        boxes.push(NoticeBox { door: Arc::clone(&door), callbacks: HashMap::new(), next_id: 0 });
-        door
+        let queue = Arc::new(NoticeQueue { to, from, unanswered: AtomicUsize::new(0), closed: AtomicBool::new(false) });
+        boxes.push(NoticeBox { queue: Arc::clone(&queue), callbacks: HashMap::new(), next_id: 0 });
+        queue
     });
-    let doors = doors.collect();
-    (Notices { doors, bells: Arc::clone(bells) }, boxes)
+    let queues = queues.collect();
+    (Notices { queues, wakers: Arc::clone(wakers) }, boxes)
 }
 
 impl Notices {
     /// How many shards there are, for [`crate::ids::shard_of`] and [`crate::ids::home_of`].
     #[must_use]
     pub fn shards(&self) -> u16 {
-        u16::try_from(self.doors.len()).expect("the mesh is built for at most u16::MAX shards")
+        u16::try_from(self.queues.len()).expect("the mesh is built for at most u16::MAX shards")
     }
 
     /// Sends `notice` to `shard`; `then` is called once, on the shard's thread, with the answer: it
@@ -79,18 +79,19 @@ impl Notices {
     /// [`Full`]: nothing was sent; `then` was dropped.
     pub fn ask(&self, shard: ShardId, notice: Notice, then: Box<dyn FnOnce(Answer) + Send>) -> Result<(), Full> {
         let index = usize::from(shard.0);
-        let (Some(door), Some(bell)) = (self.doors.get(index), self.bells.get(index)) else { return Err(Full) };
-        if door.unanswered.fetch_add(1, Ordering::AcqRel) >= NOTICES_MAX || door.to.try_send((notice, then)).is_err() {
-            door.unanswered.fetch_sub(1, Ordering::AcqRel);
+        let (Some(queue), Some(waker)) = (self.queues.get(index), self.wakers.get(index)) else { return Err(Full) };
+        if queue.unanswered.fetch_add(1, Ordering::AcqRel) >= NOTICES_MAX || queue.to.try_send((notice, then)).is_err()
+        {
+            queue.unanswered.fetch_sub(1, Ordering::AcqRel);
             return Err(Full);
         }
-        if door.closed.load(Ordering::SeqCst) {
+        if queue.closed.load(Ordering::SeqCst) {
             // Put in before or after the shard emptied its box for the last time: empty it again,
             // which drops `then`.
-            door.empty();
+            queue.empty();
             return Err(Full);
         }
-        bell.ring();
+        waker.wake();
         Ok(())
     }
 }
@@ -98,7 +99,7 @@ impl Notices {
 impl NoticeBox {
     /// The next notice, and the number under which it is to be answered.
     pub(super) fn take(&mut self) -> Option<(u64, Notice)> {
-        let (notice, then) = self.door.from.try_recv().ok()?;
+        let (notice, then) = self.queue.from.try_recv().ok()?;
         let id = self.next_id;
         self.next_id += 1;
         self.callbacks.insert(id, then);
@@ -110,13 +111,13 @@ impl NoticeBox {
         let then = self.callbacks.remove(&id);
         debug_assert!(then.is_some(), "a notice is answered exactly once");
         if let Some(then) = then {
-            self.door.unanswered.fetch_sub(1, Ordering::AcqRel);
+            self.queue.unanswered.fetch_sub(1, Ordering::AcqRel);
             then(answer);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.door.from.is_empty()
+        self.queue.from.is_empty()
     }
 }
 
@@ -124,7 +125,7 @@ impl Drop for NoticeBox {
     fn drop(&mut self) {
         // In this order: whoever puts something in after the box was emptied sees that it is
         // closed.
-        self.door.closed.store(true, Ordering::SeqCst);
-        self.door.empty();
+        self.queue.closed.store(true, Ordering::SeqCst);
+        self.queue.empty();
     }
 }

@@ -11,10 +11,10 @@ use crate::limits::{DELIVER_BYTES_PER_LANE_MAX, DELIVER_MSGS_PER_LANE_MAX, NOTIC
 use crate::shard::{Answer, Notice, PeerMsg};
 use crate::store::Error;
 
-fn mesh(shards: u16) -> (Mesh<u32>, Vec<(Poll, Seat<u32>)>) {
+fn mesh(shards: u16) -> (Mesh<u32>, Vec<(Poll, MeshEndpoint<u32>)>) {
     let mut mesh = build(shards).expect("descriptors");
-    let seats = std::mem::take(&mut mesh.seats);
-    (mesh, seats)
+    let endpoints = std::mem::take(&mut mesh.endpoints);
+    (mesh, endpoints)
 }
 
 fn ask(n: u32) -> PeerMsg {
@@ -40,16 +40,16 @@ fn user() -> UserId {
 
 #[test]
 fn one_order_for_all_kinds_of_message_of_a_pair() {
-    let (_mesh, mut seats) = mesh(2);
+    let (_mesh, mut endpoints) = mesh(2);
     for turn in 0..10u64 {
         for n in 0..10 {
             let n = turn * 10 + n;
             let msg = if n % 3 == 0 { ask(u32::try_from(n).expect("small")) } else { delivery(n) };
-            seats[0].1.say(ShardId(1), msg);
+            endpoints[0].1.say(ShardId(1), msg);
         }
-        seats[0].1.flush(0);
+        endpoints[0].1.flush(0);
     }
-    let got = std::iter::from_fn(|| seats[1].1.peer()).map(|(from, msg)| {
+    let got = std::iter::from_fn(|| endpoints[1].1.peer()).map(|(from, msg)| {
         assert_eq!(from, ShardId(0));
         name(&msg)
     });
@@ -58,54 +58,54 @@ fn one_order_for_all_kinds_of_message_of_a_pair() {
 
 #[test]
 fn a_full_channel_keeps_the_rest_in_order() {
-    let (_mesh, mut seats) = mesh(2);
+    let (_mesh, mut endpoints) = mesh(2);
     let turns = LANE_BATCHES_MAX as u64 * 2 + 10;
     for n in 0..turns {
-        seats[0].1.say(ShardId(1), delivery(n + 1));
-        seats[0].1.flush(0);
+        endpoints[0].1.say(ShardId(1), delivery(n + 1));
+        endpoints[0].1.flush(0);
     }
-    assert!(seats[0].1.stuck(), "the receiver has taken nothing");
+    assert!(endpoints[0].1.stuck(), "the receiver has taken nothing");
     let mut got = Vec::new();
     while got.len() as u64 != turns {
-        while let Some((_, msg)) = seats[1].1.peer() {
+        while let Some((_, msg)) = endpoints[1].1.peer() {
             got.push(name(&msg));
         }
-        seats[0].1.flush(0);
+        endpoints[0].1.flush(0);
     }
-    assert!(!seats[0].1.stuck());
+    assert!(!endpoints[0].1.stuck());
     assert_eq!(got, (1..=turns).collect::<Vec<_>>());
 }
 
 #[test]
 fn room_shrinks_with_what_is_under_way_and_grows_with_what_is_taken() {
-    let (_mesh, mut seats) = mesh(2);
-    let rooms = |seats: &mut Vec<(Poll, Seat<u32>)>| {
+    let (_mesh, mut endpoints) = mesh(2);
+    let credits = |endpoints: &mut Vec<(Poll, MeshEndpoint<u32>)>| {
         let mut told = Vec::new();
-        seats[0].1.rooms(|to, msgs, bytes| told.push((to, msgs, bytes)));
+        endpoints[0].1.credits(|to, msgs, bytes| told.push((to, msgs, bytes)));
         told
     };
     for n in 1..=10 {
-        seats[0].1.say(ShardId(1), delivery(n));
+        endpoints[0].1.say(ShardId(1), delivery(n));
     }
-    seats[0].1.say(ShardId(1), ask(99));
-    seats[0].1.flush(0);
-    assert_eq!(rooms(&mut seats), [], "nothing was taken, and the shard knows what it has sent");
+    endpoints[0].1.say(ShardId(1), ask(99));
+    endpoints[0].1.flush(0);
+    assert_eq!(credits(&mut endpoints), [], "nothing was taken, and the shard knows what it has sent");
     for n in 11..=13 {
-        seats[0].1.say(ShardId(1), delivery(n));
+        endpoints[0].1.say(ShardId(1), delivery(n));
     }
-    seats[0].1.flush(0);
-    assert!(seats[1].1.peer().is_some());
+    endpoints[0].1.flush(0);
+    assert!(endpoints[1].1.peer().is_some());
     let bytes = delivery(1).bytes();
     let left = (ShardId(1), DELIVER_MSGS_PER_LANE_MAX - 3, DELIVER_BYTES_PER_LANE_MAX - 3 * bytes);
-    assert_eq!(rooms(&mut seats), [left], "a batch is taken as a whole; an ask takes no room");
-    assert_eq!(rooms(&mut seats), [], "told once");
-    while seats[1].1.peer().is_some() {}
-    assert_eq!(rooms(&mut seats), [(ShardId(1), DELIVER_MSGS_PER_LANE_MAX, DELIVER_BYTES_PER_LANE_MAX)]);
+    assert_eq!(credits(&mut endpoints), [left], "a batch is taken as a whole; an ask takes no room");
+    assert_eq!(credits(&mut endpoints), [], "told once");
+    while endpoints[1].1.peer().is_some() {}
+    assert_eq!(credits(&mut endpoints), [(ShardId(1), DELIVER_MSGS_PER_LANE_MAX, DELIVER_BYTES_PER_LANE_MAX)]);
 }
 
 #[test]
 fn notices_are_bounded_answered_once_and_dropped_with_their_shard() {
-    let (mesh, mut seats) = mesh(1);
+    let (mesh, mut endpoints) = mesh(1);
     let (tell, told) = crossbeam_channel::bounded(4);
     let then = |n: usize| {
         let tell = tell.clone();
@@ -117,13 +117,13 @@ fn notices_are_bounded_answered_once_and_dropped_with_their_shard() {
     }
     assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(0)), Err(Full));
     assert_eq!(mesh.notices.ask(ShardId(1), notice.clone(), then(0)), Err(Full), "there is no such shard");
-    let (id, taken) = seats[0].1.notice().expect("a notice");
+    let (id, taken) = endpoints[0].1.notice().expect("a notice");
     assert_eq!(taken, notice);
     assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(0)), Err(Full), "taken is not answered");
-    seats[0].1.answer(id, Answer::Done);
+    endpoints[0].1.answer(id, Answer::Done);
     assert_eq!(told.try_recv(), Ok((0, Answer::Done)));
     assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(0)), Ok(()), "its place is free again");
-    drop(seats);
+    drop(endpoints);
     assert_eq!(mesh.notices.ask(ShardId(0), notice.clone(), then(0)), Err(Full), "nobody is left to answer");
     drop(tell);
     assert_eq!(told.recv(), Err(crossbeam_channel::RecvError), "no callback outlives the shard");
@@ -131,77 +131,79 @@ fn notices_are_bounded_answered_once_and_dropped_with_their_shard() {
 
 #[test]
 fn hand_overs_are_bounded_and_come_back() {
-    let (mesh, mut seats) = mesh(2);
+    let (mesh, mut endpoints) = mesh(2);
     for n in 0..u32::try_from(HANDOVERS_MAX).expect("small") {
-        assert_eq!(seats[0].1.hand_over(ShardId(1), Box::new(n)), Ok(()));
+        assert_eq!(endpoints[0].1.hand_over(ShardId(1), Box::new(n)), Ok(()));
     }
-    assert_eq!(seats[0].1.hand_over(ShardId(1), Box::new(77)), Err(Box::new(77)));
-    assert_eq!(mesh.doors.hand_over(1, Box::new(78)), Err(Box::new(78)));
-    assert_eq!(seats[1].1.handed_over(), Some(Box::new(0)));
-    assert_eq!(mesh.doors.hand_over(1, Box::new(78)), Ok(()));
+    assert_eq!(endpoints[0].1.hand_over(ShardId(1), Box::new(77)), Err(Box::new(77)));
+    assert_eq!(mesh.handovers.hand_over(1, Box::new(78)), Err(Box::new(78)));
+    assert_eq!(endpoints[1].1.handed_over(), Some(Box::new(0)));
+    assert_eq!(mesh.handovers.hand_over(1, Box::new(78)), Ok(()));
 }
 
 #[test]
 fn a_shard_may_sleep_only_when_its_inbox_is_empty() {
-    let (mesh, mut seats) = mesh(2);
-    assert!(seats[0].1.arm());
-    seats[0].1.disarm();
+    let (mesh, mut endpoints) = mesh(2);
+    assert!(endpoints[0].1.arm());
+    endpoints[0].1.disarm();
     let reply = Reply::Written(Err(Error::Unavailable(String::new())));
     mesh.replies.settle(ShardId(0), vec![(1, reply.clone()), (2, reply)]);
-    assert!(!seats[0].1.arm());
-    seats[0].1.disarm();
-    assert_eq!(seats[0].1.settled().map(|(ask, _)| ask), Some(1));
-    assert!(!seats[0].1.arm(), "half of a hand-in is still mail");
-    seats[0].1.disarm();
-    assert_eq!(seats[0].1.settled().map(|(ask, _)| ask), Some(2));
-    assert!(seats[0].1.arm());
+    assert!(!endpoints[0].1.arm());
+    endpoints[0].1.disarm();
+    assert_eq!(endpoints[0].1.settled().map(|(ask, _)| ask), Some(1));
+    assert!(!endpoints[0].1.arm(), "half of a hand-in is still mail");
+    endpoints[0].1.disarm();
+    assert_eq!(endpoints[0].1.settled().map(|(ask, _)| ask), Some(2));
+    assert!(endpoints[0].1.arm());
     mesh.orders.all(&Order::Quiesce);
-    assert!(matches!(seats[0].1.order(), Some(Order::Quiesce)));
+    assert!(matches!(endpoints[0].1.order(), Some(Order::Quiesce)));
 }
 
 #[test]
-fn bells_are_rung_once_and_only_for_sleepers() {
-    let (_mesh, mut seats) = mesh(3);
+fn a_shard_is_woken_once_and_only_when_it_sleeps() {
+    let (_mesh, mut endpoints) = mesh(3);
     for n in 0..100 {
-        seats[0].1.say(ShardId(1), ask(n));
-        seats[0].1.say(ShardId(2), ask(n));
+        endpoints[0].1.say(ShardId(1), ask(n));
+        endpoints[0].1.say(ShardId(2), ask(n));
     }
-    assert!(seats[1].1.arm());
-    assert_eq!(seats[0].1.flush(0), 1, "one sleeps, one is awake");
-    seats[0].1.say(ShardId(1), ask(100));
-    assert_eq!(seats[0].1.flush(0), 0, "it has been rung for already");
+    assert!(endpoints[1].1.arm());
+    assert_eq!(endpoints[0].1.flush(0), 1, "one sleeps, one is awake");
+    endpoints[0].1.say(ShardId(1), ask(100));
+    assert_eq!(endpoints[0].1.flush(0), 0, "it has been woken already");
 }
 
-/// Two shards that wake each other and sleep in between: a lost wake would leave both asleep until the time-out, which the test takes for a failure.
+/// Two shards that wake each other and sleep in between: a lost wake would leave both asleep until
+/// the time-out, which the test takes for a failure.
 #[test]
 fn no_wake_is_lost() {
     const ROUNDS: u32 = 20_000;
-    let (_mesh, mut seats) = mesh(2);
-    let play = |(mut poll, mut seat): (Poll, Seat<u32>), to: ShardId, first: bool| {
+    let (_mesh, mut endpoints) = mesh(2);
+    let play = |(mut poll, mut endpoint): (Poll, MeshEndpoint<u32>), to: ShardId, first: bool| {
         let mut events = Events::with_capacity(8);
         if first {
-            seat.say(to, ask(0));
-            seat.flush(0);
+            endpoint.say(to, ask(0));
+            endpoint.flush(0);
         }
         let mut heard = 0;
         while heard < ROUNDS {
-            if seat.arm() {
+            if endpoint.arm() {
                 poll.poll(&mut events, Some(Duration::from_secs(20))).expect("a poll");
                 assert!(!events.is_empty(), "a wake was lost after {heard} messages");
             }
-            seat.disarm();
-            while let Some((_, msg)) = seat.peer() {
+            endpoint.disarm();
+            while let Some((_, msg)) = endpoint.peer() {
                 heard += 1;
-                seat.say(to, msg);
+                endpoint.say(to, msg);
             }
-            seat.flush(0);
+            endpoint.flush(0);
         }
-        // The other one may wait for the last message, which was flushed above, and for nothing else: it counts to the same number.
-        (poll, seat)
+        // The other one may wait for the last message, which was flushed above, and for nothing
+        // else: it counts to the same number.
+        (poll, endpoint)
     };
     thread::scope(|scope| {
-        let second = seats.pop().expect("two");
-        let first = seats.pop().expect("two");
+        let second = endpoints.pop().expect("two");
+        let first = endpoints.pop().expect("two");
         let first = scope.spawn(move || play(first, ShardId(1), true));
         let second = scope.spawn(move || play(second, ShardId(0), false));
         first.join().expect("it hears everything");

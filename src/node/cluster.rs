@@ -31,7 +31,7 @@ pub(super) fn start<H>(
     if !is_clustered(config) {
         return Ok(None);
     }
-    let (wake, bell) = cluster::bell();
+    let (wake, notify) = cluster::waker();
     let end = mesh.join_cluster(wake);
     if let Some(server) = config.cluster.expose().iter().position(|server| !cluster::is_server(server)) {
         anyhow::bail!("the setting `cluster`: number {} is no URL of a server", server + 1);
@@ -44,7 +44,7 @@ pub(super) fn start<H>(
         key: BusKey::new((&secret, fallback.as_ref()), &config.cluster_name),
         exchange,
         end,
-        wake: bell,
+        wake: notify,
         store: store.clone(),
         clock,
         changes: ChangeFeed::default(),

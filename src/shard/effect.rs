@@ -40,7 +40,7 @@ pub enum Effect {
     /// (RFC 6455, section 7.4), `None` if the peer has given none; `by_peer`: it has closed first.
     Finish { conn: ConnId, code: Option<u16>, by_peer: bool },
     /// Hand `msg` to the mesh. It has room: asks and settles are reserved, deliveries were counted
-    /// against [`Event::Room`](super::event::Event::Room).
+    /// against [`Event::Credit`](super::event::Event::Credit).
     Peer { to: ShardId, msg: PeerMsg },
     /// Tell the other gateways. Given only with [`Setup::clustered`](super::Setup::clustered).
     Far(FarOut),

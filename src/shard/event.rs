@@ -55,7 +55,7 @@ pub enum Event {
     Gone { conn: ConnId },
     /// Memory is wanted that is kept for a session that does not read, and it cannot be had without
     /// the end of its connection, which follows.
-    Unread { conn: ConnId },
+    RecordUntaken { conn: ConnId },
     /// All shards together keep so many bytes more alive for their readers than `outbox_budget`
     /// allows: this one lets go of as much, down to
     /// [`Setup::outbox_part`](super::Setup::outbox_part). Given again each turn while it is so,
@@ -73,9 +73,9 @@ pub enum Event {
     /// The control plane has something to say. Settled by
     /// [`Effect::Answer`](super::effect::Effect::Answer), exactly once.
     Notice { id: u64, notice: Notice },
-    /// The lane to `to` has room for so many more deliveries. Given at the start of a turn; until
-    /// the first one, there is the full room.
-    Room { to: ShardId, msgs: u32, bytes: usize },
+    /// The credit of the lane to `to`: so many more deliveries. Given at the start of a turn; until
+    /// the first one, there is the full credit.
+    Credit { to: ShardId, msgs: u32, bytes: usize },
     /// The configuration was loaded again: these settings are in force from now on.
     Adjusted(Box<Adjustable>),
     /// All events of the turn have been given: marks, deadlines and retries are due.

@@ -120,7 +120,7 @@ impl Io {
 
     /// Sends what may be lost, if there is room.
     pub(in crate::shard) fn send_if_room(&mut self, to: ShardId, msg: PeerMsg) {
-        if to == self.setup.id || self.lanes.take_room(to, msg.bytes()) {
+        if to == self.setup.id || self.lanes.take_credit(to, msg.bytes()) {
             self.send(to, msg);
         }
     }

@@ -1,6 +1,6 @@
 //! What this shard may still send to each other shard.
 //!
-//! Owns: the room for deliveries as the driver reported it last, less what was sent since; the
+//! Owns: the credit for deliveries as the driver reported it last, less what was sent since; the
 //! places reserved for posts and their answers.
 //! Never: sends. An ask that finds no place is refused here, before it exists; so the mesh never
 //! has to refuse one.
@@ -64,15 +64,15 @@ impl Lanes {
     }
 
     /// The driver has counted.
-    pub(in crate::shard) fn set_room(&mut self, to: ShardId, msgs: u32, bytes: usize) {
+    pub(in crate::shard) fn set_credit(&mut self, to: ShardId, msgs: u32, bytes: usize) {
         if let Some(lane) = self.lanes.get_mut(usize::from(to.0)) {
             lane.deliver_msgs = msgs;
             lane.deliver_bytes = bytes;
         }
     }
 
-    /// Takes the room for a delivery of `bytes`. `false`: there is none.
-    pub(in crate::shard) fn take_room(&mut self, to: ShardId, bytes: usize) -> bool {
+    /// Takes credit for a delivery of `bytes`. `false`: there is none.
+    pub(in crate::shard) fn take_credit(&mut self, to: ShardId, bytes: usize) -> bool {
         let Some(lane) = self.lanes.get_mut(usize::from(to.0)) else { return false };
         if lane.deliver_msgs == 0 || lane.deliver_bytes < bytes {
             return false;

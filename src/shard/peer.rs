@@ -166,8 +166,8 @@ impl PeerMsg {
         }
     }
 
-    /// Whether a full lane refuses it ([`Event::Room`](super::event::Event::Room) tells the sender
-    /// beforehand).
+    /// Whether a full lane refuses it ([`Event::Credit`](super::event::Event::Credit) tells the
+    /// sender beforehand).
     #[must_use]
     pub const fn is_deliver(&self) -> bool {
         match self {

@@ -519,7 +519,7 @@ impl World {
     fn room(&mut self, msgs: u32) {
         for shard in 0..self.shards.len() {
             for to in 0..SHARDS {
-                self.step(shard, Event::Room { to: ShardId(to), msgs, bytes: 1 << 20 });
+                self.step(shard, Event::Credit { to: ShardId(to), msgs, bytes: 1 << 20 });
             }
         }
     }

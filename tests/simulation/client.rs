@@ -203,7 +203,7 @@ impl Link {
     }
 
     /// There is something to write.
-    pub(crate) fn soil(&mut self, now_ms: u64) {
+    pub(crate) fn mark_dirty(&mut self, now_ms: u64) {
         if !self.flush {
             (self.flush, self.took_ms) = (true, now_ms);
         }

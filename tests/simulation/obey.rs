@@ -18,7 +18,7 @@ impl World {
         match effect {
             Effect::Flush { conn } => {
                 let (client, now_ms) = (self.holder(node, conn)?, self.now.mono_ms);
-                self.link(client)?.soil(now_ms);
+                self.link(client)?.mark_dirty(now_ms);
                 Ok(())
             }
             Effect::Broadcast { batch, form, conns } => self.broadcast(node, &batch, form, conns),
@@ -165,7 +165,7 @@ impl World {
             self.sights.deflated += u64::from(form == Form::Deflated);
             let take = link.takes(&mut self.random, calm, frozen, now_ms, bytes.len());
             if shard.broadcast_to(conn, batch, form).sent(take) {
-                link.soil(now_ms);
+                link.mark_dirty(now_ms);
             }
             self.receive(client, &bytes[..take])?;
         }

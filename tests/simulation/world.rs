@@ -330,7 +330,7 @@ impl World {
     /// One turn: at most `events` of what waits, then sweeps and writes.
     pub(crate) fn turn(&mut self, node: usize, events: u64) -> Checked {
         self.nodes[node].dirty = false;
-        self.tell_rooms(node)?;
+        self.tell_credits(node)?;
         for _ in 0..events {
             if !self.take_input(node)? {
                 break;
@@ -394,7 +394,7 @@ impl World {
         Ok(())
     }
 
-    fn tell_rooms(&mut self, node: usize) -> Checked {
+    fn tell_credits(&mut self, node: usize) -> Checked {
         for to in 0..self.nodes.len() {
             if to == node {
                 continue;
@@ -409,7 +409,7 @@ impl World {
             };
             self.nodes[node].rooms[to] = room;
             let to = shard_id(to);
-            self.give(node, Event::Room { to, msgs: room.0, bytes: room.1 })?;
+            self.give(node, Event::Credit { to, msgs: room.0, bytes: room.1 })?;
         }
         Ok(())
     }
@@ -673,7 +673,7 @@ impl World {
     pub(crate) fn give(&mut self, node: usize, event: Event) -> Checked {
         self.step += 1;
         self.trace.event(self.now.mono_ms, node, &event);
-        let ends = matches!(event, Event::TurnEnd | Event::Sweep | Event::Room { .. });
+        let ends = matches!(event, Event::TurnEnd | Event::Sweep | Event::Credit { .. });
         let here = &mut self.nodes[node];
         here.dirty |= !ends;
         if matches!(event, Event::TurnEnd) {

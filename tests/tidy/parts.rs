@@ -44,10 +44,10 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
 
 /// Fields of a session that only some parts may touch, besides `session` itself.
 const FIELDS: [(&str, &[&str]); 6] = [
-    ("trouble.behind", &["catching_up"]),
-    ("trouble.introductions", &["catching_up"]),
-    ("trouble.left", &["opening"]),
-    ("trouble.parked", &["posting"]),
+    ("unfinished.behind", &["catching_up"]),
+    ("unfinished.introductions", &["catching_up"]),
+    ("unfinished.left", &["opening"]),
+    ("unfinished.parked", &["posting"]),
     ("session.stream", &["sessions"]),
     ("session.unconfirmed", &["sessions"]),
 ];
@@ -164,8 +164,8 @@ fn a_call_downwards_is_no_violation() {
 
 #[test]
 fn a_field_in_a_strange_hand_is_found() {
-    assert_eq!(complaints("src/shard/posting/mod.rs", "fn f() { trouble.behind.clear(); }"), 1);
-    assert_eq!(complaints("src/shard/catching_up/mod.rs", "fn f() { trouble.behind.clear(); }"), 0);
+    assert_eq!(complaints("src/shard/posting/mod.rs", "fn f() { unfinished.behind.clear(); }"), 1);
+    assert_eq!(complaints("src/shard/catching_up/mod.rs", "fn f() { unfinished.behind.clear(); }"), 0);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! From one shard to another: lane, batch and taking; and the same with a bell that wakes a sleeping thread.
+//! From one shard to another: lane, batch and taking; and the same with a waker that wakes a sleeping thread.
 
 use std::hint::black_box;
 use std::thread;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use imgate::ids::{ConvId, GroupId, Seq, ShardId};
-use imgate::mesh::{Mesh, Seat, build};
+use imgate::mesh::{Mesh, MeshEndpoint, build};
 use imgate::shard::PeerMsg;
 use mio::{Events, Poll};
 
-type Place = (Poll, Seat<()>);
+type Place = (Poll, MeshEndpoint<()>);
 
 fn pair() -> (Mesh<()>, Place, Place) {
     let mut mesh = build(2).expect("descriptors for two polls");
-    let there = mesh.seats.pop().expect("two seats");
-    let here = mesh.seats.pop().expect("two seats");
+    let there = mesh.endpoints.pop().expect("two endpoints");
+    let here = mesh.endpoints.pop().expect("two endpoints");
     (mesh, here, there)
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn hop(c: &mut Criterion) {
         group.throughput(Throughput::Elements(batch));
         group.bench_function(format!("{batch} a turn, receiver awake"), |b| {
             b.iter(|| {
-                here.1.rooms(|_, _, _| {});
+                here.1.credits(|_, _, _| {});
                 for _ in 0..batch {
                     here.1.say(ShardId(1), message());
                 }
@@ -53,7 +53,7 @@ fn wake(c: &mut Criterion) {
     let mut events = Events::with_capacity(1);
     c.bench_function("mesh/there and back, both asleep", |b| {
         b.iter(|| {
-            here.1.rooms(|_, _, _| {});
+            here.1.credits(|_, _, _| {});
             here.1.say(ShardId(1), message());
             here.1.flush(0);
             while next(&mut here, &mut events, PATIENCE).is_none() {}
@@ -73,7 +73,7 @@ fn echo(mut place: Place) {
         match next(&mut place, &mut events, PATIENCE) {
             Some(PeerMsg::MemberKnown { .. }) => return,
             Some(msg) => {
-                place.1.rooms(|_, _, _| {});
+                place.1.credits(|_, _, _| {});
                 place.1.say(ShardId(0), msg);
                 place.1.flush(0);
             }
@@ -83,13 +83,13 @@ fn echo(mut place: Place) {
 }
 
 /// The next message, as the driver takes it: look, arm, look again, sleep.
-fn next((poll, seat): &mut Place, events: &mut Events, patience: Duration) -> Option<PeerMsg> {
-    if let Some((_, msg)) = seat.peer() {
+fn next((poll, endpoint): &mut Place, events: &mut Events, patience: Duration) -> Option<PeerMsg> {
+    if let Some((_, msg)) = endpoint.peer() {
         return Some(msg);
     }
-    let sleep = if seat.arm() { patience } else { Duration::ZERO };
+    let sleep = if endpoint.arm() { patience } else { Duration::ZERO };
     // An interrupted poll is one that ends early.
     let _ = poll.poll(events, Some(sleep));
-    seat.disarm();
-    seat.peer().map(|(_, msg)| msg)
+    endpoint.disarm();
+    endpoint.peer().map(|(_, msg)| msg)
 }

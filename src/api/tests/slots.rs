@@ -208,8 +208,8 @@ fn logins_have_seats_of_their_own() {
     until("there are slots again", || rig.ask(Ask::get("/", &[])).status == 200);
 }
 
-/// The bytes of an answer leave while the next request of the connection is being looked at: nothing
-/// is being worked on then, and the login that it turns out to be counts once.
+/// The bytes of an answer leave while the next request of the connection is being looked at:
+/// nothing is being worked on then, and the login that it turns out to be counts once.
 #[test]
 fn a_login_behind_an_answer_that_is_read_late_counts_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -80,7 +80,8 @@ fn head(n: u64) -> RecentConv {
     RecentConv { conv: ConvId::Group(GroupId::new(n).expect("small")), lowest: seq, newest: seq }
 }
 
-/// Others took the recipient for one that is here: whether somebody was, is for this gateway to say.
+/// Others took the recipient for one that is here: whether somebody was, is for this gateway to
+/// say.
 #[test]
 fn what_comes_for_who_has_just_left_is_given_to_its_home() {
     let mut rig = Rig::admitted(2, 7);
@@ -314,7 +315,8 @@ fn a_gateway_whose_twin_says_that_it_goes_asks_at_once() {
     assert_eq!(second.exchange.admitted(), Some(true));
 }
 
-/// Of two with one number, one that stood still for so long that the other has it now says nothing in its name any more.
+/// Of two with one number, one that stood still for so long that the other has it now says nothing
+/// in its name any more.
 #[test]
 fn a_gateway_that_was_away_for_long_asks_whether_its_number_is_still_its_own() {
     let stands = |rig: &mut Rig| rig.pass(TWIN_GONE_MS);

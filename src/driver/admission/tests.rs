@@ -12,7 +12,7 @@ fn key() -> Key {
     Key::new([7; 32])
 }
 
-fn bench_judge() -> Judge {
+fn test_judge() -> Judge {
     Judge::new(key(), Networks::loopback(), Origins::default())
 }
 
@@ -37,8 +37,8 @@ fn verdict_on(target: &str, headers: &[(&str, &str)], peer: Option<Peer>) -> Ver
         text += &format!("{name}: {value}\r\n");
     }
     text += "\r\n";
-    let bench = Bench { judge: &bench_judge(), wall_ms: NOW_MS, echo: false, room: true, compression: false };
-    judge(text.as_bytes(), bench, || peer)
+    let rules = AdmissionRules { judge: &test_judge(), wall_ms: NOW_MS, echo: false, room: true, compression: false };
+    judge(text.as_bytes(), rules, || peer)
 }
 
 /// The user and profile of a session, or the status of a refusal.
@@ -149,11 +149,11 @@ fn an_expired_token_is_none() {
 #[test]
 fn the_checks_come_in_the_order_of_the_contract() {
     let good = token(7, Issuer::FastIm);
-    let judge_of = bench_judge();
-    let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, echo: false, room: true, compression: false };
+    let judge_of = test_judge();
+    let rules = AdmissionRules { judge: &judge_of, wall_ms: NOW_MS, echo: false, room: true, compression: false };
     let ask = |start: &str, headers: &str| match judge(
         format!("{start}\r\nHost: x\r\n{headers}\r\n").as_bytes(),
-        bench,
+        rules,
         stranger,
     ) {
         Verdict::Refused(_, response) => response.status(),
@@ -172,11 +172,11 @@ fn the_checks_come_in_the_order_of_the_contract() {
 fn what_is_not_ours_goes_on() {
     assert!(matches!(verdict("/user/login", &[]), Verdict::Http));
     assert!(matches!(verdict("/echo", &[]), Verdict::Http), "the echo route is hidden");
-    let judge_of = bench_judge();
-    let bench = Bench { judge: &judge_of, wall_ms: NOW_MS, echo: true, room: true, compression: false };
-    assert!(matches!(judge(b"GET / HTTP/1.1\r\nHost:", bench, stranger), Verdict::Incomplete));
+    let judge_of = test_judge();
+    let rules = AdmissionRules { judge: &judge_of, wall_ms: NOW_MS, echo: true, room: true, compression: false };
+    assert!(matches!(judge(b"GET / HTTP/1.1\r\nHost:", rules, stranger), Verdict::Incomplete));
     assert!(matches!(
-        judge(b"\x16\x03\x01\x02\x00\x01\x00", bench, stranger),
+        judge(b"\x16\x03\x01\x02\x00\x01\x00", rules, stranger),
         Verdict::Refused(GateRefusal::BadRequest, _)
     ));
 }

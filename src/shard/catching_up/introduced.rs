@@ -12,21 +12,23 @@ impl CatchingUp {
     /// The control plane has told a page of `reader` the name of `of`.
     pub(in crate::shard) fn introduced(&mut self, sessions: &mut Sessions, reader: UserId, of: UserId) {
         for slot in sessions.roster.sessions_of(&sessions.table, reader) {
-            if let Some(trouble) = sessions.table.at_mut(slot).and_then(|session| session.trouble.as_mut()) {
-                trouble.introductions.found(of);
+            if let Some(unfinished) = sessions.table.at_mut(slot).and_then(|session| session.unfinished.as_mut()) {
+                unfinished.introductions.found(of);
             }
         }
     }
 
     /// A retry of a session's pause is due.
     pub(in crate::shard) fn retry_introduction(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId) {
-        let Some(trouble) = sessions.table.get_mut(conn).and_then(|session| session.trouble.as_mut()) else { return };
-        if trouble.introductions.tick() {
+        let Some(unfinished) = sessions.table.get_mut(conn).and_then(|session| session.unfinished.as_mut()) else {
+            return;
+        };
+        if unfinished.introductions.tick() {
             if let Some(session) = sessions.table.get_mut(conn) {
                 session.tidy(&mut io.held);
             }
             self.catch_up(io, sessions, conn);
-        } else if trouble.introductions.wait() {
+        } else if unfinished.introductions.wait() {
             io.retry(Retry::Introduction(conn));
         }
     }

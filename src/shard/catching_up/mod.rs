@@ -21,9 +21,9 @@ use crate::shard::catching_up::pages::{Pages, SharedPage, Turn};
 use crate::shard::effect::Effect;
 use crate::shard::io::Io;
 use crate::shard::retries::Retry;
-use crate::shard::session::behind::Lack;
+use crate::shard::session::behind::Missing;
 use crate::shard::session::outbox::Outbox;
-use crate::shard::session::{Phase, Session, Trouble};
+use crate::shard::session::{Phase, Session, Unfinished};
 use crate::shard::sessions::Sessions;
 use crate::store::{self, Page, PageStart, Read, Refusal};
 use crate::wire::Profile;
@@ -50,14 +50,14 @@ impl CatchingUp {
     /// outbox has room. What the session lacks is noted, unless it has lacked nothing so far.
     pub(in crate::shard) fn judge(io: &mut Io, session: &mut Session, conv: ConvId, seq: Seq, fits: bool) -> Next {
         let was_behind = session.is_behind();
-        let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
-        let Some(lack) = lack else { return if fits { Next::Send } else { Next::Lacks } };
-        lack.hear(seq);
-        let send = seq == lack.next && fits;
+        let missing = session.unfinished.as_mut().and_then(|unfinished| unfinished.behind.missing.get_mut(&conv));
+        let Some(missing) = missing else { return if fits { Next::Send } else { Next::Lacks } };
+        missing.hear(seq);
+        let send = seq == missing.next && fits;
         if send {
-            lack.next = seq.next();
+            missing.next = seq.next();
         }
-        Self::settle_lack(io, session, conv, was_behind);
+        Self::settle_missing(io, session, conv, was_behind);
         if send { Next::Send } else { Next::Skip }
     }
 
@@ -79,17 +79,17 @@ impl CatchingUp {
             return;
         }
         let was_behind = session.is_behind();
-        let lacks = &mut session.trouble_mut().behind.lacks;
-        let full = lacks.len() >= limits::BEHIND_CONVS_MAX;
-        match lacks.get_mut(&conv) {
-            Some(lack) => lack.hear(upto),
+        let missing = &mut session.unfinished_mut().behind.missing;
+        let full = missing.len() >= limits::BEHIND_CONVS_MAX;
+        match missing.get_mut(&conv) {
+            Some(missing) => missing.hear(upto),
             None if full => return sessions.close_slow(io, conn, Slowness::Behind),
             None => {
-                lacks.insert(conv, Lack { next: from, head: upto, told: upto, own: VecDeque::new() });
+                missing.insert(conv, Missing { next: from, head: upto, told: upto, own: VecDeque::new() });
                 io.tally.went_behind += 1;
             }
         }
-        Self::settle_lack(io, session, conv, was_behind);
+        Self::settle_missing(io, session, conv, was_behind);
         self.catch_up(io, sessions, conn);
     }
 
@@ -99,10 +99,10 @@ impl CatchingUp {
     #[must_use]
     pub(in crate::shard) fn lacks(io: &mut Io, session: &mut Session, conv: ConvId, from: Seq, upto: Seq) -> bool {
         let was_behind = session.is_behind();
-        let fresh = Lack { next: from, head: upto, told: Seq::ZERO, own: VecDeque::new() };
-        let Some(lack) = session.trouble_mut().behind.note(conv, fresh) else { return false };
-        (lack.next, lack.head) = (lack.next.min(from), lack.head.max(upto));
-        Self::settle_lack(io, session, conv, was_behind);
+        let fresh = Missing { next: from, head: upto, told: Seq::ZERO, own: VecDeque::new() };
+        let Some(missing) = session.unfinished_mut().behind.note(conv, fresh) else { return false };
+        (missing.next, missing.head) = (missing.next.min(from), missing.head.max(upto));
+        Self::settle_missing(io, session, conv, was_behind);
         true
     }
 
@@ -112,10 +112,10 @@ impl CatchingUp {
     #[must_use]
     pub(in crate::shard) fn has_until(io: &mut Io, session: &mut Session, conv: ConvId, seq: Seq) -> bool {
         let was_behind = session.is_behind();
-        let fresh = Lack { next: seq, head: seq, told: Seq::ZERO, own: VecDeque::new() };
-        let Some(lack) = session.trouble_mut().behind.note(conv, fresh) else { return false };
-        (lack.next, lack.head) = (lack.next.max(seq.next()), lack.head.max(seq));
-        Self::settle_lack(io, session, conv, was_behind);
+        let fresh = Missing { next: seq, head: seq, told: Seq::ZERO, own: VecDeque::new() };
+        let Some(missing) = session.unfinished_mut().behind.note(conv, fresh) else { return false };
+        (missing.next, missing.head) = (missing.next.max(seq.next()), missing.head.max(seq));
+        Self::settle_missing(io, session, conv, was_behind);
         true
     }
 
@@ -129,26 +129,26 @@ impl CatchingUp {
     ) {
         let (Some(seq), Some(session)) = (seq, sessions.table.get_mut(conn)) else { return };
         let was_behind = session.is_behind();
-        let lack = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv));
-        let Some(lack) = lack else { return sessions.sent_legacy(io, conn, conv, seq) };
-        lack.hear(seq);
-        if lack.next == seq {
-            lack.next = seq.next();
-        } else if seq > lack.next {
-            if lack.own.len() >= limits::BEHIND_OWN_MAX {
-                lack.own.pop_front();
+        let missing = session.unfinished.as_mut().and_then(|unfinished| unfinished.behind.missing.get_mut(&conv));
+        let Some(missing) = missing else { return sessions.sent_legacy(io, conn, conv, seq) };
+        missing.hear(seq);
+        if missing.next == seq {
+            missing.next = seq.next();
+        } else if seq > missing.next {
+            if missing.own.len() >= limits::BEHIND_OWN_MAX {
+                missing.own.pop_front();
             }
-            lack.own.push_back(seq);
+            missing.own.push_back(seq);
         }
-        Self::settle_lack(io, session, conv, was_behind);
+        Self::settle_missing(io, session, conv, was_behind);
     }
 
     /// Forgets what is over, and counts the session in or out.
-    fn settle_lack(io: &mut Io, session: &mut Session, conv: ConvId, was_behind: bool) {
-        if let Some(trouble) = session.trouble.as_mut()
-            && trouble.behind.lacks.get(&conv).is_some_and(Lack::is_over)
+    fn settle_missing(io: &mut Io, session: &mut Session, conv: ConvId, was_behind: bool) {
+        if let Some(unfinished) = session.unfinished.as_mut()
+            && unfinished.behind.missing.get(&conv).is_some_and(Missing::is_over)
         {
-            trouble.behind.lacks.remove(&conv);
+            unfinished.behind.missing.remove(&conv);
         }
         session.tidy(&mut io.held);
         match (was_behind, session.is_behind()) {
@@ -181,7 +181,7 @@ impl CatchingUp {
         if session.phase != Phase::Open || queued || !session.takes_pushes() {
             return None;
         }
-        let behind = &mut session.trouble.as_mut()?.behind;
+        let behind = &mut session.unfinished.as_mut()?.behind;
         if behind.reading {
             return None;
         }
@@ -239,9 +239,9 @@ impl CatchingUp {
     /// A read that failed is due again, or it is the session's turn.
     pub(in crate::shard) fn retry_catch_up(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId) {
         if let Some(session) = sessions.table.get_mut(conn)
-            && let Some(trouble) = session.trouble.as_mut()
+            && let Some(unfinished) = session.unfinished.as_mut()
         {
-            trouble.behind.reading = false;
+            unfinished.behind.reading = false;
             session.tidy(&mut io.held);
             self.catch_up(io, sessions, conn);
         }
@@ -294,7 +294,7 @@ impl CatchingUp {
             Some(since) => {
                 let progress = Self::send_lacking(io, sessions, conn, conv, since, page);
                 if let Some(session) = sessions.table.get_mut(conn) {
-                    Self::settle_lack(io, session, conv, was_behind);
+                    Self::settle_missing(io, session, conv, was_behind);
                 }
                 progress
             }
@@ -303,14 +303,14 @@ impl CatchingUp {
                 true
             }
         };
-        let Some(trouble) = sessions.table.get_mut(conn).and_then(|session| session.trouble.as_mut()) else {
+        let Some(unfinished) = sessions.table.get_mut(conn).and_then(|session| session.unfinished.as_mut()) else {
             return false;
         };
         if !progress {
             io.retry(Retry::CatchUp(conn));
             return false;
         }
-        trouble.behind.reading = false;
+        unfinished.behind.reading = false;
         if let Some(session) = sessions.table.get_mut(conn) {
             session.tidy(&mut io.held);
         }
@@ -330,25 +330,25 @@ impl CatchingUp {
         let cap = io.setup.outbox_bytes;
         let Some(session) = sessions.table.get_mut(conn) else { return true };
         let (profile, window) = (session.profile, session.deflate());
-        let Some(Trouble { behind, introductions, .. }) = session.trouble.as_deref_mut() else { return true };
-        let Some(lack) = behind.lacks.get_mut(&conv) else { return true };
+        let Some(Unfinished { behind, introductions, .. }) = session.unfinished.as_deref_mut() else { return true };
+        let Some(missing) = behind.missing.get_mut(&conv) else { return true };
         let introduces = matches!(profile, Profile::Legacy(_));
-        let before = lack.next;
+        let before = missing.next;
         let mut compressible = limits::COMPRESSED_ANSWER_BYTES_MAX;
         // What is below the floor is not to be had: cut by retention, or from before the
         // membership.
-        lack.next = lack.next.max(page.floor).max(since.next());
+        missing.next = missing.next.max(page.floor).max(since.next());
         let outbox = session.outbox.get_or_insert_with(|| Box::new(Outbox::new(&mut io.held, io.now.mono_ms)));
         // Not beyond what is known to exist: a later row may be a message of this very session
         // whose ack is still on its way.
-        let wanted = lack.next..=lack.head;
+        let wanted = missing.next..=missing.head;
         let (mut sent, mut hidden, mut complete, mut met) = (0, false, true, false);
         let rows = page.rows.iter().zip(&page.authors);
         for (&(seq, ref frame), &author) in rows.filter(|((seq, _), _)| wanted.contains(seq)) {
-            lack.own.retain(|&own| own >= seq);
+            missing.own.retain(|&own| own >= seq);
             if frame.is_hidden_from(profile) {
                 hidden = true;
-            } else if lack.own.front() != Some(&seq) {
+            } else if missing.own.front() != Some(&seq) {
                 if met {
                     break;
                 }
@@ -361,10 +361,10 @@ impl CatchingUp {
                 sent += 1;
                 met = introduces && introductions.meet(author);
             }
-            lack.next = seq.next();
+            missing.next = seq.next();
         }
-        let progress = lack.next > before || !complete;
-        let upto = lack.next.prev();
+        let progress = missing.next > before || !complete;
+        let upto = missing.next.prev();
         io.tally.caught_up += sent;
         io.tally.delivered += sent;
         if sent > 0 || hidden {
@@ -390,9 +390,11 @@ impl CatchingUp {
     ) {
         let Some(session) = sessions.table.get_mut(conn) else { return };
         let was_behind = session.is_behind();
-        if let Some(lack) = session.trouble.as_mut().and_then(|trouble| trouble.behind.lacks.get_mut(&conv)) {
-            lack.next = lack.next.max(since.next());
-            Self::settle_lack(io, session, conv, was_behind);
+        if let Some(missing) =
+            session.unfinished.as_mut().and_then(|unfinished| unfinished.behind.missing.get_mut(&conv))
+        {
+            missing.next = missing.next.max(since.next());
+            Self::settle_missing(io, session, conv, was_behind);
         }
     }
 
@@ -400,9 +402,9 @@ impl CatchingUp {
     fn lacks_nothing_in(io: &mut Io, sessions: &mut Sessions, conn: ConnId, conv: ConvId) {
         let Some(session) = sessions.table.get_mut(conn) else { return };
         let was_behind = session.is_behind();
-        if let Some(trouble) = session.trouble.as_mut() {
-            trouble.behind.lacks.remove(&conv);
-            Self::settle_lack(io, session, conv, was_behind);
+        if let Some(unfinished) = session.unfinished.as_mut() {
+            unfinished.behind.missing.remove(&conv);
+            Self::settle_missing(io, session, conv, was_behind);
         }
     }
 }

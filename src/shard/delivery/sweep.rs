@@ -212,7 +212,7 @@ impl Deliveries {
         let Some(group) = sessions.roster.at_mut(key) else { return };
         if group.sweeps.is_empty() && group.pending.is_empty() {
             group.queued = false;
-            sessions.roster.bury(&mut sessions.table, key);
+            sessions.roster.compact(&mut sessions.table, key);
         } else {
             self.sweeps.queue.push_back(key);
         }

@@ -109,7 +109,7 @@ impl Home {
         far: bool,
     ) -> bool {
         let msg = PeerMsg::Deliver(Delivery { conv, seq, packet: Arc::clone(packet), far });
-        if to != io.setup.id && !io.lanes.take_room(to, msg.bytes()) {
+        if to != io.setup.id && !io.lanes.take_credit(to, msg.bytes()) {
             return false;
         }
         io.send(to, msg);
@@ -166,7 +166,7 @@ impl Home {
             for _ in 0..limits::TURN_MARKS_MAX {
                 let Some(conv) = self.conversations.marked.next(shard) else { break };
                 let upto = self.conversations.get_mut(conv).and_then(|state| state.delivered());
-                if upto.is_some() && !io.lanes.take_room(shard, MARK_BYTES) {
+                if upto.is_some() && !io.lanes.take_credit(shard, MARK_BYTES) {
                     break;
                 }
                 self.conversations.marked.had_turn(shard, conv);

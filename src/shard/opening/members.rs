@@ -24,8 +24,8 @@ impl Opening {
     ) {
         for slot in sessions.roster.sessions_of(&sessions.table, user) {
             let Some(conn) = sessions.table.name(slot) else { continue };
-            if let Some(trouble) = sessions.table.get_mut(conn).and_then(|session| session.trouble.as_mut()) {
-                trouble.left.retain(|&left| left != group);
+            if let Some(unfinished) = sessions.table.get_mut(conn).and_then(|session| session.unfinished.as_mut()) {
+                unfinished.left.retain(|&left| left != group);
             }
             let was_member = sessions.roster.is_member(&sessions.table, conn, group);
             sessions.roster.join(&mut sessions.table, conn, group, since);
@@ -52,7 +52,7 @@ impl Opening {
                 && session.phase == Phase::Opening
             {
                 // The read at open may have seen the membership: its answer must not bring it back.
-                session.trouble_mut().left.push(group);
+                session.unfinished_mut().left.push(group);
             }
         }
     }

@@ -170,7 +170,8 @@ impl Opening {
         groups: &[(GroupId, Seq)],
     ) {
         let Some(session) = sessions.table.get_mut(conn) else { return };
-        let left = session.trouble.as_mut().map(|trouble| std::mem::take(&mut trouble.left)).unwrap_or_default();
+        let left =
+            session.unfinished.as_mut().map(|unfinished| std::mem::take(&mut unfinished.left)).unwrap_or_default();
         for &(group, since) in groups.iter().filter(|(group, _)| !left.contains(group)) {
             sessions.roster.join(&mut sessions.table, conn, group, since);
         }
@@ -220,8 +221,8 @@ impl Opening {
         }
         let Some(session) = sessions.table.get_mut(conn) else { return };
         session.phase = Phase::Open;
-        if let Some(trouble) = session.trouble.as_mut() {
-            trouble.left.clear();
+        if let Some(unfinished) = session.unfinished.as_mut() {
+            unfinished.left.clear();
         }
         session.tidy(&mut io.held);
         if counts {

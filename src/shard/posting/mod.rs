@@ -249,11 +249,11 @@ impl Posting {
         let reject = if post.uncertain && reject.retry() { Reject::Retry } else { reject };
         let patient = matches!(session.profile, Profile::Legacy(_)) && session.phase == Phase::Open;
         if patient && reject.retry() && !io.quiescing && io.now_ms() < deadline_ms {
-            let trouble = session.trouble_mut();
-            if trouble.parked.is_empty() {
+            let unfinished = session.unfinished_mut();
+            if unfinished.parked.is_empty() {
                 io.retry(Retry::Parked(conn));
             }
-            trouble.parked.push_back(Parked { post, deadline_ms });
+            unfinished.parked.push_back(Parked { post, deadline_ms });
             return sessions.regulate(io, conn);
         }
         session.answered();
@@ -263,8 +263,8 @@ impl Posting {
     /// Tries a legacy session's parked posts again, in their order.
     pub(in crate::shard) fn retry_parked(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId) {
         let Some(session) = sessions.table.get_mut(conn) else { return };
-        let Some(trouble) = session.trouble.as_mut() else { return };
-        for parked in std::mem::take(&mut trouble.parked) {
+        let Some(unfinished) = session.unfinished.as_mut() else { return };
+        for parked in std::mem::take(&mut unfinished.parked) {
             self.try_post(io, sessions, conn, parked.post, parked.deadline_ms);
         }
         if let Some(session) = sessions.table.get_mut(conn) {
@@ -276,7 +276,8 @@ impl Posting {
     /// The gateway stops: whoever waits for a better moment is told now that it will not come,
     /// while there is a connection to say it on.
     pub(in crate::shard) fn refuse_parked(&mut self, io: &mut Io, sessions: &mut Sessions) {
-        let waits = |session: &Session| session.trouble.as_ref().is_some_and(|trouble| !trouble.parked.is_empty());
+        let waits =
+            |session: &Session| session.unfinished.as_ref().is_some_and(|unfinished| !unfinished.parked.is_empty());
         let conns: Vec<ConnId> = sessions
             .table
             .iter()

@@ -11,7 +11,7 @@ use crate::limits;
 
 /// What a session lacks in one conversation.
 #[derive(Debug)]
-pub(in crate::shard) struct Lack {
+pub(in crate::shard) struct Missing {
     /// The first message that it lacks; above `head` if it has them all.
     pub(in crate::shard) next: Seq,
     /// The newest message that is known to exist.
@@ -24,7 +24,7 @@ pub(in crate::shard) struct Lack {
     pub(in crate::shard) own: VecDeque<Seq>,
 }
 
-impl Lack {
+impl Missing {
     /// Whether something is to be read.
     fn is_open(&self) -> bool {
         self.next <= self.head
@@ -45,7 +45,7 @@ impl Lack {
 /// All that one session lacks.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Behind {
-    pub(in crate::shard) lacks: BTreeMap<ConvId, Lack>,
+    pub(in crate::shard) missing: BTreeMap<ConvId, Missing>,
     /// The conversation that was read last: the one after it has its turn, so that one that never
     /// rests does not keep the others from theirs.
     pub(in crate::shard) last: Option<ConvId>,
@@ -56,35 +56,35 @@ pub(in crate::shard) struct Behind {
 impl Behind {
     /// What it lacks in `conv`, `fresh` if nothing was noted there. `None`: nothing was, and it
     /// lacks something in as many conversations as it may.
-    pub(in crate::shard) fn note(&mut self, conv: ConvId, fresh: Lack) -> Option<&mut Lack> {
-        let full = self.lacks.len() >= limits::BEHIND_CONVS_MAX && !self.lacks.contains_key(&conv);
-        (!full).then(|| self.lacks.entry(conv).or_insert(fresh))
+    pub(in crate::shard) fn note(&mut self, conv: ConvId, fresh: Missing) -> Option<&mut Missing> {
+        let full = self.missing.len() >= limits::BEHIND_CONVS_MAX && !self.missing.contains_key(&conv);
+        (!full).then(|| self.missing.entry(conv).or_insert(fresh))
     }
 
     /// Whether every conversation reaches it by pushes alone, and nothing is under way for it.
     pub(in crate::shard) fn is_over(&self) -> bool {
-        self.lacks.is_empty() && !self.reading
+        self.missing.is_empty() && !self.reading
     }
 
     /// Whether it lacks messages.
     pub(super) fn is_lacking(&self) -> bool {
-        self.lacks.values().any(Lack::is_open)
+        self.missing.values().any(Missing::is_open)
     }
 
     /// The next conversation that it lacks something in, and from where: after the last one, so
     /// that each has its turn.
     pub(in crate::shard) fn next_read(&self) -> Option<(ConvId, Seq)> {
         let after = self.last.map_or(Unbounded, Excluded);
-        let open = |(&conv, lack): (&ConvId, &Lack)| lack.is_open().then_some((conv, lack.next));
-        self.lacks.range((after, Unbounded)).find_map(open).or_else(|| self.lacks.iter().find_map(open))
+        let open = |(&conv, missing): (&ConvId, &Missing)| missing.is_open().then_some((conv, missing.next));
+        self.missing.range((after, Unbounded)).find_map(open).or_else(|| self.missing.iter().find_map(open))
     }
 
     /// For `check_invariants`.
     pub(in crate::shard) fn check(&self) {
-        assert!(self.lacks.len() <= limits::BEHIND_CONVS_MAX, "conversations to catch up in are bounded");
-        for lack in self.lacks.values() {
-            assert!(!lack.is_over(), "a session that lacks nothing is not behind");
-            assert!(lack.own.iter().is_sorted(), "own messages are in order");
+        assert!(self.missing.len() <= limits::BEHIND_CONVS_MAX, "conversations to catch up in are bounded");
+        for missing in self.missing.values() {
+            assert!(!missing.is_over(), "a session that lacks nothing is not behind");
+            assert!(missing.own.iter().is_sorted(), "own messages are in order");
         }
     }
 }

@@ -87,7 +87,7 @@ pub(in crate::shard) struct Outgoing {
 
 /// What only few sessions have; boxed, so that the others do not pay for it.
 #[derive(Debug, Default)]
-pub(in crate::shard) struct Trouble {
+pub(in crate::shard) struct Unfinished {
     /// Conversations in which the session lacks messages.
     pub behind: Behind,
     /// Posts that wait for their next try, in the order of their refusal. Bounded by
@@ -99,7 +99,7 @@ pub(in crate::shard) struct Trouble {
     pub introductions: Introductions,
 }
 
-impl Trouble {
+impl Unfinished {
     /// For `check_invariants`.
     pub(in crate::shard) fn check(&self) {
         self.behind.check();
@@ -181,7 +181,7 @@ pub(in crate::shard) struct Session {
     /// What is queued, if anything is.
     pub outbox: Option<Box<Outbox>>,
     /// What only few have.
-    pub trouble: Option<Box<Trouble>>,
+    pub unfinished: Option<Box<Unfinished>>,
     /// What a legacy session was sent and has not confirmed.
     pub unconfirmed: Option<Box<Unconfirmed>>,
     /// Its place in the roster of one of its groups; the further ones are in
@@ -211,7 +211,7 @@ impl Session {
             unanswered: 0,
             stream: Stream::default(),
             outbox: None,
-            trouble: None,
+            unfinished: None,
             unconfirmed: None,
             groups: Membership::NONE,
         }
@@ -298,7 +298,7 @@ impl Session {
         self.phase == Phase::Open
             && u32::from(self.unanswered) + answers < limits::ANSWERS_PENDING_MAX
             && bytes + usize::from(self.syncs) * limits::SYNC_BYTES_MAX < limits::ANSWERS_BYTES_MAX
-            && self.trouble.as_ref().is_none_or(|trouble| trouble.parked.is_empty())
+            && self.unfinished.as_ref().is_none_or(|unfinished| unfinished.parked.is_empty())
     }
 
     /// Whether it may be read again although not everything is flushed: at half of its bounds, so
@@ -323,13 +323,13 @@ impl Session {
             && !self.is(Flag::Author)
             && self.outbox.is_none()
             && self.takes_pushes()
-            && self.trouble.as_ref().is_none_or(|trouble| !trouble.behind.lacks.contains_key(&conv))
+            && self.unfinished.as_ref().is_none_or(|unfinished| !unfinished.behind.missing.contains_key(&conv))
     }
 
     /// Whether a message may be pushed past what is still to come: not while an old page asks for
     /// an author.
     pub(in crate::shard) fn takes_pushes(&self) -> bool {
-        self.trouble.as_ref().is_none_or(|trouble| !trouble.introductions.wait())
+        self.unfinished.as_ref().is_none_or(|unfinished| !unfinished.introductions.wait())
     }
 
     /// The queue, made if there is none.
@@ -351,8 +351,8 @@ impl Session {
     }
 
     /// The rare parts, made if there are none.
-    pub(in crate::shard) fn trouble_mut(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
+    pub(in crate::shard) fn unfinished_mut(&mut self) -> &mut Unfinished {
+        self.unfinished.get_or_insert_default()
     }
 
     /// Frees what is no longer needed.
@@ -360,8 +360,8 @@ impl Session {
         if self.outbox.as_ref().is_some_and(|outbox| outbox.is_empty()) {
             self.drop_outbox(held);
         }
-        if self.trouble.as_ref().is_some_and(|trouble| trouble.is_over()) {
-            self.trouble = None;
+        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.is_over()) {
+            self.unfinished = None;
         }
     }
 
@@ -372,7 +372,7 @@ impl Session {
 
     /// Whether it lacks messages somewhere.
     pub(in crate::shard) fn is_behind(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| trouble.behind.is_lacking())
+        self.unfinished.as_ref().is_some_and(|unfinished| unfinished.behind.is_lacking())
     }
 }
 

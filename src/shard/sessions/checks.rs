@@ -43,13 +43,13 @@ impl Sessions {
             outbox.check();
         }
         if session.phase == Phase::Finishing {
-            assert!(session.groups.is_none() && session.trouble.is_none(), "a finished session is in no list");
+            assert!(session.groups.is_none() && session.unfinished.is_none(), "a finished session is in no list");
             return;
         }
         let kept = session.outbox.as_ref().is_none_or(|outbox| session.is(Flag::Flushing) || !outbox.is_empty());
         assert!(kept, "no empty outbox is kept, but until its flush is over");
-        if let Some(trouble) = &session.trouble {
-            trouble.check();
+        if let Some(unfinished) = &session.unfinished {
+            unfinished.check();
         }
         if session.phase != Phase::Open {
             return;

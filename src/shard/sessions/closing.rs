@@ -78,7 +78,7 @@ impl Sessions {
         let profile = session.profile;
         let guest = profile == Profile::Room;
         let was_behind = session.is_behind();
-        session.trouble = None;
+        session.unfinished = None;
         session.unconfirmed = None;
         io.tally.sessions_behind -= u64::from(was_behind);
         io.tally.sessions -= 1;

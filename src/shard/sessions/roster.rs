@@ -365,7 +365,7 @@ impl Roster {
     }
 
     /// After the last sweep: fills the places of members that left meanwhile.
-    pub(in crate::shard) fn bury(&mut self, sessions: &mut SessionTable, key: u32) {
+    pub(in crate::shard) fn compact(&mut self, sessions: &mut SessionTable, key: u32) {
         let Some(group) = self.groups.get_mut(key as usize) else { return };
         if !group.sweeps.is_empty() {
             return;

@@ -119,8 +119,8 @@ fn what_comes_behind_messages_that_the_home_never_told_of_is_read() {
     assert_eq!(told(&mut world), new);
 }
 
-/// What was said before has a time to come then, also of a gateway whose clock is ahead: a home that
-/// had forgotten how far it is would take it for something new.
+/// What was said before has a time to come then, also of a gateway whose clock is ahead: a home
+/// that had forgotten how far it is would take it for something new.
 #[test]
 fn a_clock_that_is_set_back_tells_nothing_again() {
     let (mut world, conv) = resting();

@@ -399,7 +399,8 @@ fn a_log_that_upkeep_could_not_finish_is_begun_anew_at_the_next_commit() {
     for round in 0..6 {
         say(&mut db, round);
     }
-    // What the reader does not see yet cannot be moved while it reads, as what is written meanwhile.
+    // What the reader does not see yet cannot be moved while it reads, as what is written
+    // meanwhile.
     let reader = Role::Reader.connect(&path).expect("a connection");
     reader.execute_batch("BEGIN; SELECT count(*) FROM messages").expect("it reads");
     say(&mut db, 6);

@@ -9,7 +9,7 @@ use super::*;
 use crate::limits::{DEFLATED_STREAMS_MAX, INFLATED_FREE_BYTES, INFLATED_RATIO_MAX, MESSAGE_BYTES_MAX};
 use crate::ws::{Incoming, Violation};
 
-// ---- what is agreed upon --------------------------------------------------------------------------
+// ---- what is agreed upon ------------------------------------------------------------------------
 
 const BASE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
@@ -111,7 +111,7 @@ proptest! {
     }
 }
 
-// ---- what comes -----------------------------------------------------------------------------------
+// ---- what comes ---------------------------------------------------------------------------------
 
 /// A compressed message as a client with zlib makes it (RFC 7692, section 7.2.1).
 fn deflated(message: &[u8], level: u32) -> Vec<u8> {
@@ -214,7 +214,8 @@ fn a_little_cannot_become_much() {
 
 #[test]
 fn blocks_of_nothing_are_refused_before_they_cost_much() {
-    // Four empty blocks with fixed codes, one that is marked as the last, and an empty stored block.
+    // Four empty blocks with fixed codes, one that is marked as the last, and an empty stored
+    // block.
     for block in [&[0x02, 0x08, 0x20, 0x80, 0x00][..], &[0x03, 0x00], &[0x00, 0x00, 0x00, 0xff, 0xff]] {
         let payload = block.repeat(MESSAGE_BYTES_MAX / block.len());
         assert_eq!(opened(false, &payload), Err(Violation::InflatesToNothing), "{block:02x?}");
@@ -262,7 +263,7 @@ fn a_long_message_leaves_no_memory_behind() {
     assert!(inflater.room() <= 2 * MESSAGE_BYTES_MAX, "{}", inflater.room());
 }
 
-// ---- what is sent ---------------------------------------------------------------------------------
+// ---- what is sent -------------------------------------------------------------------------------
 
 /// The message inside a compressed frame, as a client with zlib and a window of 2^`bits` reads it.
 fn read(frame: &[u8], opcode: u8) -> Vec<u8> {
@@ -372,7 +373,8 @@ proptest! {
         }
     }
 
-    /// Libdeflate ends at the first block that is marked as the last; where there is none it takes the same messages.
+    /// Libdeflate ends at the first block that is marked as the last; where there is none it takes
+    /// the same messages.
     #[test]
     fn libdeflate_agrees_about_damage(
         message in prop::collection::vec(0..6_u8, 1..400), at in any::<prop::sample::Index>(), flip in 1..=255_u8, cut in any::<bool>(),
