@@ -97,6 +97,11 @@ fn a_type_that_a_whole_crate_sees_has_a_name_of_its_own() {
 }
 
 #[test]
+fn a_type_that_a_part_of_a_room_sees_has_a_name_of_its_own_there() {
+    no_complaints(&names::twice_in_a_room(&Tree::read().rust));
+}
+
+#[test]
 fn every_exception_to_the_names_is_needed() {
     no_complaints(&names::unused_exceptions(&Tree::read().rust));
 }

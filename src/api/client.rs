@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use super::delivery::is_unchanged;
 
 /// A file of the web client.
-pub(super) struct File {
+pub(super) struct WebFile {
     /// Where it is served.
     pub(super) path: &'static str,
     pub(super) media_type: &'static str,
@@ -38,7 +38,7 @@ const MANIFEST: &str = "application/manifest+json";
 /// Built in from `src/web`, under the same path.
 macro_rules! file {
     ($path:literal, $media_type:ident) => {
-        File { path: $path, media_type: $media_type, bytes: include_bytes!(concat!("../web", $path)) }
+        WebFile { path: $path, media_type: $media_type, bytes: include_bytes!(concat!("../web", $path)) }
     };
 }
 
@@ -48,7 +48,7 @@ const MAIN: &str = "/app/main.js";
 const INDEX: &str = include_str!("../web/index.html");
 
 /// Everything that the page loads, and the SDK.
-pub(super) const FILES: &[File] = &[
+pub(super) const FILES: &[WebFile] = &[
     file!("/app/account.js", SCRIPT),
     file!("/app/api.js", SCRIPT),
     file!("/app/app.css", CSS),
@@ -88,7 +88,7 @@ const VERSION: u64 = version();
 /// FNV-1a over words of eight bytes: tells versions apart, no more.
 const fn version() -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut files: &[File] = FILES;
+    let mut files: &[WebFile] = FILES;
     while let Some((file, rest)) = files.split_first() {
         let mut bytes = file.bytes;
         while let Some((word, more)) = bytes.split_first_chunk::<8>() {
@@ -178,7 +178,7 @@ fn tag(bytes: &[u8]) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..15]))
 }
 
-fn answer(file: &File, tag: &str, headers: &HeaderMap, keeping: Keeping) -> Response<Body> {
+fn answer(file: &WebFile, tag: &str, headers: &HeaderMap, keeping: Keeping) -> Response<Body> {
     let mut response = respond(file.media_type, Bytes::from_static(file.bytes), tag, headers, keeping);
     // The SDK is for pages of other origins as well; there is nothing secret in it.
     let (sharing, value) = if file.path.starts_with("/sdk/") {

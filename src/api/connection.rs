@@ -38,7 +38,7 @@ use super::foreign::{ForeignTokens, Replaced};
 use super::rewind::{self, Rewind};
 use super::slots::{ConnectionSlots, Slot};
 use super::stream::Stream;
-use super::trails::{Asked, Name};
+use super::trails::{ConnName, TrailedRequest};
 use super::uploads::intake::Intake;
 use super::{cors, delivery, limiter};
 use crate::caller::{Judge, Peer, Place, tell_untrusted};
@@ -372,7 +372,7 @@ impl Requests {
             self.note_proxy(&judge, &parts.headers);
         }
         let request = (&parts.method, parts.uri.path());
-        let mut trailed = Asked::begin(&self.trails, self.clock, request, place.client, Name(self.number));
+        let mut trailed = TrailedRequest::begin(&self.trails, self.clock, request, place.client, ConnName(self.number));
         if let Some(trailed) = &trailed {
             parts.extensions.insert(trailed.acting());
         }
@@ -408,7 +408,7 @@ impl Requests {
             trailed.answered(&response);
         }
         if let Some((method, path)) = asked {
-            let (conn, status) = (Name(self.number), response.status().as_u16());
+            let (conn, status) = (ConnName(self.number), response.status().as_u16());
             tracing::debug!(%conn, %method, path, client = %place.client, status, "a request");
         }
         // A client that waits for `100 Continue` may send its body or not (RFC 9110, section
@@ -436,7 +436,12 @@ impl Requests {
     }
 
     /// An answer on its way out.
-    fn leaving(&self, mut response: Response<Body>, place: Place, trailed: Option<Box<Asked>>) -> Response<Leaving> {
+    fn leaving(
+        &self,
+        mut response: Response<Body>,
+        place: Place,
+        trailed: Option<Box<TrailedRequest>>,
+    ) -> Response<Leaving> {
         if let Some(hsts) = self.hsts.as_ref().filter(|_| place.https) {
             response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }

@@ -23,7 +23,7 @@ use tokio::time::Sleep;
 
 use super::bodies::BODY_ROOM;
 use super::slots::{Short, Slot, Work};
-use super::trails::Asked;
+use super::trails::TrailedRequest;
 use super::user_requests::RequestPermit;
 use crate::fair::{Hold, Patience};
 use crate::limits;
@@ -340,11 +340,11 @@ pub(super) struct Leaving {
     inner: Body,
     exchange: Arc<Exchange>,
     /// Says in the access trail that it has left.
-    trailed: Option<Box<Asked>>,
+    trailed: Option<Box<TrailedRequest>>,
 }
 
 impl Leaving {
-    pub(super) const fn new(inner: Body, exchange: Arc<Exchange>, trailed: Option<Box<Asked>>) -> Self {
+    pub(super) const fn new(inner: Body, exchange: Arc<Exchange>, trailed: Option<Box<TrailedRequest>>) -> Self {
         Self { inner, exchange, trailed }
     }
 }

@@ -27,9 +27,9 @@ use crate::metrics::http::Refused;
 
 /// All families. No path is of two of them.
 const FAMILIES: &[&dyn Family] = &[
-    &v1::Calls,
+    &v1::ApiCalls,
     #[cfg(feature = "legacy")]
-    &legacy::Calls,
+    &legacy::LegacyCalls,
 ];
 
 fn family(path: &str) -> Option<&'static dyn Family> {

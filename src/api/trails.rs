@@ -73,9 +73,9 @@ const DEEDS: &[(Method, &str, &str)] = &[
 
 /// The name of an HTTP connection in the trails and in the log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Name(pub(super) u64);
+pub(super) struct ConnName(pub(super) u64);
 
-impl fmt::Display for Name {
+impl fmt::Display for ConnName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "h{}", self.0)
     }
@@ -131,12 +131,12 @@ pub(super) async fn route(request: Request, next: Next) -> Response {
 
 /// A request, from its head to the last byte of its answer. The access trail's line is written when
 /// it is dropped: then the answer has left, or was given up.
-pub(super) struct Asked {
+pub(super) struct TrailedRequest {
     trails: Trails,
     clock: Clock,
     began_ns: u64,
     /// The connection that it came on.
-    conn: Name,
+    conn: ConnName,
     from: IpAddr,
     method: Method,
     path: String,
@@ -147,14 +147,14 @@ pub(super) struct Asked {
     bytes: u64,
 }
 
-impl Asked {
+impl TrailedRequest {
     /// One that has come now; `None` if no trail wants to know.
     pub(super) fn begin(
         trails: &Trails,
         clock: Clock,
         (method, path): (&Method, &str),
         from: IpAddr,
-        conn: Name,
+        conn: ConnName,
     ) -> Option<Box<Self>> {
         (trails.audit.is_on() || trails.access.is_on()).then(|| {
             Box::new(Self {
@@ -261,7 +261,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for TrailedRequest {
     fn drop(&mut self) {
         // Whoever asked has hung up: what was begun may have been done all the same.
         if self.status.is_none()
@@ -309,7 +309,8 @@ mod tests {
             places.each_ref().map(|place| Trail::start("trail", place.to_str().expect("UTF-8")).expect("a file"));
         let trails = Trails { audit, access };
         let from = IpAddr::from([192, 0, 2, 1]);
-        let mut asked = Asked::begin(&trails, Clock::start(), (&method, path), from, Name(3)).expect("it is on");
+        let mut asked =
+            TrailedRequest::begin(&trails, Clock::start(), (&method, path), from, ConnName(3)).expect("it is on");
         let _ = asked.acting().actor.set(by);
         let router: Router =
             Router::new().route(route, any(async move || (status, "words"))).layer(from_fn(super::route));
@@ -355,7 +356,8 @@ mod tests {
         let trails = Trails { audit, access: Trail::default() };
         let (from, path) = (IpAddr::from([192, 0, 2, 1]), "/api/v1/server/users/7/ban");
         for proves in [true, false] {
-            let asked = Asked::begin(&trails, Clock::start(), (&Method::PUT, path), from, Name(3)).expect("it is on");
+            let asked = TrailedRequest::begin(&trails, Clock::start(), (&Method::PUT, path), from, ConnName(3))
+                .expect("it is on");
             let waits = async move |acting: axum::Extension<Arc<Acting>>| {
                 if proves {
                     acting.key(0xab, "shop".into());

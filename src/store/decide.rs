@@ -20,7 +20,7 @@ use crate::limits::GROUPS_JOINED_MAX;
 pub(super) type Key<'a> = (UserId, &'a PostKey);
 
 /// A membership or the place of one: which group, and whose.
-pub(super) type Place = (GroupId, UserId);
+pub(super) type MemberKey = (GroupId, UserId);
 
 /// What the running transaction has read. Nothing of it changes while the transaction goes on.
 #[derive(Default)]
@@ -31,17 +31,17 @@ pub(super) struct Known<'a> {
     /// Pairs of a user and one that this user has blocked.
     pub(super) blocks: HashSet<(UserId, UserId), FixedState>,
     /// Of the groups that a batch names, those that exist and are not dissolved.
-    pub(super) groups: HashMap<GroupId, Group, FixedState>,
+    pub(super) groups: HashMap<GroupId, GroupRules, FixedState>,
     /// Of the groups that a batch lets somebody leave and that are not dissolved, the owners.
     pub(super) owners: HashMap<GroupId, UserId, FixedState>,
     /// Of the conversations that a batch names, those that another transaction holds.
     pub(super) held: HashSet<ConvId, FixedState>,
     /// Of the conversations that a batch names, those that have messages.
-    pub(super) heads: HashMap<ConvId, Head, FixedState>,
+    pub(super) heads: HashMap<ConvId, ConvHead, FixedState>,
     /// Memberships with their beginning (exclusive), of dissolved groups, too.
-    pub(super) members: HashMap<Place, Seq, FixedState>,
+    pub(super) members: HashMap<MemberKey, Seq, FixedState>,
     /// Of the places without a membership, those that had one.
-    pub(super) past: HashSet<Place, FixedState>,
+    pub(super) past: HashSet<MemberKey, FixedState>,
     /// The number of groups of each user who is to join one.
     pub(super) joined: HashMap<UserId, u64, FixedState>,
     /// Keys that are claimed, with the message stored under each. A key that was not looked for is
@@ -53,14 +53,14 @@ pub(super) struct Known<'a> {
 
 /// A group that exists.
 #[derive(Clone, Copy)]
-pub(super) struct Group {
+pub(super) struct GroupRules {
     /// By invitation: to users that were never a member it does not exist.
     pub(super) hidden: bool,
 }
 
 /// How far a conversation has come.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Head {
+pub(super) struct ConvHead {
     /// The highest number given.
     pub(super) seq: Seq,
     /// The time of the message with that number, zero before the first.
@@ -121,9 +121,9 @@ pub(super) struct Decided<'a> {
     /// begun again is another one, even at the same head.
     pub(super) members: Vec<MemberChange>,
     /// Memberships that end, from their beginning to their end; not those that begin anew.
-    pub(super) past: BTreeMap<Place, (Seq, Seq)>,
+    pub(super) past: BTreeMap<MemberKey, (Seq, Seq)>,
     /// The heads of the conversations that got messages.
-    pub(super) moved: HashMap<ConvId, Head, FixedState>,
+    pub(super) moved: HashMap<ConvId, ConvHead, FixedState>,
     /// How far users have received and read; what is larger than before is kept.
     pub(super) cursors: HashMap<(UserId, ConvId), (Seq, Seq), FixedState>,
     /// Cursors that go before those are kept: of memberships that ended.
@@ -184,8 +184,8 @@ pub(super) fn judge_direct(known: &Known<'_>, lo: UserId, hi: UserId, sender: Us
 
 /// Whether a user may write to a group and read there: the membership's beginning (exclusive).
 /// `was`: the user was a member once. To all others a group by invitation does not exist.
-pub(super) fn judge_member(group: Option<Group>, since: Option<Seq>, was: bool) -> Result<Seq, Refusal> {
-    let Group { hidden } = group.ok_or(Refusal::NoSuchGroup)?;
+pub(super) fn judge_member(group: Option<GroupRules>, since: Option<Seq>, was: bool) -> Result<Seq, Refusal> {
+    let GroupRules { hidden } = group.ok_or(Refusal::NoSuchGroup)?;
     since.ok_or(if hidden && !was { Refusal::NoSuchGroup } else { Refusal::NotMember })
 }
 
@@ -228,7 +228,7 @@ pub(super) fn left(writes: &[Write]) -> Vec<GroupId> {
 
 /// The memberships that decide something, each once, sorted. Every group that a batch names is
 /// among them, except for [`Write::Head`].
-pub(super) fn places(writes: &[Write]) -> Vec<Place> {
+pub(super) fn places(writes: &[Write]) -> Vec<MemberKey> {
     let of_message = |message: &NewMessage| match message.conv {
         ConvId::Group(group) => Some((group, message.sender)),
         ConvId::Direct { .. } => None,
@@ -259,7 +259,7 @@ struct Batch<'k, 'a> {
     /// Groups of a user, as far as the batch has changed their number.
     joined: HashMap<UserId, u64, FixedState>,
     /// Memberships that the batch touches, as they are after it.
-    members: BTreeMap<Place, Option<Seq>>,
+    members: BTreeMap<MemberKey, Option<Seq>>,
     decided: Decided<'a>,
 }
 
@@ -299,7 +299,7 @@ impl<'a> Batch<'_, 'a> {
         let (conv, ts_ms) = (message.conv, message.ts_ms);
         let before = self.head(conv);
         let seq = before.seq.next();
-        self.decided.moved.insert(conv, Head { seq, newest_ms: ts_ms });
+        self.decided.moved.insert(conv, ConvHead { seq, newest_ms: ts_ms });
         self.claims.insert(key, Claimed { conv, seq, id, ts_ms });
         self.decided.messages.push(Placed { message, seq, id, hidden: line || recall.is_some() });
         Ok(Written::Stored { seq, id, ts_ms, before_ms: before.newest_ms })
@@ -346,7 +346,7 @@ impl<'a> Batch<'_, 'a> {
     }
 
     /// As [`Self::member_since`], whatever became of the group.
-    fn since(&self, place: Place) -> Option<Seq> {
+    fn since(&self, place: MemberKey) -> Option<Seq> {
         match self.members.get(&place) {
             Some(since) => *since,
             None => self.known.members.get(&place).copied(),
@@ -416,7 +416,7 @@ impl<'a> Batch<'_, 'a> {
     }
 
     /// How far the conversation has come, messages of this batch included.
-    fn head(&self, conv: ConvId) -> Head {
+    fn head(&self, conv: ConvId) -> ConvHead {
         self.decided.moved.get(&conv).or_else(|| self.known.heads.get(&conv)).copied().unwrap_or_default()
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: asking a database what the rules of [`super::decide`] want to know about one message.
 //! Never: a rule of its own.
 
-use super::decide::{Group as Rules, Known, judge_direct, judge_member, other_of};
+use super::decide::{GroupRules, Known, judge_direct, judge_member, other_of};
 use super::{Backend, Error, Refusal, Rule};
 use crate::ids::{ConvId, Seq, UserId};
 
@@ -32,7 +32,7 @@ pub fn judge_unstored(
         }
         ConvId::Group(group) => {
             let found = store.admissions().standing(group, sender)?;
-            let rules = found.as_ref().map(|found| Rules { hidden: found.group.rule == Rule::Invitation });
+            let rules = found.as_ref().map(|found| GroupRules { hidden: found.group.rule == Rule::Invitation });
             if as_server {
                 return Ok(rules.map(|_| ()).ok_or(Refusal::NoSuchGroup));
             }

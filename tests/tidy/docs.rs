@@ -58,13 +58,13 @@ pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<String> {
     complaints
 }
 
-/// A name on the map that is not of the code: an option of the kernel.
-const FOREIGN: [&str; 1] = ["SO_REUSEPORT"];
+/// Names on the map that are not of the code: an option of the kernel, a call of systemd.
+const FOREIGN: [&str; 2] = ["SO_REUSEPORT", "sd_notify"];
 
 /// Complaints about names in backticks (with `_` or `::` in them) that the code does not have. Of a
 /// path some file has all parts: in its code, or as its own name and that of its folders.
 pub(crate) fn unknown_names(page: &Text, sources: &[Source]) -> Vec<String> {
-    let words: Vec<HashSet<&str>> = sources.iter().map(words).collect();
+    let words: Vec<HashSet<&str>> = sources.iter().map(words_and_strings).collect();
     let is_known = |path: &str| words.iter().any(|words| path.split("::").all(|part| words.contains(part)));
     let mut complaints = Vec::new();
     for (number, line) in (1..).zip(page.text.lines()) {
@@ -108,6 +108,13 @@ pub(crate) fn broken_links(source: &Source) -> Vec<String> {
 fn words(source: &Source) -> HashSet<&str> {
     let code = source.code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
     code.chain(source.path.split(['/', '.'])).collect()
+}
+
+/// The same, and whole string literals: settings are named by them.
+fn words_and_strings(source: &Source) -> HashSet<&str> {
+    let mut words = words(source);
+    words.extend(source.strings.iter().map(|(_, inside)| inside.as_str()));
+    words
 }
 
 #[cfg(test)]

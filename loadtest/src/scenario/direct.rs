@@ -30,7 +30,7 @@ use crate::options::{Measure, Options};
 use crate::probe::Probe;
 use crate::report::Report;
 use crate::scan::{Fields, scan};
-use crate::scenario::pair::{Side, Terms};
+use crate::scenario::pair::{PairTerms, Side};
 use crate::scenario::traffic::{Found, Traffic};
 use crate::split::wire::Whole;
 use crate::split::worker::Station;
@@ -115,7 +115,7 @@ fn busy_ns(before: u32) -> u64 {
 /// of all.
 pub(super) struct Direct {
     flags: Arc<Flags>,
-    terms: Terms,
+    terms: PairTerms,
     answered: bool,
     threads: usize,
     lane: usize,
@@ -144,7 +144,7 @@ impl Direct {
             file.with_context(|| format!("cannot write {}", path.display()))
         };
         Ok(Self {
-            terms: Terms { run, payload: flags.measure.payload as usize, eye: flags.reconnect },
+            terms: PairTerms { run, payload: flags.measure.payload as usize, eye: flags.reconnect },
             answered: plan.profile == Profile::V2,
             threads: plan.board.lanes.len(),
             lane,

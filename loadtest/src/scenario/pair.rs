@@ -16,7 +16,7 @@ use crate::tally::{Tally, span};
 
 /// What one run's sides have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Terms {
+pub(super) struct PairTerms {
     pub(super) run: Run,
     pub(super) payload: usize,
     /// Reconnects are allowed: the books are kept to the eye.
@@ -110,7 +110,7 @@ impl Side {
     }
 
     /// Writes the next message that may leave into `text`. Call [`Self::sent`] if it did.
-    pub(super) fn next(&self, terms: &Terms, text: &mut String) -> bool {
+    pub(super) fn next(&self, terms: &PairTerms, text: &mut String) -> bool {
         let Some(&intended_ns) = self.due.front().filter(|_| self.unanswered.len() < WINDOW_MAX) else { return false };
         let stamp = Stamp { sender: self.sender, n: self.last_n + 1, intended_ns };
         stamp.write(text, terms.run, 10, self.peer, terms.payload);
@@ -137,7 +137,7 @@ impl Side {
 
     /// Writes an unanswered message once more, with the same `cid`. False: it has been answered
     /// meanwhile.
-    pub(super) fn again(&mut self, n: u32, terms: &Terms, text: &mut String) -> bool {
+    pub(super) fn again(&mut self, n: u32, terms: &PairTerms, text: &mut String) -> bool {
         let Some(message) = self.unanswered.iter_mut().find(|message| message.n == n) else { return false };
         message.again = true;
         let stamp = Stamp { sender: self.sender, n, intended_ns: message.intended_ns };
@@ -162,7 +162,7 @@ impl Side {
     /// An ack has come. `None`: of nothing that waits.
     pub(super) fn acked(
         &mut self,
-        terms: &Terms,
+        terms: &PairTerms,
         fields: &Fields<'_>,
         now_ns: u64,
         tally: &mut Tally,
@@ -197,13 +197,13 @@ impl Side {
     }
 
     /// A refusal for good has come. The counter of the message, if it waits.
-    pub(super) fn refused(&mut self, terms: &Terms, cid: Option<&str>) -> Option<u32> {
+    pub(super) fn refused(&mut self, terms: &PairTerms, cid: Option<&str>) -> Option<u32> {
         self.settle(cid, terms.run).map(|(stamp, _)| stamp.n)
     }
 
     /// A refusal for now has come. The counter of the message and how often it was refused before,
     /// if it waits and its next try is not planned yet; now it is.
-    pub(super) fn put_off(&mut self, terms: &Terms, cid: Option<&str>) -> Option<(u32, u32)> {
+    pub(super) fn put_off(&mut self, terms: &PairTerms, cid: Option<&str>) -> Option<(u32, u32)> {
         let stamp = Stamp::from_cid(cid?, terms.run).filter(|stamp| stamp.sender == self.sender)?;
         let message = self.unanswered.iter_mut().find(|message| message.n == stamp.n)?;
         let before = message.refusals;
@@ -222,7 +222,7 @@ impl Side {
 
     /// A message of this conversation has come, pushed or as a row of a sync. `Some`: the peer's,
     /// for the first time.
-    pub(super) fn arrived(&mut self, terms: &Terms, message: &Fields<'_>, tally: &mut Tally) -> Option<Stamp> {
+    pub(super) fn arrived(&mut self, terms: &PairTerms, message: &Fields<'_>, tally: &mut Tally) -> Option<Stamp> {
         let by_seq = match message.seq {
             None => Verdict::Fresh,
             Some(seq) if !terms.eye => self.stream.push(seq),
@@ -300,7 +300,7 @@ impl Side {
 
     /// Messages of `peer` that were acked to it and never came here, or, by `seq`, anything of the
     /// conversation that did not.
-    pub(super) fn lost(&self, terms: &Terms, peer: &Self) -> u64 {
+    pub(super) fn lost(&self, terms: &PairTerms, peer: &Self) -> u64 {
         let by_content = u64::from(peer.acked.saturating_sub(self.window.arrived));
         let both = span(self.acked_seqs, peer.acked_seqs);
         let by_seq = match both {
@@ -316,18 +316,18 @@ impl Side {
 mod tests {
     use super::*;
 
-    fn terms(eye: bool) -> Terms {
-        Terms { run: Run::new(), payload: 0, eye }
+    fn terms(eye: bool) -> PairTerms {
+        PairTerms { run: Run::new(), payload: 0, eye }
     }
 
     /// A message of the peer (index 1) to the side with index 0.
-    fn from_peer(terms: &Terms, n: u32) -> String {
+    fn from_peer(terms: &PairTerms, n: u32) -> String {
         let mut text = String::new();
         Stamp { sender: 1, n, intended_ns: 5 }.write(&mut text, terms.run, 10, 7, 0);
         text
     }
 
-    fn arrive(side: &mut Side, terms: &Terms, n: u32, seq: u64, tally: &mut Tally) -> bool {
+    fn arrive(side: &mut Side, terms: &PairTerms, n: u32, seq: u64, tally: &mut Tally) -> bool {
         let text = from_peer(terms, n);
         let fields = crate::scan::scan(&text).expect("an object");
         side.arrived(terms, &Fields { seq: Some(seq), userid: Some(8), ..fields }, tally).is_some()

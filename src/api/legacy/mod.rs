@@ -54,9 +54,9 @@ pub(super) fn routes() -> Router<App> {
 }
 
 /// The routes of the old systems, whose pages know answers of status 200 only.
-pub(super) struct Calls;
+pub(super) struct LegacyCalls;
 
-impl Family for Calls {
+impl Family for LegacyCalls {
     fn owns(&self, path: &str) -> bool {
         let begins = ["/contact/", "/message/", "/modification", "/user/", "/attach/"];
         begins.iter().any(|begin| path.starts_with(begin)) || matches!(path, "/login" | "/register")

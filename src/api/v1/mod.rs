@@ -112,13 +112,13 @@ calls! {
 
 /// What is no call of ours is told in our way below `/api/`, and as everywhere else otherwise.
 async fn unknown(State(app): State<App>, request: Request) -> Response {
-    if Calls.owns(request.uri().path()) { refusal::NOT_FOUND.into_response() } else { app.unrouted(request).await }
+    if ApiCalls.owns(request.uri().path()) { refusal::NOT_FOUND.into_response() } else { app.unrouted(request).await }
 }
 
 /// The calls below `/api/`.
-pub(super) struct Calls;
+pub(super) struct ApiCalls;
 
-impl Family for Calls {
+impl Family for ApiCalls {
     fn owns(&self, path: &str) -> bool {
         path.starts_with("/api/")
     }

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use super::files::Place;
+use super::files::Referrer;
 use super::{Conv, State};
 use crate::ids::{ConvId, Seq};
 use crate::store::changes::Note;
 use crate::store::decide::{
-    Claimed, Decided, Group, Head, Known, MemberChange, Placed, Recalled, appends, decide, joiners, left, movers,
-    other_of, places, recalls,
+    Claimed, ConvHead, Decided, GroupRules, Known, MemberChange, Placed, Recalled, appends, decide, joiners, left,
+    movers, other_of, places, recalls,
 };
 use crate::store::{Error, Row, Rule, Seen, Write, Written};
 
@@ -61,11 +61,13 @@ impl State {
         }
         for conv in writes.iter().map(Write::conv) {
             if let Some(kept) = self.convs.get(&conv) {
-                known.heads.insert(conv, Head { seq: kept.head, newest_ms: kept.newest_ms });
+                known.heads.insert(conv, ConvHead { seq: kept.head, newest_ms: kept.newest_ms });
             }
         }
         for (group, user) in places(writes) {
-            known.groups.extend(self.group(group).map(|row| (group, Group { hidden: row.rule == Rule::Invitation })));
+            known
+                .groups
+                .extend(self.group(group).map(|row| (group, GroupRules { hidden: row.rule == Rule::Invitation })));
             known.members.extend(self.since(group, user).map(|since| ((group, user), since)));
             known.past.extend(self.past_members.get(&(group, user)).map(|_| (group, user)));
         }
@@ -103,7 +105,7 @@ impl State {
         }
         let kept = self.convs.entry(conv).or_insert_with(|| Conv { floor: seq, ..Conv::default() });
         if is_shown {
-            self.library.refer(Place::Message(conv, seq), &row.body);
+            self.library.refer(Referrer::Message(conv, seq), &row.body);
         }
         kept.rows.push(row);
         if hidden {

@@ -14,8 +14,8 @@ use crate::store::files::{Claim, FileId, Files, Retired, Shelf, addresses, retir
 pub(super) struct Library {
     files: BTreeMap<FileId, Kept>,
     claims: BTreeMap<(UserId, [u8; 32]), Claimed>,
-    refs: BTreeSet<(FileId, Place)>,
-    by_place: BTreeMap<Place, Vec<FileId>>,
+    refs: BTreeSet<(FileId, Referrer)>,
+    by_place: BTreeMap<Referrer, Vec<FileId>>,
 }
 
 struct Kept {
@@ -33,7 +33,7 @@ struct Claimed {
 
 /// What a reference stands in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum Referrer {
     Message(ConvId, Seq),
     Avatar(UserId),
     Icon(GroupId),
@@ -41,7 +41,7 @@ pub(super) enum Place {
 
 impl Library {
     /// Records what the text of a place refers to.
-    pub(super) fn refer(&mut self, place: Place, text: &str) {
+    pub(super) fn refer(&mut self, place: Referrer, text: &str) {
         let known: Vec<FileId> = addresses(text).into_iter().filter(|file| self.files.contains_key(file)).collect();
         if !known.is_empty() {
             self.refs.extend(known.iter().map(|&file| (file, place)));
@@ -50,7 +50,7 @@ impl Library {
     }
 
     /// The text of a place was replaced, if it was.
-    pub(super) fn refer_anew(&mut self, place: Place, text: Option<&String>) {
+    pub(super) fn refer_anew(&mut self, place: Referrer, text: Option<&String>) {
         if let Some(text) = text {
             self.release(place);
             self.refer(place, text);
@@ -58,7 +58,7 @@ impl Library {
     }
 
     /// The text of a place is no more. What it referred to.
-    pub(super) fn release(&mut self, place: Place) -> Vec<FileId> {
+    pub(super) fn release(&mut self, place: Referrer) -> Vec<FileId> {
         let files = self.by_place.remove(&place).unwrap_or_default();
         for &file in &files {
             self.refs.remove(&(file, place));
@@ -69,14 +69,14 @@ impl Library {
 
     /// A message is taken back by its sender, whose own claim of what it showed ends with it.
     pub(super) fn recall(&mut self, conv: ConvId, seq: Seq, sender: UserId) {
-        let files = self.release(Place::Message(conv, seq));
+        let files = self.release(Referrer::Message(conv, seq));
         let own = self.claims.iter_mut().filter(|((user, _), claim)| *user == sender && files.contains(&claim.file));
         own.for_each(|(_, claim)| claim.until_ms = 0);
     }
 
     /// A user is deleted: the avatar and the claims go.
     pub(super) fn let_go(&mut self, user: UserId) {
-        self.release(Place::Avatar(user));
+        self.release(Referrer::Avatar(user));
         let own: Vec<FileId> =
             self.claims.extract_if(.., |(by, _), _| *by == user).map(|(_, known)| known.file).collect();
         own.into_iter().for_each(|file| self.due(file, |_| 0));

@@ -4,7 +4,7 @@
 
 use std::ops::Bound;
 
-use super::files::Place;
+use super::files::Referrer;
 use super::people::set;
 use super::{Connection, State};
 use crate::ids::{GroupId, Seq, UserId};
@@ -66,7 +66,7 @@ impl Groups for Connection {
             state.names.insert((fold(name), group));
         }
         set(&mut kept.name, change.name.as_ref());
-        state.library.refer_anew(Place::Icon(group), change.icon.as_ref());
+        state.library.refer_anew(Referrer::Icon(group), change.icon.as_ref());
         set(&mut kept.icon, change.icon.as_ref());
         set(&mut kept.memo, change.memo.as_ref());
         kept.rule = change.rule.unwrap_or(kept.rule);
@@ -96,7 +96,7 @@ impl State {
         }
         self.dissolved.insert(id);
         self.doors.end(id);
-        self.library.release(Place::Icon(id));
+        self.library.release(Referrer::Icon(id));
     }
 
     /// As [`Self::next_user`].
@@ -121,7 +121,7 @@ impl State {
             rule: new.rule,
             members_add: true,
         };
-        self.library.refer(Place::Icon(group.id), &group.icon);
+        self.library.refer(Referrer::Icon(group.id), &group.icon);
         self.names.insert((fold(&new.name), group.id));
         self.groups.insert(group.id, group.clone());
         self.add_member(group.id, group.owner, Seq::ZERO);

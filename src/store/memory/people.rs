@@ -2,7 +2,7 @@
 //!
 //! Never: lets a change be seen in halves; one lock is one transaction.
 
-use super::files::Place;
+use super::files::Referrer;
 use super::{Connection, State};
 use crate::ids::UserId;
 use crate::store::changes::Note;
@@ -34,7 +34,7 @@ impl People for Connection {
     fn update_user(&mut self, user: UserId, change: &UserChange) -> Result<Option<User>, Error> {
         let state = &mut *self.state.lock();
         let Some(user) = state.users.get_mut(&user).filter(|user| !user.is_erased()) else { return Ok(None) };
-        state.library.refer_anew(Place::Avatar(user.id), change.avatar.as_ref());
+        state.library.refer_anew(Referrer::Avatar(user.id), change.avatar.as_ref());
         set(&mut user.nickname, change.nickname.as_ref());
         set(&mut user.avatar, change.avatar.as_ref());
         set(&mut user.sex, change.sex.as_ref());
@@ -102,7 +102,7 @@ impl State {
             token_epoch: 0,
             banned: false,
         };
-        self.library.refer(Place::Avatar(id), &user.avatar);
+        self.library.refer(Referrer::Avatar(id), &user.avatar);
         self.mobiles.insert(key, id);
         self.users.insert(id, user.clone());
         Some(user)

@@ -7,7 +7,7 @@
 use std::ops::Bound;
 
 use super::State;
-use super::files::Place;
+use super::files::Referrer;
 use crate::ids::ConvId;
 use crate::store::{Retention, Trimmed};
 
@@ -30,7 +30,7 @@ impl State {
             let old = old.max(kept.rows.iter().take_while(|row| row.ts_ms < retention.before_ms).count());
             let gone = old.min(usize::try_from(left).unwrap_or(usize::MAX));
             for row in kept.rows.drain(..gone) {
-                self.library.release(Place::Message(conv, row.seq));
+                self.library.release(Referrer::Message(conv, row.seq));
                 kept.hidden.remove(&row.seq);
             }
             kept.floor = kept.rows.first().map_or_else(|| kept.head.next(), |row| row.seq);

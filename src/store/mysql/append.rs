@@ -32,8 +32,8 @@ use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::{MYSQL_CONVS_CACHED_MAX, MYSQL_HELD_LOOK_MS, MYSQL_HELD_LOOKS, MYSQL_OPEN_S};
 use crate::store::changes::Note;
 use crate::store::decide::{
-    Claimed, Decided, Group, Head, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct, left,
-    movers, other_of, places, recalls, sorted,
+    Claimed, ConvHead, Decided, GroupRules, Key, Known, MemberChange, Recalled, appends, decide, joiners, judge_direct,
+    left, movers, other_of, places, recalls, sorted,
 };
 use crate::store::files::Place;
 use crate::store::key::key_bytes;
@@ -381,9 +381,9 @@ fn lock_rows(
         let (closed, hidden) = (get_uint(row, 5)? != 0, get_uint(row, 6)? != 0);
         // Every group that exists has a conversation's row.
         if let (ConvId::Group(group), false) = (conv, closed) {
-            known.groups.insert(group, Group { hidden });
+            known.groups.insert(group, GroupRules { hidden });
         }
-        known.heads.insert(conv, Head { seq: get_seq(row, 4)?, newest_ms: get_uint(row, 7)? });
+        known.heads.insert(conv, ConvHead { seq: get_seq(row, 4)?, newest_ms: get_uint(row, 7)? });
         locked.insert(conv, get_uint(row, 0)?);
         Ok(())
     })?;

@@ -26,7 +26,7 @@ use crate::store::Error;
 
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Role {
+pub(super) enum LinkRole {
     Writer,
     /// Its transactions are read-only, so that a write by mistake is refused.
     Reader,
@@ -44,7 +44,7 @@ pub(super) struct Server {
 /// A connection, or the reason why there is none.
 pub(super) struct Link {
     target: Arc<Target>,
-    role: Role,
+    role: LinkRole,
     clock: Clock,
     server: Arc<Server>,
     session: Option<Session>,
@@ -68,7 +68,7 @@ impl Link {
         self.clock.now().mono_ms
     }
 
-    pub(super) fn new(target: &Arc<Target>, role: Role, clock: Clock, server: &Arc<Server>) -> Self {
+    pub(super) fn new(target: &Arc<Target>, role: LinkRole, clock: Clock, server: &Arc<Server>) -> Self {
         Self {
             target: Arc::clone(target),
             role,
@@ -85,7 +85,7 @@ impl Link {
     }
 
     pub(super) fn is_reader(&self) -> bool {
-        self.role == Role::Reader
+        self.role == LinkRole::Reader
     }
 
     /// Whether there is a connection now, so that a caller can tell a new one.
@@ -205,10 +205,10 @@ impl Link {
 }
 
 /// How long a connection waits for an answer, the one to its greeting included.
-fn patient(opts: Opts, role: Role) -> Opts {
+fn patient(opts: Opts, role: LinkRole) -> Opts {
     let answer_ms = match role {
-        Role::Writer => MYSQL_WRITE_MS,
-        Role::Reader => MYSQL_ANSWER_MS,
+        LinkRole::Writer => MYSQL_WRITE_MS,
+        LinkRole::Reader => MYSQL_ANSWER_MS,
     };
     let answer = Some(Duration::from_millis(answer_ms));
     OptsBuilder::from_opts(opts)
@@ -221,12 +221,12 @@ fn patient(opts: Opts, role: Role) -> Opts {
 /// Everything that we rely on and the server's own configuration could have otherwise. Each is
 /// given as a value: `DEFAULT` would be what the server was told. `tests/store_contract.rs` runs
 /// once with all of them set against us.
-fn settings(role: Role) -> [String; 4] {
+fn settings(role: LinkRole) -> [String; 4] {
     // A page is read with several statements that must see the same; a commit must see what was
     // committed while it waited. Nobody waits for a reader's transaction, so it may rest.
     let (isolation, silent_s, open_s) = match role {
-        Role::Writer => ("READ COMMITTED", MYSQL_WRITER_SILENT_S, MYSQL_OPEN_S),
-        Role::Reader => ("REPEATABLE READ", MYSQL_SILENT_S, 0),
+        LinkRole::Writer => ("READ COMMITTED", MYSQL_WRITER_SILENT_S, MYSQL_OPEN_S),
+        LinkRole::Reader => ("REPEATABLE READ", MYSQL_SILENT_S, 0),
     };
     [
         // Exact comparison, so that keys are compared as bytes.
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn who_writes_is_not_kept_waiting_as_long_as_who_reads() {
         let target = Target::parse("mysql://im@db/chat").expect("good");
-        for (role, answer_ms) in [(Role::Writer, MYSQL_WRITE_MS), (Role::Reader, MYSQL_ANSWER_MS)] {
+        for (role, answer_ms) in [(LinkRole::Writer, MYSQL_WRITE_MS), (LinkRole::Reader, MYSQL_ANSWER_MS)] {
             let (opts, answer) = (patient(target.opts(), role), Duration::from_millis(answer_ms));
             assert_eq!((opts.get_read_timeout(), opts.get_write_timeout()), (Some(&answer), Some(&answer)));
             assert_eq!(opts.get_tcp_user_timeout_ms().map(u64::from), Some(answer_ms));

@@ -36,7 +36,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 
 use self::fault::Fault;
-use self::link::{Link, Role};
+use self::link::{Link, LinkRole};
 pub(super) use self::old::Old;
 pub(super) use self::probe::probe;
 use self::statement::{Session, get_uint, int};
@@ -61,11 +61,11 @@ pub(super) fn is_ours(url: &str) -> bool {
 pub(super) fn open(url: &str, writers: usize, readers: usize, gateway: u32) -> Result<Opened, OpenError> {
     let target = Arc::new(Target::parse(url).map_err(OpenError::Url)?);
     let (clock, server) = (Clock::start(), Arc::default());
-    let connect = |role: Role, n: usize| -> Vec<Mysql> {
+    let connect = |role: LinkRole, n: usize| -> Vec<Mysql> {
         let one = |_| Mysql::new(Link::new(&target, role, clock, &server), gateway);
         (0..n).map(one).collect()
     };
-    let mut writers = connect(Role::Writer, writers);
+    let mut writers = connect(LinkRole::Writer, writers);
     if let Some(first) = writers.first_mut()
         && let Err(error @ Error::Broken(_)) = first.link.connection()
     {
@@ -74,7 +74,7 @@ pub(super) fn open(url: &str, writers: usize, readers: usize, gateway: u32) -> R
     let boxed = |list: Vec<Mysql>| list.into_iter().map(|one| Box::new(one) as Box<dyn Backend>).collect();
     Ok(Opened {
         writers: boxed(writers),
-        readers: boxed(connect(Role::Reader, readers)),
+        readers: boxed(connect(LinkRole::Reader, readers)),
         upkeep: None,
         keep: Keep::default(),
     })

@@ -1,7 +1,7 @@
 //! Group commit: many writes in one transaction.
 //!
 //! Owns: what is loaded for [`decide`], and how it is stored.
-//! Never: keeps anything of a transaction for the next one but reserved ids and what [`Heads`] may
+//! Never: keeps anything of a transaction for the next one but reserved ids and what [`KnownConvs`] may
 //! keep; judges or numbers anything itself.
 //!
 //! The ordinary message costs two statements, its key and its row, and its conversation one for
@@ -16,15 +16,15 @@ use rusqlite::{CachedStatement, Connection, Row};
 use super::admissions::forget_request;
 use super::changes::note;
 use super::files::{recall, refer};
-use super::known::{Head, Heads};
+use super::known::{KnownConv, KnownConvs};
 use super::standing::{Crowd, crowd, forget_cursor, keep_cursor, list_all};
 use super::{Ended, Error, Sqlite, exists, first, get_group, get_id, get_seq, get_uint, get_user, int};
 use crate::ids::{ConvId, GroupId, Kind, Seq, UserId};
 use crate::limits::GROUPS_JOINED_MAX;
 use crate::store::changes::Note;
 use crate::store::decide::{
-    Claimed, Decided, Group, Key, Known, MemberChange, Place, Placed, Recalled, appends, decide, joiners, judge_direct,
-    left, movers, other_of, places, recalls,
+    Claimed, ConvHead, Decided, GroupRules, Key, Known, MemberChange, MemberKey, Placed, Recalled, appends, decide,
+    joiners, judge_direct, left, movers, other_of, places, recalls,
 };
 use crate::store::folding::ERASED_LIKE;
 use crate::store::key::key_bytes;
@@ -87,12 +87,12 @@ fn apply(db: &mut Sqlite, writes: &[Write]) -> Result<Vec<Written>, Error> {
 }
 
 /// What the batch is decided by.
-fn load<'a>(conn: &Connection, heads: &mut Heads, writes: &'a [Write]) -> Result<Known<'a>, Error> {
+fn load<'a>(conn: &Connection, heads: &mut KnownConvs, writes: &'a [Write]) -> Result<Known<'a>, Error> {
     let mut known = Known::default();
     for conv in writes.iter().map(Write::conv) {
         if let Entry::Vacant(entry) = known.heads.entry(conv) {
             let head = heads.head(conn, conv)?;
-            entry.insert(crate::store::decide::Head { seq: head.seq, newest_ms: head.newest_ms });
+            entry.insert(ConvHead { seq: head.seq, newest_ms: head.newest_ms });
         }
     }
     for message in appends(writes) {
@@ -149,7 +149,7 @@ fn load<'a>(conn: &Connection, heads: &mut Heads, writes: &'a [Write]) -> Result
 }
 
 /// A group, and one place in it.
-fn load_member(conn: &Connection, (group, user): Place, known: &mut Known<'_>) -> Result<(), Error> {
+fn load_member(conn: &Connection, (group, user): MemberKey, known: &mut Known<'_>) -> Result<(), Error> {
     let place = [int(group.get()), int(user.get())];
     let sql =
         "SELECT g.rule = 2, m.since FROM chat_groups g LEFT JOIN members m ON m.group_id = g.id AND m.user_id = ?2
@@ -160,7 +160,7 @@ fn load_member(conn: &Connection, (group, user): Place, known: &mut Known<'_>) -
     })?;
     let since = match found {
         Some((hidden, since)) => {
-            known.groups.insert(group, Group { hidden });
+            known.groups.insert(group, GroupRules { hidden });
             since
         }
         // Of a dissolved group memberships are left.
@@ -189,7 +189,7 @@ fn find_claims<'a>(conn: &Connection, keys: Vec<Key<'a>>, known: &mut Known<'a>)
 /// A decided batch on its way into the tables.
 struct Batch<'a> {
     conn: &'a Connection,
-    heads: &'a mut Heads,
+    heads: &'a mut KnownConvs,
     claim: CachedStatement<'a>,
     store: CachedStatement<'a>,
 }
@@ -293,7 +293,7 @@ impl Batch<'_> {
             "UPDATE convs SET head = ?2, newest_ms = ?3, a_ms = iif(a_ms IS NULL, NULL, ?3),
                               b_ms = iif(b_ms IS NULL, NULL, ?3) WHERE conv = ?1 AND head = ?4",
         )?;
-        self.heads.each_moved(|Head { conv, seq, kept, listed, newest_ms, .. }| {
+        self.heads.each_moved(|KnownConv { conv, seq, kept, listed, newest_ms, .. }| {
             let update = if *listed { &mut update_listed } else { &mut update };
             match update.execute((conv, int(seq.get()), int(*newest_ms), int(kept.get())))? {
                 1 => Ok(()),

@@ -17,7 +17,7 @@ use crate::ids::{ConvId, Seq, UserId};
 use crate::limits::SQLITE_CONVS_KNOWN_MAX;
 
 /// A conversation as far as the running transaction, or the last one, has come.
-pub(super) struct Head {
+pub(super) struct KnownConv {
     /// Row of the conversation; `None` until it has its first message.
     pub(super) conv: Option<i64>,
     /// The highest number given.
@@ -36,7 +36,7 @@ pub(super) struct Head {
     hi_passes: bool,
 }
 
-impl Head {
+impl KnownConv {
     /// Whether the judge has let `sender` post to `conv`, whose head this is.
     pub(super) fn passes(&self, conv: ConvId, sender: UserId) -> bool {
         let ConvId::Direct { lo, hi } = conv else { return false };
@@ -54,15 +54,15 @@ impl Head {
 
 /// See the head of this file.
 #[derive(Default)]
-pub(super) struct Heads {
+pub(super) struct KnownConvs {
     /// SQLite's own number for "another connection has written", as of the last look.
     version: i64,
-    heads: HashMap<ConvId, Head, FixedState>,
+    heads: HashMap<ConvId, KnownConv, FixedState>,
     /// Conversations whose heads the running transaction has moved.
     moved: Vec<ConvId>,
 }
 
-impl Heads {
+impl KnownConvs {
     /// Forgets everything.
     pub(super) fn forget(&mut self) {
         self.heads.clear();
@@ -81,7 +81,7 @@ impl Heads {
     }
 
     /// The head of `conv`; read when it is not known.
-    pub(super) fn head(&mut self, conn: &Connection, conv: ConvId) -> Result<&mut Head, Error> {
+    pub(super) fn head(&mut self, conn: &Connection, conv: ConvId) -> Result<&mut KnownConv, Error> {
         match self.heads.entry(conv) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
@@ -89,7 +89,7 @@ impl Heads {
                 let (conv, seq, listed, newest_ms) = row
                     .map_or((None, Seq::ZERO, false, 0), |row| (Some(row.conv), row.head, row.listed, row.newest_ms));
                 let (moved, lo_passes, hi_passes) = (false, false, false);
-                Ok(entry.insert(Head { conv, seq, listed, newest_ms, kept: seq, moved, lo_passes, hi_passes }))
+                Ok(entry.insert(KnownConv { conv, seq, listed, newest_ms, kept: seq, moved, lo_passes, hi_passes }))
             }
         }
     }
@@ -106,7 +106,7 @@ impl Heads {
     }
 
     /// Gives every head that was moved since the last time to `write`, in the order of their rows.
-    pub(super) fn each_moved(&mut self, mut write: impl FnMut(&Head) -> Result<(), Error>) -> Result<(), Error> {
+    pub(super) fn each_moved(&mut self, mut write: impl FnMut(&KnownConv) -> Result<(), Error>) -> Result<(), Error> {
         let Self { heads, moved, .. } = self;
         moved.sort_unstable_by_key(|conv| heads.get(conv).and_then(|head| head.conv));
         for conv in moved.drain(..) {

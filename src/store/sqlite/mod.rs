@@ -199,7 +199,7 @@ struct Sqlite {
     /// Message ids reserved for this connection.
     ids: IdBlock,
     /// What it remembers of earlier transactions.
-    known: known::Heads,
+    known: known::KnownConvs,
     /// See [`Backend::user_queries`].
     user_queries: u64,
     /// Where the next step of retention begins.
@@ -282,7 +282,7 @@ impl Sqlite {
         let mut conn = role.connect(path)?;
         let until = Until::default();
         until.watch(&mut conn)?;
-        let (ids, known, trim) = (IdBlock::EMPTY, known::Heads::default(), trim::Progress::default());
+        let (ids, known, trim) = (IdBlock::EMPTY, known::KnownConvs::default(), trim::Progress::default());
         Ok(Self {
             conn,
             reader,
