@@ -5,13 +5,14 @@ use imgate::config::{FIELDS, Field, Reach};
 use imgate::metrics::names;
 
 const DOC: &str = include_str!("../../docs/security.md");
-const LIMITS: [&str; 9] = [
+const LIMITS: [&str; 10] = [
     include_str!("../../src/limits.rs"),
     include_str!("../../src/limits/backends.rs"),
     include_str!("../../src/limits/accounts.rs"),
     include_str!("../../src/limits/cluster.rs"),
     include_str!("../../src/limits/deflate.rs"),
     include_str!("../../src/limits/files.rs"),
+    include_str!("../../src/limits/http.rs"),
     include_str!("../../src/limits/objects.rs"),
     include_str!("../../src/limits/store.rs"),
     include_str!("../../pictures/src/bounds.rs"),
