@@ -60,7 +60,7 @@ impl Shard {
             return None;
         };
         // Before a session is open its response goes alone.
-        let gathered = if session.phase == Phase::Opening { 0 } else { outbox.gather(scratch) };
+        let gathered = if session.phase() == Phase::Opening { 0 } else { outbox.gather(scratch) };
         let source = match gathered {
             0 => Source::First(effects),
             n => Source::Scratch(scratch.get(..n).unwrap_or_default(), effects),

@@ -1,7 +1,7 @@
 //! The parts of `src/shard`: which of them may call which (docs/architecture.md), and what of a session is whose.
 
 use super::imports::first_segments;
-use super::source::{Source, occurrences};
+use super::source::{Source, braces, occurrences};
 
 /// What every part may use: files of plain data, and the context of a step.
 const BASE: [&str; 13] = [
@@ -42,14 +42,15 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
     ("io", "session", "the account of what readers keep alive is defined with the outbox"),
 ];
 
-/// Fields of a session that only some parts may touch, besides `session` itself.
-const FIELDS: [(&str, &[&str]); 6] = [
-    ("unfinished.behind", &["catching_up"]),
-    ("unfinished.introductions", &["catching_up"]),
-    ("unfinished.left", &["opening"]),
-    ("unfinished.parked", &["posting"]),
-    ("session.stream", &["sessions"]),
-    ("session.unconfirmed", &["sessions"]),
+/// Fields of a session that only some parts may touch, besides `session` itself: by which name it is
+/// said, its type, the field.
+const FIELDS: [(&str, &str, &str, &[&str]); 6] = [
+    ("unfinished", "Unfinished", "behind", &["catching_up"]),
+    ("unfinished", "Unfinished", "introductions", &["catching_up"]),
+    ("unfinished", "Unfinished", "left", &["opening"]),
+    ("unfinished", "Unfinished", "parked", &["posting"]),
+    ("session", "Session", "stream", &["sessions"]),
+    ("session", "Session", "unconfirmed", &["sessions"]),
 ];
 
 /// The part that a file belongs to.
@@ -66,16 +67,33 @@ pub(crate) fn check(source: &Source) -> Vec<String> {
         .filter(|(_, to)| !allowed(from, to))
         .map(|(line, to)| format!("{}, line {line}: {from} may not use {to}", source.path))
         .collect();
-    for (field, owners) in FIELDS {
+    for (of, its_type, field, owners) in FIELDS {
         if from == "session" || owners.contains(&from) {
             continue;
         }
-        for at in occurrences(&source.shipped, field) {
+        for at in touches(&source.shipped, of, its_type, field) {
             let line = source.line(at);
-            complaints.push(format!("{}, line {line}: `{field}` of a session is not {from}'s", source.path));
+            complaints.push(format!("{}, line {line}: `{of}.{field}` of a session is not {from}'s", source.path));
         }
     }
     complaints
+}
+
+/// Where code touches a field: behind a name, behind the method that lends it, in a pattern.
+fn touches(code: &str, of: &str, its_type: &str, field: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    for before in [of.to_owned(), format!("{of}_mut()")] {
+        found.extend(occurrences(code, &format!("{before}.{field}")));
+    }
+    let pattern = format!("{its_type} {{");
+    found.extend(occurrences(code, &pattern).filter(|&at| {
+        // The braces of a function that answers one, or of its methods, are no pattern.
+        let before = code[..at].trim_end().trim_end_matches("mut").trim_end_matches(['&', ' ']);
+        let is_pattern = !["->", "impl", "for"].iter().any(|word| before.ends_with(word));
+        let open = at + pattern.len() - 1;
+        is_pattern && occurrences(&code[open..open + braces(&code[open..])], field).next().is_some()
+    }));
+    found
 }
 
 fn allowed(from: &str, to: &str) -> bool {
@@ -164,8 +182,16 @@ fn a_call_downwards_is_no_violation() {
 
 #[test]
 fn a_field_in_a_strange_hand_is_found() {
-    assert_eq!(complaints("src/shard/posting/mod.rs", "fn f() { unfinished.behind.clear(); }"), 1);
-    assert_eq!(complaints("src/shard/catching_up/mod.rs", "fn f() { unfinished.behind.clear(); }"), 0);
+    for text in [
+        "fn f() { unfinished.behind.clear(); }",
+        "fn f() { session.unfinished_mut().behind.clear(); }",
+        "fn f() { let Unfinished { behind, .. } = unfinished; }",
+    ] {
+        assert_eq!(complaints("src/shard/posting/mod.rs", text), 1, "{text}");
+        assert_eq!(complaints("src/shard/catching_up/mod.rs", text), 0, "{text}");
+    }
+    let own = "fn f() -> &Unfinished { let Unfinished { parked, .. } = unfinished; behind }";
+    assert_eq!(complaints("src/shard/posting/mod.rs", own), 0);
 }
 
 #[test]

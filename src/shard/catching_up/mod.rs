@@ -75,7 +75,7 @@ impl CatchingUp {
             return;
         }
         let Some(session) = sessions.table.get_mut(conn) else { return };
-        if session.phase == Phase::Finishing {
+        if session.phase() == Phase::Finishing {
             return;
         }
         let was_behind = session.is_behind();
@@ -178,7 +178,7 @@ impl CatchingUp {
         }
         let session = sessions.table.get_mut(conn)?;
         let queued = session.outbox.as_ref().is_some_and(|outbox| outbox.push_bytes() > 0);
-        if session.phase != Phase::Open || queued || !session.takes_pushes() {
+        if session.phase() != Phase::Open || queued || !session.takes_pushes() {
             return None;
         }
         let behind = &mut session.unfinished.as_mut()?.behind;

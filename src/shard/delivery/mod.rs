@@ -182,7 +182,7 @@ impl Deliveries {
         frame: &Frame,
     ) -> bool {
         let Some(session) = sessions.table.get_mut(conn) else { return false };
-        if session.phase == Phase::Finishing {
+        if session.phase() == Phase::Finishing {
             return false;
         }
         let bytes = frame.bytes().len();
@@ -201,7 +201,7 @@ impl Deliveries {
             Sessions::flush(io, conn, session);
             return true;
         };
-        let fits = fits && session.takes_pushes() && session.phase != Phase::Opening;
+        let fits = fits && session.takes_pushes() && session.phase() != Phase::Opening;
         match CatchingUp::judge(io, session, conv, seq, fits) {
             // Nothing need be under way: what lies before it may never have been told.
             Next::Skip => {

@@ -140,7 +140,7 @@ impl Opening {
         }
         // Their groups were told in the order in which they came.
         while let Some(&conn) = self.interest.waiting.front() {
-            let waits = sessions.table.get(conn).is_some_and(|session| session.phase == Phase::Opening);
+            let waits = sessions.table.get(conn).is_some_and(|session| session.phase() == Phase::Opening);
             if waits && !sessions.roster.is_heard(&sessions.table, conn) {
                 return;
             }

@@ -31,7 +31,7 @@ impl Opening {
             sessions.roster.join(&mut sessions.table, conn, group, since);
             CatchingUp::lacks_only_after(io, sessions, conn, ConvId::Group(group), since);
             // One that opens reads them by itself.
-            let is_open = sessions.table.get(conn).is_some_and(|session| session.phase == Phase::Open);
+            let is_open = sessions.table.get(conn).is_some_and(|session| session.phase() == Phase::Open);
             if passed > since && is_open && !was_member && !io.setup.volatile {
                 catching_up.went_behind(io, sessions, conn, ConvId::Group(group), since.next(), passed);
             }
@@ -49,7 +49,7 @@ impl Opening {
             // no member.
             sessions.roster.leave(&mut sessions.table, conn, group);
             if let Some(session) = sessions.table.get_mut(conn)
-                && session.phase == Phase::Opening
+                && session.phase() == Phase::Opening
             {
                 // The read at open may have seen the membership: its answer must not bring it back.
                 session.unfinished_mut().left.push(group);

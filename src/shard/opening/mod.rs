@@ -114,7 +114,7 @@ impl Opening {
     /// Asks the store about the session's user, now or, when there is no slot, soon.
     pub(in crate::shard) fn ask_open(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId) {
         let Some(session) = sessions.table.get(conn) else { return };
-        if session.phase != Phase::Opening {
+        if session.phase() != Phase::Opening {
             return;
         }
         let user = session.user;
@@ -140,7 +140,7 @@ impl Opening {
         reply: Result<UserState, store::Error>,
     ) {
         let Some(session) = sessions.table.get_mut(conn) else { return };
-        if session.phase != Phase::Opening {
+        if session.phase() != Phase::Opening {
             return;
         }
         match reply {
@@ -220,7 +220,7 @@ impl Opening {
             return sessions.close(io, conn, CloseCode::Replaced);
         }
         let Some(session) = sessions.table.get_mut(conn) else { return };
-        session.phase = Phase::Open;
+        session.opened();
         if let Some(unfinished) = session.unfinished.as_mut() {
             unfinished.left.clear();
         }

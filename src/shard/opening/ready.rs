@@ -71,7 +71,7 @@ impl Opening {
             self.readies.under_way.checked_sub(1).unwrap_or_else(|| broken("a list that has come was under way"));
         self.next_heads(io, sessions);
         let Some(session) = sessions.table.get(conn) else { return };
-        let (profile, phase, late) = (session.profile, session.phase, session.opens_too_long(io.now_ms()));
+        let (profile, phase, late) = (session.profile, session.phase(), session.opens_too_long(io.now_ms()));
         match (reply, profile, phase) {
             (Ok(heads), Profile::V2, Phase::Open) => self.tell_ready(io, sessions, conn, &heads),
             (Ok(heads), Profile::Legacy(_), Phase::Opening) if !Self::is_guarded(io, session) => {

@@ -49,7 +49,7 @@ impl Posting {
             }
         };
         match sessions.table.get_mut(conn) {
-            Some(session) if begun => session.unanswered += 1,
+            Some(session) if begun => session.asked(),
             _ => sessions.tell_refusal(io, conn, Reject::Busy, None, None),
         }
     }

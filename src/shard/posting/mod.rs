@@ -82,7 +82,7 @@ impl Posting {
     pub(in crate::shard) fn post(&mut self, io: &mut Io, sessions: &mut Sessions, conn: ConnId, post: Post) {
         let outgoing = self.outgoing(io, post, None);
         let Some(session) = sessions.table.get_mut(conn) else { return };
-        session.unanswered += 1;
+        session.asked();
         self.try_post(io, sessions, conn, outgoing, io.now_ms() + limits::PARK_MS_MAX);
     }
 
@@ -247,7 +247,7 @@ impl Posting {
         post.uncertain |= reject == Reject::Retry;
         // A post that may have been stored must not be answered with "certainly not".
         let reject = if post.uncertain && reject.retry() { Reject::Retry } else { reject };
-        let patient = matches!(session.profile, Profile::Legacy(_)) && session.phase == Phase::Open;
+        let patient = matches!(session.profile, Profile::Legacy(_)) && session.phase() == Phase::Open;
         if patient && reject.retry() && !io.quiescing && io.now_ms() < deadline_ms {
             let unfinished = session.unfinished_mut();
             if unfinished.parked.is_empty() {

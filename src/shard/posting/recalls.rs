@@ -36,7 +36,7 @@ impl Posting {
         }
         let outgoing = self.outgoing(io, Post { to: of, cid, body: recall::body(seq) }, Some(seq));
         let Some(session) = sessions.table.get_mut(conn) else { return };
-        session.unanswered += 1;
+        session.asked();
         self.try_post(io, sessions, conn, outgoing, io.now_ms() + limits::PARK_MS_MAX);
     }
 

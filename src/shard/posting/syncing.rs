@@ -6,7 +6,6 @@
 use crate::ids::{ConnId, Seq};
 use crate::limits;
 use crate::shard::asks::Purpose;
-use crate::shard::broken::broken;
 use crate::shard::effect::Effect;
 use crate::shard::io::Io;
 use crate::shard::posting::Posting;
@@ -31,8 +30,7 @@ impl Posting {
             return sessions.tell_refusal(io, conn, Reject::Busy, None, Some(sync.of));
         };
         if let Some(session) = sessions.table.get_mut(conn) {
-            session.unanswered += 1;
-            session.syncs = session.syncs.saturating_add(1);
+            session.asked_page();
         }
         let read = Read::Page {
             conv,
@@ -55,8 +53,7 @@ impl Posting {
         reply: Result<Result<Page, Refusal>, store::Error>,
     ) {
         let Some(session) = sessions.table.get_mut(conn) else { return };
-        session.answered();
-        session.syncs = session.syncs.checked_sub(1).unwrap_or_else(|| broken("a page that was read was asked for"));
+        session.answered_page();
         let user = session.user;
         match reply {
             Ok(Ok(page)) => {

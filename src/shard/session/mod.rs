@@ -164,7 +164,7 @@ pub(in crate::shard) struct Session {
     /// them.
     device_tag: [u8; 3],
     /// Where it stands.
-    pub phase: Phase,
+    phase: Phase,
     /// What is so, of what a [`Flag`] says; in the upper three bits the window with which it
     /// inflates, 0 for one that does not.
     flags: u8,
@@ -173,9 +173,9 @@ pub(in crate::shard) struct Session {
     /// Pings sent since something was heard.
     pub pings: u8,
     /// Syncs that the store has not answered; at most [`limits::ANSWERS_PENDING_MAX`].
-    pub syncs: u8,
+    syncs: u8,
     /// Commands without an answer in the outbox yet.
-    pub unanswered: u16,
+    unanswered: u16,
     /// How it posts.
     pub stream: Stream,
     /// What is queued, if anything is.
@@ -235,6 +235,43 @@ impl Session {
     pub(in crate::shard) fn deflate(&self) -> Option<Window> {
         let above = self.flags >> WINDOW_SHIFT;
         if above == 0 { None } else { Window::new(Window::MIN.bits() + above) }
+    }
+
+    /// Where it stands.
+    pub(in crate::shard) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The store has let it in.
+    pub(in crate::shard) const fn opened(&mut self) {
+        self.phase = Phase::Open;
+    }
+
+    /// Nothing but what its outbox holds is to be done any more.
+    pub(in crate::shard) const fn finish(&mut self) {
+        self.phase = Phase::Finishing;
+    }
+
+    /// Commands without an answer in the outbox yet.
+    pub(in crate::shard) const fn unanswered(&self) -> u16 {
+        self.unanswered
+    }
+
+    /// A command of it waits for its answer.
+    pub(in crate::shard) const fn asked(&mut self) {
+        self.unanswered += 1;
+    }
+
+    /// The same of a sync, which the store is to answer.
+    pub(in crate::shard) const fn asked_page(&mut self) {
+        self.asked();
+        self.syncs = self.syncs.saturating_add(1);
+    }
+
+    /// The store has answered a sync.
+    pub(in crate::shard) fn answered_page(&mut self) {
+        self.answered();
+        self.syncs = self.syncs.checked_sub(1).unwrap_or_else(|| broken("a page that was read was asked for"));
     }
 
     /// One of its commands is answered.

@@ -32,7 +32,7 @@ impl Sessions {
     fn may_wait(&self, io: &Io, conn: ConnId) -> bool {
         let Some(session) = self.table.get(conn) else { return false };
         // What is on its way already takes the ack along.
-        session.stream.is_fast() && session.phase == Phase::Open && !session.is(Flag::Flushing) && !io.quiescing
+        session.stream.is_fast() && session.phase() == Phase::Open && !session.is(Flag::Flushing) && !io.quiescing
     }
 
     fn keep_ack(&mut self, io: &mut Io, conn: ConnId, ack: Box<[u8]>) {

@@ -55,7 +55,7 @@ impl Sessions {
     /// Queues an answer.
     pub(in crate::shard) fn answer(&mut self, io: &mut Io, conn: ConnId, frame: Box<[u8]>) {
         if let Some(session) = self.table.get_mut(conn)
-            && session.phase != Phase::Finishing
+            && session.phase() != Phase::Finishing
         {
             session.outbox_mut(&mut io.held, io.now.mono_ms).answer(frame, &mut io.held);
             Self::flush(io, conn, session);

@@ -31,7 +31,7 @@ impl Sessions {
         let (mut open, mut behind) = (0, 0);
         for (slot, session) in self.table.iter() {
             self.check_session(io, slot, session);
-            open += u64::from(session.phase != Phase::Finishing);
+            open += u64::from(session.phase() != Phase::Finishing);
             behind += u64::from(session.is_behind());
         }
         assert_eq!(open, io.tally.sessions, "sessions are counted");
@@ -42,7 +42,7 @@ impl Sessions {
         if let Some(outbox) = &session.outbox {
             outbox.check();
         }
-        if session.phase == Phase::Finishing {
+        if session.phase() == Phase::Finishing {
             assert!(session.groups.is_none() && session.unfinished.is_none(), "a finished session is in no list");
             return;
         }
@@ -51,7 +51,7 @@ impl Sessions {
         if let Some(unfinished) = &session.unfinished {
             unfinished.check();
         }
-        if session.phase != Phase::Open {
+        if session.phase() != Phase::Open {
             return;
         }
         let rests = self.paces.rests(Payer::of(session, ConnId { slot, generation: session.generation }));

@@ -17,7 +17,7 @@ impl Sessions {
     /// The peer wants to end: its close frame is echoed, unless the server was the first, and the
     /// end is counted.
     pub(in crate::shard) fn peer_closed(&mut self, io: &mut Io, conn: ConnId, code: Option<u16>) {
-        if self.table.get(conn).is_some_and(|session| session.phase != Phase::Finishing) {
+        if self.table.get(conn).is_some_and(|session| session.phase() != Phase::Finishing) {
             io.tally.ended_by_peer += 1;
         }
         self.finish(io, conn, push::close_echo(code), (code, true));
@@ -25,7 +25,7 @@ impl Sessions {
 
     /// Ends a session: it is told why, and counted.
     pub(in crate::shard) fn close(&mut self, io: &mut Io, conn: ConnId, code: CloseCode) {
-        if self.table.get(conn).is_none_or(|session| session.phase == Phase::Finishing) {
+        if self.table.get(conn).is_none_or(|session| session.phase() == Phase::Finishing) {
             return;
         }
         if let Some(count) = io.tally.closed.get_mut(code.index()) {
@@ -39,7 +39,7 @@ impl Sessions {
     /// trails.
     fn finish(&mut self, io: &mut Io, conn: ConnId, last: Box<[u8]>, (code, by_peer): (Option<u16>, bool)) {
         let Some(session) = self.table.get_mut(conn) else { return };
-        match session.phase {
+        match session.phase() {
             Phase::Finishing => return,
             // Nothing was to be delivered before the store had spoken.
             Phase::Opening => {
@@ -52,7 +52,7 @@ impl Sessions {
         }
         self.forget(io, conn);
         if let Some(session) = self.table.get_mut(conn) {
-            session.phase = Phase::Finishing;
+            session.finish();
             session.outbox_mut(&mut io.held, io.now.mono_ms).control(last, &mut io.held);
         }
         io.push(Effect::Finish { conn, code, by_peer });
@@ -60,7 +60,7 @@ impl Sessions {
 
     /// The socket is gone.
     pub(in crate::shard) fn gone(&mut self, io: &mut Io, conn: ConnId) {
-        if self.table.get(conn).is_some_and(|session| session.phase != Phase::Finishing) {
+        if self.table.get(conn).is_some_and(|session| session.phase() != Phase::Finishing) {
             io.tally.ended_by_loss += 1;
             self.forget(io, conn);
         }

@@ -36,7 +36,7 @@ impl Sessions {
             }
             self.to_confirm.pop_first();
             let Some(session) = self.table.get_mut(conn) else { continue };
-            if session.phase != Phase::Open {
+            if session.phase() != Phase::Open {
                 continue;
             }
             let Some(unconfirmed) = session.unconfirmed.as_deref_mut() else { continue };

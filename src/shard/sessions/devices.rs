@@ -27,7 +27,7 @@ impl Sessions {
             for slot in self.roster.sessions_of(&self.table, user) {
                 if let Some(conn) = self.table.name(slot).filter(|&conn| conn != newest)
                     && let Some(old) = self.table.get(conn)
-                    && (old.phase, old.device, old.tag()) == (Phase::Open, device, tag)
+                    && (old.phase(), old.device, old.tag()) == (Phase::Open, device, tag)
                 {
                     self.close(io, conn, CloseCode::Replaced);
                 }
@@ -55,7 +55,7 @@ impl Sessions {
 
     /// The peer has finished sending. A session that opens after that is no device.
     pub(in crate::shard) fn peer_ended(&mut self, conn: ConnId) {
-        if let Some(session) = self.table.get_mut(conn).filter(|session| session.phase == Phase::Opening) {
+        if let Some(session) = self.table.get_mut(conn).filter(|session| session.phase() == Phase::Opening) {
             session.set(Flag::Ended, true);
         }
     }
@@ -65,7 +65,7 @@ impl Sessions {
     fn device_at(&self, slot: u32, newest: ConnId) -> Option<(ConnId, Device)> {
         let conn = self.table.name(slot)?;
         let session = self.table.get(conn)?;
-        let counts = session.phase == Phase::Open && !session.is(Flag::Ended);
+        let counts = session.phase() == Phase::Open && !session.is(Flag::Ended);
         (counts || conn == newest).then_some((conn, session.device))
     }
 
@@ -73,6 +73,6 @@ impl Sessions {
     pub(in crate::shard) fn opening_of(&self, user: UserId) -> usize {
         let slots = self.roster.sessions_of(&self.table, user).into_iter();
         let sessions = slots.filter_map(|slot| self.table.get(self.table.name(slot)?));
-        sessions.filter(|session| session.phase == Phase::Opening).count()
+        sessions.filter(|session| session.phase() == Phase::Opening).count()
     }
 }

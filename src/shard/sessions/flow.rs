@@ -31,7 +31,7 @@ impl Sessions {
 
     /// Has the outbox written at the end of the turn, unless that was asked already.
     pub(in crate::shard) fn flush(io: &mut Io, conn: ConnId, session: &mut Session) {
-        if session.phase == Phase::Open
+        if session.phase() == Phase::Open
             && !session.is(Flag::Flushing)
             && let Some(outbox) = session.outbox.as_deref_mut()
         {
@@ -45,7 +45,7 @@ impl Sessions {
     /// Tells the driver when the session's wish to be read has changed.
     pub(in crate::shard) fn regulate(&mut self, io: &mut Io, conn: ConnId) {
         let Some(session) = self.table.get(conn) else { return };
-        if session.phase != Phase::Open {
+        if session.phase() != Phase::Open {
             return;
         }
         let mut wanted = session.wants_reading() && !self.paces.rests(Payer::of(session, conn));
@@ -74,14 +74,14 @@ impl Sessions {
     fn has_share(&self, io: &Io, session: &Session) -> bool {
         let crowding = io.lanes.crowding();
         let calm = self.shares.is_calm() && crowding == Crowding::None;
-        if calm || session.unanswered == 0 || session.profile == Profile::Room {
+        if calm || session.unanswered() == 0 || session.profile == Profile::Room {
             return true;
         }
         let (under_way, most) = (self.shares.of(session.user), most_of(crowding));
         if under_way * 2 < most {
             return true;
         }
-        let own = u32::from(session.unanswered);
+        let own = u32::from(session.unanswered());
         match u32::try_from(self.roster.sessions_of(&self.table, session.user).len()) {
             Ok(0 | 1) => own < most || under_way == 0,
             Ok(sessions) => own < (most / (2 * sessions)).max(1) || under_way == 0,
@@ -109,7 +109,7 @@ impl Sessions {
     /// A session has spent `price`.
     pub(in crate::shard) fn pay(&mut self, io: &mut Io, conn: ConnId, price: &Price) {
         let Some(session) = self.table.get(conn) else { return };
-        if session.phase != Phase::Open || io.has_bug(PlantedBug::UnpacedGreed) {
+        if session.phase() != Phase::Open || io.has_bug(PlantedBug::UnpacedGreed) {
             return;
         }
         io.tally.work += price.cost;
@@ -183,7 +183,7 @@ impl Sessions {
         let Some(session) = self.table.get_mut(conn) else { return };
         session.set(Flag::Flushing, false);
         session.tidy(&mut io.held);
-        if session.phase == Phase::Open {
+        if session.phase() == Phase::Open {
             self.regulate(io, conn);
         }
     }

@@ -22,7 +22,7 @@ impl Sessions {
     pub(in crate::shard) fn hear(&mut self, io: &mut Io, conn: ConnId) -> Option<&Session> {
         let session = self.table.get_mut(conn)?;
         session.hear(io.now_ms());
-        (session.phase == Phase::Open).then_some(&*session)
+        (session.phase() == Phase::Open).then_some(&*session)
     }
 
     /// A ping is answered with its own payload (RFC 6455, section 5.5.3).
@@ -59,7 +59,7 @@ impl Sessions {
     fn look_at(&mut self, io: &mut Io, slot: u32) -> bool {
         let (seed, ping_after_ms, idle_after_ms) = (io.setup.boot, io.setup.ping_after_ms, io.setup.idle_after_ms);
         let Some(session) = self.table.at_mut(slot) else { return false };
-        if session.phase == Phase::Opening && session.silent_ms(io.now_ms()) >= limits::IDLE_MS {
+        if session.phase() == Phase::Opening && session.silent_ms(io.now_ms()) >= limits::IDLE_MS {
             // The store answers nothing, not even that it fails.
             let conn = ConnId { slot, generation: session.generation };
             self.close(io, conn, CloseCode::Unavailable);
@@ -67,7 +67,7 @@ impl Sessions {
         }
         // One that opens waits for the store, and one that ends for the driver: both have a
         // deadline of another kind.
-        if session.phase != Phase::Open {
+        if session.phase() != Phase::Open {
             return false;
         }
         // Guests may be silent for ever, and some never read a ping: the kernel's

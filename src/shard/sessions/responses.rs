@@ -33,7 +33,7 @@ impl Responses {
 
 /// Whether the response has not left, and the driver was not asked to send it.
 fn waits(session: &Session) -> bool {
-    session.phase != Phase::Finishing
+    session.phase() != Phase::Finishing
         && !session.is(Flag::Flushing)
         && session.outbox.as_ref().is_some_and(|outbox| outbox.has_response())
 }

@@ -424,7 +424,7 @@ impl Roster {
             let stands = self.member(membership.group, membership.place as usize) == Some(slot);
             assert!(stands, "a session stands in its places");
         }
-        if session.phase != Phase::Finishing && session.profile != Profile::Room {
+        if session.phase() != Phase::Finishing && session.profile != Profile::Room {
             let found = self.online.sessions_of(sessions, session.user).contains(&slot);
             assert!(found, "a session is found by its user");
         }

@@ -22,7 +22,7 @@ impl Sessions {
     fn shown(&self, io: &Io, slot: u32) -> Option<SessionView> {
         let conn = self.table.name(slot)?;
         let session = self.table.get(conn)?;
-        let open = session.phase == Phase::Open;
+        let open = session.phase() == Phase::Open;
         let held_back = if self.paces.rests(Payer::of(session, conn)) {
             Some(HeldBack::Pace)
         } else {
@@ -37,7 +37,7 @@ impl Sessions {
             silent_ms: session.silent_ms(io.now_ms()),
             pings: session.pings,
             waiting_bytes: session.outbox.as_ref().map_or(0, |outbox| outbox.bytes()),
-            unanswered: session.unanswered,
+            unanswered: session.unanswered(),
             behind: session.is_behind(),
             held_back,
             deflates: session.deflate().is_some(),

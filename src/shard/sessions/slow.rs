@@ -22,7 +22,7 @@ impl Sessions {
     pub(in crate::shard) fn let_go_down_to(&mut self, io: &mut Io, target: usize, why: Slowness) {
         let mut slowest: Vec<(u128, ConnId)> = Vec::new();
         for (slot, session) in self.table.iter() {
-            if session.phase == Phase::Open
+            if session.phase() == Phase::Open
                 && let Some(outbox) = &session.outbox
             {
                 let waited_ms = io.now_ms().saturating_sub(outbox.moved_ms()) + 1;
@@ -55,7 +55,7 @@ impl Sessions {
     /// frame that it has begun is finished.
     pub(in crate::shard) fn close_slow(&mut self, io: &mut Io, conn: ConnId, why: Slowness) {
         let Some(session) = self.table.get_mut(conn) else { return };
-        if session.phase == Phase::Finishing {
+        if session.phase() == Phase::Finishing {
             return;
         }
         if let Some(outbox) = session.outbox.as_deref_mut() {

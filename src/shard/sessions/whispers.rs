@@ -18,7 +18,7 @@ impl Sessions {
     pub(in crate::shard) fn whisper(&mut self, io: &mut Io, conn: ConnId, frame: Box<[u8]>) {
         let Some(session) = self.table.get_mut(conn) else { return };
         let queued = session.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
-        if session.profile == Profile::V2 && session.phase == Phase::Open && queued < io.setup.outbox_bytes {
+        if session.profile == Profile::V2 && session.phase() == Phase::Open && queued < io.setup.outbox_bytes {
             session.outbox_mut(&mut io.held, io.now.mono_ms).control(frame, &mut io.held);
             Self::flush(io, conn, session);
         }

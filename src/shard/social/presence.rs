@@ -124,7 +124,7 @@ impl Social {
             return true;
         }
         let slots = sessions.roster.sessions_of(&sessions.table, user);
-        slots.into_iter().any(|slot| sessions.table.at(slot).is_some_and(|session| session.phase == Phase::Open))
+        slots.into_iter().any(|slot| sessions.table.at(slot).is_some_and(|session| session.phase() == Phase::Open))
     }
 
     /// A session of the user has opened or ended.
