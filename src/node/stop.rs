@@ -4,7 +4,7 @@
 //! Owns: the pace at which sessions are closed and asked to come back ([`plan`]), and the
 //! [`Stopped`] that says how it went. Never: waits beyond the deadline, whoever does not answer: a
 //! shard that is late, a peer, a database, an HTTP request. Bounds:
-//! [`crate::config::Drain::deadline_ms`] for all of it.
+//! [`crate::config::DrainPlan::deadline_ms`] for all of it.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -56,7 +56,7 @@ pub trait Groups {
     fn group_by_name(&mut self, name: &str) -> Result<Option<Group>, Error>;
 
     /// At most `max` groups of that name with the numbers of their members, compared as in
-    /// [`super::Backend::group_by_name`]; none of those that one is invited to.
+    /// [`Groups::group_by_name`]; none of those that one is invited to.
     ///
     /// # Errors
     /// As the database says.

@@ -2,7 +2,7 @@
 //! is sent their messages, and of which it has none.
 //!
 //! A shard is sent what is said in a group only while the group's home has it among its
-//! [`listeners`](crate::shard::home::listeners). Three rules make that exact: a session is put into
+//! listeners (`home`). Three rules make that exact: a session is put into
 //! the rosters of its groups, the homes are told and have confirmed, and only then it opens, and
 //! the store is asked what it may have missed: so a message was handed on either before the
 //! confirmation, and the store knows it, or after it, and is sent here. A home that passes a new

@@ -8,7 +8,7 @@ use crate::store::changes::Note;
 use crate::store::folding::{ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile, fold};
 
 impl State {
-    /// See [`crate::store::Social::erase`].
+    /// See [`crate::store::People::erase`].
     pub(super) fn erase(&mut self, user: UserId) -> bool {
         let Some(kept) = self.users.get_mut(&user) else { return false };
         self.mobiles.remove(&fold(&kept.mobile));

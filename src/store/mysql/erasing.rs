@@ -14,7 +14,7 @@ use crate::ids::{GroupId, UserId};
 use crate::store::changes::Note;
 use crate::store::folding::{ERASED_LIKE, ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile};
 
-/// See [`crate::store::Social::erase`].
+/// See [`crate::store::People::erase`].
 pub(super) fn erase(session: &mut Session, user: UserId) -> Result<bool, Fault> {
     let id = || int(user.get());
     let sql = "SELECT id FROM users WHERE id = ? FOR UPDATE";

@@ -15,7 +15,7 @@ use crate::store::Error;
 use crate::store::changes::Note;
 use crate::store::folding::{ERASED_LIKE, ERASED_NICKNAME, ERASED_PASSWORD, erased_mobile};
 
-/// See [`crate::store::Social::erase`].
+/// See [`crate::store::People::erase`].
 pub(super) fn erase(conn: &Connection, user: UserId) -> Result<bool, Error> {
     let id = int(user.get());
     let sql =
