@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::services::Services;
-use super::services::operator::{self, Deed, Done};
+use super::services::operator::{self, Deed, DeedOutcome};
 use crate::ids::UserId;
 use crate::limits;
 
@@ -92,7 +92,7 @@ pub enum AskError {
 ///
 /// # Errors
 /// See [`AskError`].
-pub fn ask(data: &Path, deed: Deed, user: UserId) -> Result<Option<Done>, AskError> {
+pub fn ask(data: &Path, deed: Deed, user: UserId) -> Result<Option<DeedOutcome>, AskError> {
     match Short::of(data).and_then(|short| UnixStream::connect(&short.path)) {
         Ok(stream) => Ok(Some(ask_on(stream, deed, user)?)),
         // Nothing is there, or what a gateway that was killed has left.
@@ -101,7 +101,7 @@ pub fn ask(data: &Path, deed: Deed, user: UserId) -> Result<Option<Done>, AskErr
     }
 }
 
-fn ask_on(mut stream: UnixStream, deed: Deed, user: UserId) -> io::Result<Done> {
+fn ask_on(mut stream: UnixStream, deed: Deed, user: UserId) -> io::Result<DeedOutcome> {
     let patience = Some(Duration::from_millis(limits::CONTROL_DEED_MS_MAX + limits::CONTROL_MS_MAX));
     stream.set_read_timeout(patience)?;
     stream.set_write_timeout(patience)?;
@@ -157,7 +157,7 @@ async fn converse(stream: tokio::net::UnixStream, services: &Services) {
     let Some((deed, user)) = asked.and_then(|asked| Some((asked.user, UserId::new(asked.id)?))) else { return };
     tracing::info!(?deed, %user, "the operator asks");
     let done = operator::on_gateway(services, deed, user);
-    let done = timeout(Duration::from_millis(limits::CONTROL_DEED_MS_MAX), done).await.unwrap_or(Done::Unsure);
+    let done = timeout(Duration::from_millis(limits::CONTROL_DEED_MS_MAX), done).await.unwrap_or(DeedOutcome::Unsure);
     let event = match deed {
         Deed::Show => "account_shown",
         Deed::Ban => "banned",
@@ -165,7 +165,7 @@ async fn converse(stream: tokio::net::UnixStream, services: &Services) {
         Deed::Delete => "account_deleted",
     };
     services.audit.say_deed(event, || {
-        let is_done = matches!(done, Done::Account(_));
+        let is_done = matches!(done, DeedOutcome::Account(_));
         json!({ "by": "operator", "of": { "user": user.get() }, "done": is_done, "from": "control.sock" })
     });
     let Ok(mut answer) = serde_json::to_string(&done) else { return };

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use imgate::api::control::{self, AskError};
-use imgate::api::services::operator::{self, AccountView, Deed, Done};
+use imgate::api::services::operator::{self, AccountView, Deed, DeedOutcome};
 use imgate::config::Config;
 use imgate::ids::UserId;
 use imgate::store::Error;
@@ -66,25 +66,25 @@ pub(crate) fn run(config: &Config, args: &UserArgs) -> anyhow::Result<ExitCode> 
         }
     };
     match done {
-        Done::Account(shown) => {
+        DeedOutcome::Account(shown) => {
             let text = if args.json { json_line(&shown)? } else { text(&shown) };
             io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
-        Done::NoSuchUser => {
+        DeedOutcome::NoSuchUser => {
             writeln!(io::stderr(), "imgate: there is no user {user}")?;
             Ok(EXIT_NO_SUCH_USER.into())
         }
-        Done::Unsure => {
+        DeedOutcome::Unsure => {
             writeln!(io::stderr(), "imgate: done or not done; ask again")?;
             Ok(EXIT_UNSURE.into())
         }
-        Done::Busy => bail!("not done, or not all of it: the gateway or its database is busy; ask again"),
-        Done::Broken => bail!("the database is broken; the gateway's log says how"),
+        DeedOutcome::Busy => bail!("not done, or not all of it: the gateway or its database is busy; ask again"),
+        DeedOutcome::Broken => bail!("the database is broken; the gateway's log says how"),
     }
 }
 
-fn offline(config: &Config, deed: Deed, user: UserId) -> anyhow::Result<Done> {
+fn offline(config: &Config, deed: Deed, user: UserId) -> anyhow::Result<DeedOutcome> {
     if config.store.expose().starts_with("memory") {
         bail!("no gateway answers in {}, and the store `memory:` is nowhere else", config.data.display());
     }
@@ -94,9 +94,9 @@ fn offline(config: &Config, deed: Deed, user: UserId) -> anyhow::Result<Done> {
     }
     let mut backend = imgate::node::open_backend(config)?;
     match operator::on_database(backend.as_mut(), deed, user) {
-        Ok(Some(shown)) => Ok(Done::Account(shown)),
-        Ok(None) => Ok(Done::NoSuchUser),
-        Err(Error::Unknown(_)) => Ok(Done::Unsure),
+        Ok(Some(shown)) => Ok(DeedOutcome::Account(shown)),
+        Ok(None) => Ok(DeedOutcome::NoSuchUser),
+        Err(Error::Unknown(_)) => Ok(DeedOutcome::Unsure),
         Err(error) => Err(error.into()),
     }
 }

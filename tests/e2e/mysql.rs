@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use imgate::api::control;
-use imgate::api::services::operator::{Deed, Done};
+use imgate::api::services::operator::{Deed, DeedOutcome};
 use imgate::auth::Issuer;
 use imgate::ids::UserId;
 use imgate::node::Tuning;
@@ -135,7 +135,7 @@ fn what_is_revoked_on_one_gateway_ends_on_the_other() {
     );
     assert!(exchange(here.address(), request.as_bytes()).starts_with("HTTP/1.1 200 "));
     let banned = control::ask(here.data(), Deed::Ban, UserId::new(2).expect("an id")).expect("it answers");
-    assert!(matches!(banned, Some(Done::Account(account)) if account.banned));
+    assert!(matches!(banned, Some(DeedOutcome::Account(account)) if account.banned));
     let headers = format!("Authorization: Bearer {}\r\n", here.token(3, Issuer::Own));
     let request =
         format!("DELETE /api/v1/groups/{group}/members/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");

@@ -258,8 +258,8 @@ fn judge(report: &mut Report, flags: &Flags, outcome: &Outcome) {
 }
 
 /// One row for each kind: how many, and how long until it was answered.
-fn tell(report: &mut Report, kind: Kind, one: &actor::Found) {
-    let actor::Found { done, skipped, refused, unanswered, answered, latency_ns } = one;
+fn tell(report: &mut Report, kind: Kind, one: &actor::KindFindings) {
+    let actor::KindFindings { done, skipped, refused, unanswered, answered, latency_ns } = one;
     let ms = |quantile| (!latency_ns.is_empty()).then(|| latency_ns.value_at_quantile(quantile) as f64 / 1e6);
     let (p50, p99, max) = (ms(0.5), ms(0.99), ms(1.0));
     let value = serde_json::json!({

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::{Insight, text};
-use crate::api::services::operator::{self, Deed, Done};
+use crate::api::services::operator::{self, Deed, DeedOutcome};
 use crate::api::trails::Particulars;
 use crate::ids::{LoginId, SessionName, ShardId, UserId, decimal, shard_of};
 use crate::limits;
@@ -101,12 +101,12 @@ async fn act(insight: &Insight, deed: Deed, user: &str) -> Response {
     let services = Arc::clone(&insight.services);
     // What was begun goes on when whoever asked goes away.
     let done = tokio::spawn(async move { operator::on_gateway(&services, deed, user).await });
-    match done.await.unwrap_or(Done::Unsure) {
-        Done::Account(account) => Json(account).into_response(),
-        Done::NoSuchUser => text(StatusCode::NOT_FOUND, format!("there is no user {user}\n")),
-        Done::Busy => text(StatusCode::SERVICE_UNAVAILABLE, "not done, or not all of it; ask again\n"),
-        Done::Unsure => text(StatusCode::SERVICE_UNAVAILABLE, "done or not done; ask again\n"),
-        Done::Broken => text(StatusCode::SERVICE_UNAVAILABLE, "the database is broken; the log says how\n"),
+    match done.await.unwrap_or(DeedOutcome::Unsure) {
+        DeedOutcome::Account(account) => Json(account).into_response(),
+        DeedOutcome::NoSuchUser => text(StatusCode::NOT_FOUND, format!("there is no user {user}\n")),
+        DeedOutcome::Busy => text(StatusCode::SERVICE_UNAVAILABLE, "not done, or not all of it; ask again\n"),
+        DeedOutcome::Unsure => text(StatusCode::SERVICE_UNAVAILABLE, "done or not done; ask again\n"),
+        DeedOutcome::Broken => text(StatusCode::SERVICE_UNAVAILABLE, "the database is broken; the log says how\n"),
     }
 }
 

@@ -10,7 +10,7 @@ use super::objects::LegacyUser;
 use super::{NOT_LOGGED_IN, TOO_OFTEN, UNBOUND, store_failure, too_long};
 use crate::api::app::App;
 use crate::api::caller::agent;
-use crate::api::services::accounts::{self, Account, Card, LoginContext, NotLoggedIn, NotRegistered, Registration};
+use crate::api::services::accounts::{self, Card, LoginContext, NotLoggedIn, NotRegistered, Registration, UserToken};
 use crate::api::services::logins::LoginDevice;
 use crate::api::services::profiles::{self, NotChanged};
 use crate::auth::{Identity, Issuer};
@@ -157,7 +157,7 @@ pub(super) async fn modify(State(app): State<App>, asked: Asked) -> Response {
     }
 }
 
-fn logged_in(app: &App, asked: &Asked, account: &Account, msg: &str) -> Response {
+fn logged_in(app: &App, asked: &Asked, account: &UserToken, msg: &str) -> Response {
     let mut response = single(OK, msg, LegacyUser::own(account));
     app.log_in(&mut response, (asked.headers(), asked.place()), (account.user.id, &account.token));
     response

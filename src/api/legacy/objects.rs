@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::date;
-use crate::api::services::accounts::Account;
+use crate::api::services::accounts::UserToken;
 use crate::store::{Group, User};
 
 /// A user as the pages know one.
@@ -22,7 +22,7 @@ pub(super) struct LegacyUser<'a> {
 
 impl<'a> LegacyUser<'a> {
     /// To its own user, who has just logged in.
-    pub(super) fn own(account: &'a Account) -> Self {
+    pub(super) fn own(account: &'a UserToken) -> Self {
         let shown = Self::shown(&account.user);
         Self { mobile: &account.user.mobile, token: &account.token, ..shown }
     }

@@ -40,7 +40,7 @@ pub struct Registration {
 
 /// A user with a fresh token.
 #[derive(Debug)]
-pub struct Account {
+pub struct UserToken {
     /// Who.
     pub user: User,
     /// The proof.
@@ -145,7 +145,7 @@ pub async fn register(
     services: &Services,
     wish: Registration,
     context: LoginContext<'_>,
-) -> Result<Account, NotRegistered> {
+) -> Result<UserToken, NotRegistered> {
     let done = try_to_register(services, wish, context).await;
     let how = match &done {
         Ok(_) => Registered::Ok,
@@ -167,7 +167,7 @@ async fn try_to_register(
     services: &Services,
     mut wish: Registration,
     context: LoginContext<'_>,
-) -> Result<Account, NotRegistered> {
+) -> Result<UserToken, NotRegistered> {
     if !services.attempts.registration_is_open() {
         return Err(NotRegistered::Closed);
     }
@@ -201,7 +201,7 @@ async fn make_account(
     typed: &str,
     wish: Registration,
     context: LoginContext<'_>,
-) -> Result<Account, NotRegistered> {
+) -> Result<UserToken, NotRegistered> {
     // Looked up before the expensive hash; the unique index decides when two register at once,
     // because both have one normal form.
     if by_mobile(services, typed).await?.is_some() {
@@ -237,7 +237,7 @@ pub async fn login(
     mobile: &str,
     password: String,
     context: LoginContext<'_>,
-) -> Result<Account, NotLoggedIn> {
+) -> Result<UserToken, NotLoggedIn> {
     let done = try_to_log_in(services, mobile, password, context).await;
     let how = outcome(&done);
     services.attempts.counts().login(how);
@@ -253,7 +253,7 @@ pub async fn login(
     done
 }
 
-const fn outcome(done: &Result<Account, NotLoggedIn>) -> Login {
+const fn outcome(done: &Result<UserToken, NotLoggedIn>) -> Login {
     match done {
         Ok(_) => Login::Ok,
         Err(NotLoggedIn::Incomplete) => Login::Incomplete,
@@ -283,7 +283,7 @@ async fn try_to_log_in(
     mobile: &str,
     password: String,
     context: LoginContext<'_>,
-) -> Result<Account, NotLoggedIn> {
+) -> Result<UserToken, NotLoggedIn> {
     if mobile.trim().is_empty() || password.is_empty() {
         return Err(NotLoggedIn::Incomplete);
     }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::accounts::{Account, LoginContext};
+use super::accounts::{LoginContext, UserToken};
 use super::endings::Void;
 use super::{Services, StoreFailure};
 use crate::auth::Identity;
@@ -31,7 +31,7 @@ pub(super) async fn enter(
     services: &Services,
     user: User,
     context: LoginContext<'_>,
-) -> Result<Option<Account>, StoreFailure> {
+) -> Result<Option<UserToken>, StoreFailure> {
     let expires_ms = context.now_ms.saturating_add(services.token_ttl_ms());
     let new = NewLogin {
         epoch: user.token_epoch,
@@ -48,7 +48,7 @@ pub(super) async fn enter(
         services.end_login(id, login).await;
     }
     let token = services.key.issue_login(id, user.token_epoch, context.issuer, expires_ms, made.login);
-    Ok(Some(Account { user, token }))
+    Ok(Some(UserToken { user, token }))
 }
 
 /// What of a program's name for itself is kept: what can be seen of it, to a length. What is not

@@ -63,7 +63,7 @@ pub struct AccountView {
 /// How a deed ended.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Done {
+pub enum DeedOutcome {
     /// Done, or it was so before: the account as it stands now.
     Account(AccountView),
     /// There is no such user.
@@ -94,13 +94,13 @@ pub fn on_database(store: &mut dyn Backend, deed: Deed, user: UserId) -> Result<
 
 /// Does it through a running gateway: sessions end at once, and memberships in the order of each
 /// group.
-pub(in crate::api) async fn on_gateway(services: &Services, deed: Deed, user: UserId) -> Done {
+pub(in crate::api) async fn on_gateway(services: &Services, deed: Deed, user: UserId) -> DeedOutcome {
     match through(services, deed, user).await {
-        Ok(Some(shown)) => Done::Account(shown),
-        Ok(None) => Done::NoSuchUser,
-        Err(StoreFailure::Busy) => Done::Busy,
-        Err(StoreFailure::Unsure) => Done::Unsure,
-        Err(StoreFailure::Broken) => Done::Broken,
+        Ok(Some(shown)) => DeedOutcome::Account(shown),
+        Ok(None) => DeedOutcome::NoSuchUser,
+        Err(StoreFailure::Busy) => DeedOutcome::Busy,
+        Err(StoreFailure::Unsure) => DeedOutcome::Unsure,
+        Err(StoreFailure::Broken) => DeedOutcome::Broken,
     }
 }
 

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::accounts::{Account, Fit, LoginContext, OverlongField, fit, known_sex, within};
+use super::accounts::{Fit, LoginContext, OverlongField, UserToken, fit, known_sex, within};
 use super::changes::HintedChange;
 use super::endings::Void;
 use super::identities::Weak;
-use super::operator::{self, Deed, Done};
+use super::operator::{self, Deed, DeedOutcome};
 use super::passwords::Turn;
 use super::{Services, StoreFailure, identities, logins};
 use crate::clock;
@@ -74,7 +74,7 @@ pub async fn change_password(
     old: String,
     new: String,
     context: LoginContext<'_>,
-) -> Result<Account, NotChanged> {
+) -> Result<UserToken, NotChanged> {
     let new = identities::password(&new);
     if new.len() > limits::PASSWORD_BYTES_MAX {
         return Err(NotChanged::TooLong(OverlongField::Password));
@@ -121,11 +121,11 @@ async fn delete_all(services: &Services, user: UserId) -> Result<(), NotChanged>
     let mut tries = limits::FOLLOW_TRIES_MAX;
     loop {
         let why = match operator::on_gateway(services, Deed::Delete, user).await {
-            Done::Account(_) => return Ok(()),
-            Done::NoSuchUser => return Err(NotChanged::Gone),
-            Done::Broken => return Err(StoreFailure::Broken.into()),
-            Done::Busy => StoreFailure::Busy,
-            Done::Unsure => StoreFailure::Unsure,
+            DeedOutcome::Account(_) => return Ok(()),
+            DeedOutcome::NoSuchUser => return Err(NotChanged::Gone),
+            DeedOutcome::Broken => return Err(StoreFailure::Broken.into()),
+            DeedOutcome::Busy => StoreFailure::Busy,
+            DeedOutcome::Unsure => StoreFailure::Unsure,
         };
         tries -= 1;
         if tries == 0 {

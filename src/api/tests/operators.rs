@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::rig::{Mood, PATIENCE, Rig, group_of};
 use crate::api::control;
-use crate::api::services::operator::{Deed, Done};
+use crate::api::services::operator::{Deed, DeedOutcome};
 use crate::ids::{ConvId, Seq, UserId, home_of, shard_of};
 use crate::shard::Notice;
 use crate::store::{Backend, Write as StoreWrite};
 
-fn ask(rig: &Rig, deed: Deed, user: UserId) -> Done {
+fn ask(rig: &Rig, deed: Deed, user: UserId) -> DeedOutcome {
     control::ask(rig.data.path(), deed, user).expect("an answer").expect("somebody listens")
 }
 
@@ -19,14 +19,14 @@ fn ask(rig: &Rig, deed: Deed, user: UserId) -> Done {
 fn a_ban_is_stored_and_told_to_the_users_shard() {
     let rig = Rig::start();
     let (ann, _) = rig.user("ann");
-    assert!(matches!(ask(&rig, Deed::Show, ann.id), Done::Account(shown) if !shown.banned));
+    assert!(matches!(ask(&rig, Deed::Show, ann.id), DeedOutcome::Account(shown) if !shown.banned));
     assert!(rig.homes.notices.lock().is_empty(), "looking tells nobody");
-    assert!(matches!(ask(&rig, Deed::Ban, ann.id), Done::Account(shown) if shown.banned));
+    assert!(matches!(ask(&rig, Deed::Ban, ann.id), DeedOutcome::Account(shown) if shown.banned));
     assert_eq!(*rig.homes.notices.lock(), [(shard_of(ann.id, 4), Notice::Banned { user: ann.id })]);
-    assert!(matches!(ask(&rig, Deed::Unban, ann.id), Done::Account(shown) if !shown.banned));
+    assert!(matches!(ask(&rig, Deed::Unban, ann.id), DeedOutcome::Account(shown) if !shown.banned));
     let nobody = UserId::new(77).expect("an id");
     for deed in [Deed::Show, Deed::Ban, Deed::Unban, Deed::Delete] {
-        assert_eq!(ask(&rig, deed, nobody), Done::NoSuchUser);
+        assert_eq!(ask(&rig, deed, nobody), DeedOutcome::NoSuchUser);
     }
 }
 
@@ -37,7 +37,9 @@ fn a_deletion_ends_sessions_and_memberships() {
     let (bob, _) = rig.user("bob");
     let group = rig.memory.connect().groups().create_group(&group_of(bob.id)).expect("memory").expect("made").id;
     rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
-    assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted && shown.groups == 0));
+    assert!(
+        matches!(ask(&rig, Deed::Delete, ann.id), DeedOutcome::Account(shown) if shown.deleted && shown.groups == 0)
+    );
     let home = home_of(ConvId::Group(group), 4);
     let told = [(shard_of(ann.id, 4), Notice::Banned { user: ann.id }), (home, Notice::Leave { group, user: ann.id })];
     assert_eq!(*rig.homes.notices.lock(), told);
@@ -51,8 +53,10 @@ fn a_deletion_that_finds_a_group_of_the_user_may_be_asked_for_again() {
     let group = rig.memory.connect().groups().create_group(&group_of(bob.id)).expect("memory").expect("made").id;
     rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
     *rig.homes.mood.lock() = Mood::Owned;
-    assert_eq!(ask(&rig, Deed::Delete, ann.id), Done::Unsure, "the same again hands it on");
-    assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted && shown.groups == 0));
+    assert_eq!(ask(&rig, Deed::Delete, ann.id), DeedOutcome::Unsure, "the same again hands it on");
+    assert!(
+        matches!(ask(&rig, Deed::Delete, ann.id), DeedOutcome::Account(shown) if shown.deleted && shown.groups == 0)
+    );
 }
 
 #[test]
@@ -65,7 +69,7 @@ fn groups_are_told_that_a_deleted_member_has_left() {
     let group = rig.memory.connect().groups().create_group(&group).expect("memory").expect("made").id;
     rig.memory.connect().commit(&[StoreWrite::Join { group, user: ann.id }]).expect("memory");
     for _ in 0..2 {
-        assert!(matches!(ask(&rig, Deed::Delete, ann.id), Done::Account(shown) if shown.deleted));
+        assert!(matches!(ask(&rig, Deed::Delete, ann.id), DeedOutcome::Account(shown) if shown.deleted));
     }
     let said = rig.memory.rows(ConvId::Group(group));
     let left = format!(r#""what":"left","user":{}}}"#, ann.id);

@@ -2,9 +2,9 @@
 //! can make.
 //!
 //! Owns: the way of a file from a body ([`intake`]) over its format ([`kind`]) and, for pictures,
-//! the crate `pictures`, for films, [`boxes`], to the place of files ([`taking`]), which is a folder of
-//! [`blobs`] or a [`bucket`] ([`place`]); the places on blocking threads for all of it; the removal
-//! of files that nothing refers to any more ([`cleaning`], [`removal`]).
+//! the crate `pictures`, for films, [`boxes`], to the place of files ([`taking`]), which is a
+//! folder of [`blobs`] or a [`bucket`] ([`place`]); the places on blocking threads for all of it;
+//! the removal of files that nothing refers to any more ([`cleaning`], [`removal`]).
 //! Never: holds a file in memory, believes a name, keeps anything of a body that did not come
 //! whole, or lets anybody see whether somebody else has uploaded the same.
 //! Bounds: uploads as in [`upload_slots`], [`limits::FILE_JOBS_MAX`] reads and writes, one picture

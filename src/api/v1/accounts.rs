@@ -11,7 +11,7 @@ use super::objects::{Done, LoggedIn, Login, Logins, Me, Token};
 use super::refusal::{self, Failure, Refusal};
 use super::{answer, page};
 use crate::api::app::App;
-use crate::api::services::accounts::{self, Account, LoginContext, Registration};
+use crate::api::services::accounts::{self, LoginContext, Registration, UserToken};
 use crate::api::services::{logins, profiles};
 use crate::auth::{Identity, Issuer};
 use crate::clock;
@@ -215,8 +215,8 @@ pub(super) async fn change_password(
     Ok(response)
 }
 
-fn logged_in(app: &App, caller: &Caller, status: StatusCode, account: Account) -> Response {
-    let Account { user, token } = account;
+fn logged_in(app: &App, caller: &Caller, status: StatusCode, account: UserToken) -> Response {
+    let UserToken { user, token } = account;
     let id = user.id;
     let mut response = answer(status, &LoggedIn { user: user.into(), token: token.clone() });
     app.log_in(&mut response, caller.head(), (id, &token));

@@ -31,7 +31,7 @@ const WATCHED: usize = 20;
 
 /// What has become of one kind.
 #[derive(Clone, Serialize, Deserialize, Debug)]
-pub(super) struct Found {
+pub(super) struct KindFindings {
     /// Sent.
     pub(super) done: u64,
     /// Not sent: the member was away, or still waited for the one before.
@@ -40,19 +40,19 @@ pub(super) struct Found {
     /// Never answered, although the connection stood.
     pub(super) unanswered: u64,
     pub(super) answered: u64,
-    /// From when it was due to the answer, or to its arrival at another; also of those that were not
-    /// sent because they would have had to wait for the one before.
+    /// From when it was due to the answer, or to its arrival at another; also of those that were
+    /// not sent because they would have had to wait for the one before.
     #[serde(with = "packed")]
     pub(super) latency_ns: Histogram<u64>,
 }
 
-impl Default for Found {
+impl Default for KindFindings {
     fn default() -> Self {
         Self { done: 0, skipped: 0, refused: 0, unanswered: 0, answered: 0, latency_ns: latencies() }
     }
 }
 
-impl Found {
+impl KindFindings {
     /// One was answered.
     pub(super) fn answered_after(&mut self, ns: u64) {
         self.answered += 1;
@@ -64,7 +64,7 @@ impl Found {
 #[derive(Clone, Default, Serialize, Deserialize, Debug)]
 pub(super) struct Findings {
     /// By the place of the kind.
-    pub(super) kinds: [Found; KINDS],
+    pub(super) kinds: [KindFindings; KINDS],
     /// From when a group message was due to its arrival at each other member.
     #[serde(with = "packed::optional")]
     pub(super) group_delivery_ns: Option<Histogram<u64>>,
@@ -108,8 +108,8 @@ struct Member {
     missed: Vec<(Kind, u64)>,
     /// The group's numbers since this connection stands.
     group: Stream,
-    /// How far the group was when this connection heard it for certain. `None`: not yet, or there is
-    /// no connection.
+    /// How far the group was when this connection heard it for certain. `None`: not yet, or there
+    /// is no connection.
     hears_after: Option<u64>,
     /// Counts the connections: of one that has gone nothing is certain any more.
     visits: u64,
@@ -123,8 +123,8 @@ impl Member {
     /// got and did not.
     fn lacks(&self, low: u64, high: u64) -> u64 {
         match (self.group.first(), self.hears_after) {
-            // What was said before it heard anything is not known to have been for it, unless it was
-            // there from the beginning.
+            // What was said before it heard anything is not known to have been for it, unless it
+            // was there from the beginning.
             (Some(first), Some(0)) => self.group.missing(first.min(low), high),
             (Some(first), Some(_)) => self.group.missing(first, high),
             (None, Some(after)) => high.saturating_sub(after.max(low.saturating_sub(1))),
@@ -155,8 +155,8 @@ pub(super) struct Mixed {
     arriving: VecDeque<(u64, u32, u64)>,
     /// Lowest and highest `seq` of the group that members of this thread were acked.
     acked_seqs: Option<(u64, u64)>,
-    /// Members that lack something of the group, as they were counted last in [`crate::board::Lane`];
-    /// until the first look one, so that the run is not over before it.
+    /// Members that lack something of the group, as they were counted last in
+    /// [`crate::board::Lane`]; until the first look one, so that the run is not over before it.
     lacking: u64,
     /// When they are counted next.
     look_ns: u64,

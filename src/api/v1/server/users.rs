@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{MayData, MayModerate, MayTokens, MayUsers};
 use crate::api::app::App;
 use crate::api::services::accounts::{self, Registration};
-use crate::api::services::operator::{self, Deed, Done as Did};
+use crate::api::services::operator::{self, Deed, DeedOutcome};
 use crate::api::services::subjects::{self, Portrait};
 use crate::api::services::{StoreFailure, backends, profiles};
 use crate::api::trails::Particulars;
@@ -202,12 +202,12 @@ async fn act(app: &App, deed: Deed, id: &str) -> Result<Response, Refusal> {
     let (services, user) = (std::sync::Arc::clone(&app.services), user_of(id)?);
     // What was begun goes on when the backend goes away.
     let done = tokio::spawn(async move { operator::on_gateway(&services, deed, user).await });
-    match done.await.unwrap_or(Did::Unsure) {
-        Did::Account(_) => Ok(answer(StatusCode::OK, &Done {})),
-        Did::NoSuchUser => Err(refusal::NO_SUCH_USER),
-        Did::Busy => Err(StoreFailure::Busy.into()),
-        Did::Unsure => Err(StoreFailure::Unsure.into()),
-        Did::Broken => Err(StoreFailure::Broken.into()),
+    match done.await.unwrap_or(DeedOutcome::Unsure) {
+        DeedOutcome::Account(_) => Ok(answer(StatusCode::OK, &Done {})),
+        DeedOutcome::NoSuchUser => Err(refusal::NO_SUCH_USER),
+        DeedOutcome::Busy => Err(StoreFailure::Busy.into()),
+        DeedOutcome::Unsure => Err(StoreFailure::Unsure.into()),
+        DeedOutcome::Broken => Err(StoreFailure::Broken.into()),
     }
 }
 
