@@ -1,10 +1,13 @@
 //! The floor: the least that a broadcast server can do, to measure the others by.
 //!
-//! Owns: a bare epoll loop (mio) that upgrades, decodes, and hands on what it hears: to everybody else (`g…`), or to one member (`d`, eight digits of the
-//! member's number, …). A member's number is the path of its upgrade. Nothing is parsed, proven, stored, limited or pinged.
-//! Honest: non-blocking, one preframed buffer per message, one send per delivery (or, coalescing, one contiguous send per member of what has
-//! gathered), no allocation per delivery. What a socket does not take waits in a backlog.
-//! Bounds: [`BACKLOG_BYTES_MAX`] a member; beyond it the member is dropped, which no measurement survives unnoticed.
+//! Owns: a bare epoll loop (mio) that upgrades, decodes, and hands on what it hears: to everybody
+//! else (`g…`), or to one member (`d`, eight digits of the member's number, …). A member's number
+//! is the path of its upgrade. Nothing is parsed, proven, stored, limited or pinged. Honest:
+//! non-blocking, one preframed buffer per message, one send per delivery (or, coalescing, one
+//! contiguous send per member of what has gathered), no allocation per delivery. What a socket does
+//! not take waits in a backlog.
+//! Bounds: [`BACKLOG_BYTES_MAX`] a member; beyond it the member is dropped, which no measurement
+//! survives unnoticed.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -255,7 +258,8 @@ impl Floor {
         }
     }
 
-    /// One contiguous send to each member of everything that has gathered; authors get what others wrote.
+    /// One contiguous send to each member of everything that has gathered; authors get what others
+    /// wrote.
     fn send_batch(&mut self) {
         for (slot, member) in &mut self.members {
             if !member.open {

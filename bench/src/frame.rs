@@ -1,4 +1,5 @@
-//! The headers of WebSocket frames, for the floor server and the load generator; both trust their peer, which is ours.
+//! The headers of WebSocket frames, for the floor server and the load generator; both trust their
+//! peer, which is ours.
 //!
 //! Owns: [`next`], one frame at the start of a buffer, in either direction.
 

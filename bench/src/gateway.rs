@@ -1,7 +1,10 @@
-//! A whole gateway without sockets, threads and disk: real shards, in-memory transports that take everything, a store that answers at once.
+//! A whole gateway without sockets, threads and disk: real shards, in-memory transports that take
+//! everything, a store that answers at once.
 //!
-//! Owns: [`Gateway`]: the turns of every shard in one thread, the lanes between them, what a driver would do with their effects, and the sample messages.
-//! Never: a system call. What is measured here is our own CPU time and memory; the kernel's part is the business of `load` and of `loadtest`.
+//! Owns: [`Gateway`]: the turns of every shard in one thread, the lanes between them, what a driver
+//! would do with their effects, and the sample messages.
+//! Never: a system call. What is measured here is our own CPU time and memory; the kernel's part is
+//! the business of `load` and of `loadtest`.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -110,7 +113,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Nobody is connected. What the surroundings need is there from the start, so that whatever grows later belongs to the shards.
+    /// Nobody is connected. What the surroundings need is there from the start, so that whatever
+    /// grows later belongs to the shards.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
         let mut conns = vec![ConnId { slot: 0, generation: u32::MAX }; plan.users as usize];
@@ -180,7 +184,8 @@ impl Gateway {
         self.seat_of(number).causes.push_back(Event::Gone { conn });
     }
 
-    /// One message of user `number`, from its bytes to the bytes on the transports. The clock goes on by a millisecond.
+    /// One message of user `number`, from its bytes to the bytes on the transports. The clock goes
+    /// on by a millisecond.
     ///
     /// # Panics
     /// If the message is no command.
@@ -217,8 +222,9 @@ impl Gateway {
         self.now.wall_ms += ms;
     }
 
-    /// Turns every shard until there is silence: no event, no message under way, no sweep, nothing to write, nothing due. Sessions that came in a crowd are asked
-    /// about a moment later, so the clock goes on by such moments.
+    /// Turns every shard until there is silence: no event, no message under way, no sweep, nothing
+    /// to write, nothing due. Sessions that came in a crowd are asked about a moment later, so the
+    /// clock goes on by such moments.
     pub fn settle(&mut self) {
         loop {
             while self.advance() {
@@ -233,7 +239,8 @@ impl Gateway {
         }
     }
 
-    /// Gives every shard what waits for it, and ends its turn, until nothing waits but sweeps and writes. Answers whether there was anything to do, or is now.
+    /// Gives every shard what waits for it, and ends its turn, until nothing waits but sweeps and
+    /// writes. Answers whether there was anything to do, or is now.
     pub fn advance(&mut self) -> bool {
         let mut any = false;
         loop {
@@ -460,7 +467,8 @@ mod tests {
     #[test]
     fn the_silent_are_pinged_and_the_lost_come_back() {
         let mut gateway = Gateway::full(Plan { shards: 2, users: 50, in_group: true, volatile: false });
-        // As time passes: the shards look at everybody once in a while, not at the very millisecond.
+        // As time passes: the shards look at everybody once in a while, not at the very
+        // millisecond.
         let mut passed_ms = 0;
         while gateway.counts.pongs < 50 && passed_ms < limits::IDLE_MS {
             gateway.pass(STEP_MS);

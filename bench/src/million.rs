@@ -1,7 +1,8 @@
-//! A million sessions in memory: what they weigh, what a step costs, what happens when all of them come back at once.
+//! A million sessions in memory: what they weigh, what a step costs, what happens when all of them
+//! come back at once.
 //!
-//! Owns: the acts of that run and their figures. Everything but the kernel is real: sessions, rosters, timers, outboxes, packets, sweeps, messages between
-//! shards (see [`crate::gateway`]).
+//! Owns: the acts of that run and their figures. Everything but the kernel is real: sessions,
+//! rosters, timers, outboxes, packets, sweeps, messages between shards (see [`crate::gateway`]).
 
 use std::fmt::Write as _;
 use std::iter;
@@ -27,7 +28,8 @@ const BATCH: u64 = 16;
 /// Direct messages, and how many of them come in one turn of a millisecond.
 const DIRECTS: u32 = 100_000;
 const DIRECTS_PER_TURN: u32 = 50;
-/// A step that is coprime to any number of users that is no multiple of it: pairs that look random and are not.
+/// A step that is coprime to any number of users that is no multiple of it: pairs that look random
+/// and are not.
 const STRIDE: u32 = 7_919;
 
 /// What one act cost.
@@ -64,7 +66,8 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// What was done, in order.
     pub acts: Vec<Act>,
-    /// Resident bytes above the empty gateway: before everybody left (with what the messages have left behind), then, and when everybody was back.
+    /// Resident bytes above the empty gateway: before everybody left (with what the messages have
+    /// left behind), then, and when everybody was back.
     pub before_bytes: u64,
     /// See above.
     pub left_bytes: u64,
@@ -219,7 +222,8 @@ impl Run {
         clock::thread_cpu_nanos() - before_ns
     }
 
-    /// Opens sessions `from..=to`; answers the processor time without the proofs, which the gate makes.
+    /// Opens sessions `from..=to`; answers the processor time without the proofs, which the gate
+    /// makes.
     fn open(&mut self, from: u32, to: u32) -> u64 {
         let mut cpu_ns = 0;
         let mut next = from;
@@ -337,7 +341,8 @@ impl Run {
         Ok(())
     }
 
-    /// All connections break and come back. Answers the memory in between, and the requests to the store.
+    /// All connections break and come back. Answers the memory in between, and the requests to the
+    /// store.
     fn storm(&mut self) -> Result<(u64, u64)> {
         let users = self.plan.users;
         let mut cpu_ns = 0;

@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
-/// The commit of the working directory, `-dirty` if something in it is not committed; empty outside of a repository.
+/// The commit of the working directory, `-dirty` if something in it is not committed; empty outside
+/// of a repository.
 #[must_use]
 pub fn commit() -> String {
     let described = Command::new("git").args(["describe", "--always", "--dirty"]).output();

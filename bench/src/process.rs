@@ -1,4 +1,5 @@
-//! Processes and the machine under them: what they use, where they run, how many descriptors they may have.
+//! Processes and the machine under them: what they use, where they run, how many descriptors they
+//! may have.
 //!
 //! Owns: [`Usage`] from `/proc`, the pinning to cores, the descriptor limit.
 //! Never: guesses; what the system does not say is an error.
@@ -10,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Ticks per second of the CPU times in `/proc/PID/stat`: `USER_HZ`, which is 100 in the ABI of every Linux that we run on.
+/// Ticks per second of the CPU times in `/proc/PID/stat`: `USER_HZ`, which is 100 in the ABI of
+/// every Linux that we run on.
 const NANOS_PER_TICK: u64 = 1_000_000_000 / 100;
 
 /// What a process has used so far.
@@ -43,7 +45,8 @@ pub fn usage(pid: u32) -> Result<Usage> {
     Ok(Usage { cpu_ns, resident_bytes: kib * 1024 })
 }
 
-/// `utime` and `stime`: the 14th and 15th field. The second, the name in parentheses, may itself contain blanks.
+/// `utime` and `stime`: the 14th and 15th field. The second, the name in parentheses, may itself
+/// contain blanks.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, after) = stat.rsplit_once(')')?;
     let mut fields = after.split_ascii_whitespace().skip(11);

@@ -1,6 +1,7 @@
 //! What a gateway says about itself, from its `/metrics`.
 //!
-//! Owns: [`Counters`], the few that are of interest here, and [`Inside`], what they come to for each delivery.
+//! Owns: [`Counters`], the few that are of interest here, and [`Inside`], what they come to for
+//! each delivery.
 //! Never: is measured itself: whoever scrapes does it outside of the stretch.
 
 use std::io::{Read, Write};
@@ -19,7 +20,8 @@ pub struct Counters {
     pub posted: f64,
     /// Messages put on their way to a session.
     pub delivered: f64,
-    /// Messages that shards took from other threads; of a volatile gateway, after everybody has connected, from other shards.
+    /// Messages that shards took from other threads; of a volatile gateway, after everybody has
+    /// connected, from other shards.
     pub hops: f64,
     /// Wake-ups that shards sent each other.
     pub wakes: f64,

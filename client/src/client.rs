@@ -162,8 +162,8 @@ impl Client {
     /// sent again as often as it must, and stored once.
     ///
     /// # Errors
-    /// [`Full`]: [`limits::OUTBOX_MAX`] messages wait for their ack; take events, and try again. Also
-    /// of a client that has ended, of which [`Client::next`] says so.
+    /// [`Full`]: [`limits::OUTBOX_MAX`] messages wait for their ack; take events, and try again.
+    /// Also of a client that has ended, of which [`Client::next`] says so.
     pub fn post(&self, conv: Conv, text: &str) -> Result<String, Full> {
         let mut body = Map::new();
         body.insert("media".to_owned(), 1.into());
@@ -219,8 +219,8 @@ impl Client {
         self.call(Call::History { conv, before, limit })
     }
 
-    /// The next event; waits for it. `None`: the client has ended and everything was told, as it does
-    /// behind an [`Event::Offline`] that says that it does not come back.
+    /// The next event; waits for it. `None`: the client has ended and everything was told, as it
+    /// does behind an [`Event::Offline`] that says that it does not come back.
     pub fn next(&self) -> Option<Event> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         let event = std::iter::from_fn(|| events.recv().ok()).find_map(|told| self.note(told));
@@ -482,7 +482,8 @@ impl Worker {
         }
         self.generation += 1;
         self.readable = false;
-        // A name may have addresses at which nothing listens, such as IPv6's: each attempt takes the next.
+        // A name may have addresses at which nothing listens, such as IPv6's: each attempt takes
+        // the next.
         let found: Vec<SocketAddr> = self.upgrade.host.to_socket_addrs().into_iter().flatten().collect();
         let address = found.get(self.generation % found.len().max(1)).copied();
         let token = Token(self.generation);

@@ -8,7 +8,9 @@
 //! client.post(Conv::Direct(2), "hello, Bob").expect("nothing else waits");
 //! while let Some(event) = client.next() {
 //!     match event {
-//!         Event::Message { conv, message } => println!("{conv:?} {}: {}", message.userid, message.content()),
+//!         Event::Message { conv, message } => {
+//!             println!("{conv:?} {}: {}", message.userid, message.content());
+//!         }
 //!         Event::Sent { cid, seq, .. } => println!("{cid} is stored as number {seq:?}"),
 //!         Event::Offline { code, again: false, .. } => panic!("closed for good: {code}"),
 //!         _ => {}
@@ -29,8 +31,8 @@
 //! - **Syncs** whatever is missing: after each connect, and when a number is left out. Events of a
 //!   conversation come in the order of its numbers.
 //! - **Acks** what it has received, if [`Options::receipts`] is set, and says what was read.
-//! - **Resumes** where an earlier process was: keep [`Client::places`] beside what was shown (of a bare
-//!   session [`Session::places`]) and give them as [`Options::places`].
+//! - **Resumes** where an earlier process was: keep [`Client::places`] beside what was shown (of a
+//!   bare session [`Session::places`]) and give them as [`Options::places`].
 //! - Asks the gateway now and then whether it is still there, and keeps at most [`limits::WINDOW`]
 //!   commands unanswered.
 //!

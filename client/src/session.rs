@@ -263,8 +263,8 @@ impl Session {
         self.online
     }
 
-    /// Whether it is to connect again, if it is not connected: not after [`Session::stop`], nor after
-    /// a close code that forbids it.
+    /// Whether it is to connect again, if it is not connected: not after [`Session::stop`], nor
+    /// after a close code that forbids it.
     #[must_use]
     pub const fn is_wanted(&self) -> bool {
         self.wanted
@@ -535,7 +535,8 @@ impl Session {
         if self.outbox.len() >= limits::OUTBOX_MAX {
             return Err(Full);
         }
-        // The gateway's refusal of these names no message, and a frame that is too long ends it all.
+        // The gateway's refusal of these names no message, and a frame that is too long ends it
+        // all.
         if let Some(code) = unsayable(cid, &post_frame(conv, &body, recall, cid)) {
             self.tell(Event::Refused { cid: Some(cid.to_owned()), conv, code });
             return Ok(());
@@ -549,8 +550,8 @@ impl Session {
         Ok(())
     }
 
-    /// The user has read up to `seq`. Of a group that the user has left this is refused, which looks
-    /// like the refusal of a page: do not ask for its history right behind it.
+    /// The user has read up to `seq`. Of a group that the user has left this is refused, which
+    /// looks like the refusal of a page: do not ask for its history right behind it.
     pub fn read(&mut self, now_ms: u64, conv: Conv, seq: u64) {
         self.now_ms = now_ms;
         if let Some(at) = self.conversation(conv) {

@@ -1,6 +1,6 @@
-//! SIGINT, SIGTERM and SIGHUP (the terminal closes): the first ends the run with a report of what was measured, the second ends
-//! the program at once. What comes within [`SIGNAL_ECHO_NS`] of the first is its echo and means
-//! nothing of its own.
+//! SIGINT, SIGTERM and SIGHUP (the terminal closes): the first ends the run with a report of what
+//! was measured, the second ends the program at once. What comes within [`SIGNAL_ECHO_NS`] of the
+//! first is its echo and means nothing of its own.
 //!
 //! Owns: [`Interrupt`], the flag that the signals set and that everything that waits looks at, and
 //! the thread that hears them. A run that several processes share ends in the same way when one of

@@ -74,12 +74,14 @@ pub(crate) const TURN_DIALS_MAX: usize = 64;
 pub(crate) const RETRY_NS: u64 = 50_000_000;
 /// Longest pause between two tries.
 pub(crate) const RETRY_NS_MAX: u64 = 2_000_000_000;
-/// First pause before something is sent again that was refused for now; it doubles with each refusal,
-/// with jitter: the protocol asks clients for that, and a load test must not be the greediest.
+/// First pause before something is sent again that was refused for now; it doubles with each
+/// refusal, with jitter: the protocol asks clients for that, and a load test must not be the
+/// greediest.
 pub(crate) const BUSY_NS: u64 = 1_000_000_000;
 /// The longest such pause. The protocol allows a minute; the end of a run waits for the last try.
 pub(crate) const BUSY_NS_MAX: u64 = 16_000_000_000;
-/// The longest time for which a gateway that stops may send a client away; a longer one is not believed.
+/// The longest time for which a gateway that stops may send a client away; a longer one is not
+/// believed.
 pub(crate) const AWAY_MS_MAX: u64 = 3_600_000;
 /// How exactly the moment is kept at which a client was told to come back.
 pub(crate) const SLOT_JITTER_NS: u64 = 1_000_000_000;
@@ -93,8 +95,9 @@ pub(crate) const CLOSE_NS_MAX: u64 = 2_000_000_000;
 /// How long what is on its way may take to arrive in a run that was interrupted: whoever sends
 /// SIGTERM waits some ten seconds before SIGKILL.
 pub(crate) const INTERRUPTED_DRAIN_NS: u64 = 2_000_000_000;
-/// A second signal within this time is the first one's echo: `timeout`, shells and some init systems
-/// signal a process and its group, and that must not cost the report. No person is so quick.
+/// A second signal within this time is the first one's echo: `timeout`, shells and some init
+/// systems signal a process and its group, and that must not cost the report. No person is so
+/// quick.
 pub(crate) const SIGNAL_ECHO_NS: u64 = 250_000_000;
 /// How long a measurement waits for the server's figures: those that come later are not of now.
 pub(crate) const GLANCE_MS_MAX: u64 = 1_000;

@@ -3,9 +3,9 @@
 //! The map, from the outside in: `scenario` (one file each) · `options` (shared flags) · `conduct`
 //! (phases of a run) · `engine` and `net` (threads and connections) · `upgrade`, `frame`, `scan`,
 //! `stamp` (what goes over the wire) · `ledger`, `tally`, `goals`, `report`, `exit` (what was found
-//! out) · `split/` (a run that several processes share) · `probe`, `http` (what the server spends) · `board`, `clock`, `limits`, `tokens`,
-//! `jwt` (tokens of another system), `interrupt`, `say` · `verify/`, `chatroom/` and `flood/` (clients of their own, for the
-//! scenarios of these names).
+//! out) · `split/` (a run that several processes share) · `probe`, `http` (what the server spends)
+//! · `board`, `clock`, `limits`, `tokens`, `jwt` (tokens of another system), `interrupt`, `say` ·
+//! `verify/`, `chatroom/` and `flood/` (clients of their own, for the scenarios of these names).
 //!
 //! Never: uses anything of the server's crate; trusts a delivery that it has not checked; runs
 //! without an end; panics or judges otherwise because its output is not read. Exit code: see
@@ -73,11 +73,11 @@ struct Cli {
 enum Task {
     #[command(flatten)]
     Scenario(Scenario),
-    /// Waits for a run that others share (`--workers` of a scenario), does its part, and waits again,
-    /// until a signal comes.
+    /// Waits for a run that others share (`--workers` of a scenario), does its part, and waits
+    /// again, until a signal comes.
     Worker(worker::Flags),
-    /// Users of another system: signs a token for each, as that system would (JWT, HS256), and writes
-    /// the lines that `--tokens` reads.
+    /// Users of another system: signs a token for each, as that system would (JWT, HS256), and
+    /// writes the lines that `--tokens` reads.
     Tokens(jwt::Flags),
 }
 
@@ -188,7 +188,7 @@ fn check_page(path: &Path) -> std::io::Result<()> {
     if is_new { std::fs::remove_file(path) } else { Ok(()) }
 }
 
-/// The report as a page. As with [`print`], that it cannot be written changes nothing.
+/// The report as a page. As with [`print()`], that it cannot be written changes nothing.
 fn keep_page(report: &Report, path: &Path) {
     let command: Vec<String> = std::env::args().map(|arg| arg.replace('\n', " ")).collect();
     let kept =

@@ -35,8 +35,8 @@ use imgate_client::pipe::Tls;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
     /// Where the gateway listens, HOST:PORT; of several gateways on one database all of them,
-    /// separated by commas: connections are shared out in turn, the two of a pair to different ones.
-    /// What is not a connection (logins, pages) goes to the first.
+    /// separated by commas: connections are shared out in turn, the two of a pair to different
+    /// ones. What is not a connection (logins, pages) goes to the first.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', default_value = TARGET)]
     target: Vec<String>,
     /// Open the connections over TLS, believing the certificates in this file (PEM). The target's
@@ -69,8 +69,8 @@ pub(crate) struct Options {
     /// Allow a target that is not this machine. A load test of another's server is an attack.
     #[arg(long)]
     i_own_the_target: bool,
-    /// The server's metrics: a URL, or `off`. Of the default target `http://127.0.0.1:8082/metrics`;
-    /// of another one they are not guessed.
+    /// The server's metrics: a URL, or `off`. Of the default target
+    /// `http://127.0.0.1:8082/metrics`; of another one they are not guessed.
     #[arg(long, value_name = "URL")]
     metrics: Option<String>,
     /// Read CPU time and memory from /proc of this process instead: exact, and needs no metrics. Of
@@ -80,8 +80,8 @@ pub(crate) struct Options {
     /// Print one JSON document instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the report as one HTML page, too; of `direct`, `mixed`, `fanout` and `capacity` with plots over
-    /// time, for which the server's metrics are read each second.
+    /// Write the report as one HTML page, too; of `direct`, `mixed`, `fanout` and `capacity` with
+    /// plots over time, for which the server's metrics are read each second.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     /// Share the run among workers (`autoclient worker`) at these addresses: HOST:PORT,HOST:PORT,…
@@ -168,8 +168,8 @@ impl Options {
     }
 
     /// Reads the tokens and makes the plan for `connections`, of which `goal` are opened at first.
-    /// Where they are opened here, the descriptor limit is raised; where workers open them, these are
-    /// greeted.
+    /// Where they are opened here, the descriptor limit is raised; where workers open them, these
+    /// are greeted.
     pub(crate) fn plan(
         &self,
         connections: usize,

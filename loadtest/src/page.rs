@@ -1,7 +1,7 @@
 //! A report as one HTML page that needs nothing else: the verdict, the figures, plots.
 //!
-//! Owns: [`Chart`] and [`page`]. The plots are SVG inside the page (drawn by `plotters`), so that it
-//! can be mailed, kept and opened without a network.
+//! Owns: [`Chart`] and [`page`]. The plots are SVG inside the page (drawn by `plotters`), so that
+//! it can be mailed, kept and opened without a network.
 //! Never: shows a figure that the other forms of the report do not have.
 
 use std::fmt::Write as _;
@@ -15,8 +15,8 @@ use crate::timeline::Point;
 
 /// Size of a plot in pixels; it scales with the page.
 const SIZE: (u32, u32) = (900, 300);
-/// Colours of the lines, told apart by people who see red and green alike, too (Okabe and Ito, "Color
-/// Universal Design").
+/// Colours of the lines, told apart by people who see red and green alike, too (Okabe and Ito,
+/// "Color Universal Design").
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),

@@ -62,7 +62,7 @@ fn strangers_at_the_door_of_the_room() {
     assert_eq!(user.wait_for(2)["code"], 10);
 }
 
-/// A guest with a small buffer who says `count` things and never reads: the bytes of her frames go out whatever comes back.
+/// A guest with a small buffer that never reads: the bytes of its frames go out whatever comes back.
 fn deaf(gateway: &Gateway) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a socket option");

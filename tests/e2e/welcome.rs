@@ -105,7 +105,7 @@ fn informed(gateway: &Gateway, user: u64) -> Client {
     client
 }
 
-/// Waits until `watcher` is told that `user` is online: her session is in full use.
+/// Waits until `watcher` is told that `user` is online: the session is in full use.
 fn see_online(watcher: &mut Client, user: u64) {
     watcher.send(&json!({"cmd": 7, "users": [user]}));
     while watcher.wait_for(7)["rows"] != json!([{"userid": user, "online": true}]) {}
@@ -129,7 +129,7 @@ fn a_late_store_holds_up_no_101_and_everything_comes_in_order() {
     }
     drop(held);
 
-    // Nothing was told live before she was known: what she has missed is in her list.
+    // Nothing was told live before the user was known: what was missed is in the list.
     assert_eq!(late.ready()["convs"][0]["head"], 20);
     author.say_acked(11, group, "c21", "21");
     while late.json()["content"] != "21" {}
@@ -168,7 +168,7 @@ fn nothing_overtakes_a_101_that_waits() {
         let mut author = informed(&gateway, 1);
         let held = Lock::of(server, &database, "cursors");
         let mut late = knock(&gateway, 2);
-        // She is open, and her list of conversations does not come: her 101 leaves with what is said first.
+        // The session is open, and its list of conversations does not come: its 101 leaves with what is said first.
         see_online(&mut author, 2);
         for n in 1..=MESSAGES {
             author.say(11, group, &format!("c{n}"), &n.to_string());
@@ -194,7 +194,7 @@ fn who_goes_before_her_101_leaves_nothing_behind() {
     drop(gone);
     while author.wait_for(7)["rows"] != json!([{"userid": 2, "online": false}]) {}
     drop(held);
-    // Her slot is somebody else's now, whose 101 is her own.
+    // Its slot is another session's now, which gets a 101 of its own.
     let mut next = knock(&gateway, 2);
     read_101(&mut next);
     assert_eq!(read_json(&mut next)["cmd"], 5);

@@ -497,7 +497,7 @@ impl World {
         let Some(&last) = link.pushes.get(&conv).and_then(|seqs| seqs.last()) else { return Ok(()) };
         let belongs = match conv {
             ConvId::Direct { .. } => true,
-            // Whoever has left is refused what she had still to read, perhaps before her shard has heard of it.
+            // A user that has left is refused what was still to be read, perhaps before its shard knows of it.
             ConvId::Group(group) => self.truth.membership(group, user).is_some_and(|span| span.since < last),
         };
         let excused = |missing: u64| {

@@ -227,7 +227,7 @@ impl Truth {
         self.floors.insert(conv, floor);
     }
 
-    /// The number after which `user` may read now; `None`: the conversation is none of hers.
+    /// The number after which `user` may read now; `None`: it is not the user's conversation.
     pub(crate) fn since(&self, conv: ConvId, user: UserId) -> Option<u64> {
         match conv {
             ConvId::Direct { .. } => conv.is_between(user).then_some(0),
@@ -235,7 +235,7 @@ impl Truth {
         }
     }
 
-    /// Where `user` stands in each of her conversations that has messages.
+    /// Where `user` stands in each of its conversations that has messages.
     pub(crate) fn moment(&self, step: u64, user: UserId) -> Moment {
         let stand = |conv: ConvId, since: u64| {
             let (stored, said) = (self.words.stored(user, conv), self.words.most(user, conv));

@@ -38,7 +38,7 @@ pub(crate) fn conv_of(user: UserId, target: Target) -> ConvId {
     }
 }
 
-/// What `user` calls a conversation of hers.
+/// What `user` calls one of its conversations.
 pub(crate) fn target_of(user: UserId, conv: ConvId) -> Target {
     match conv {
         ConvId::Group(group) => Target::Group(group),

@@ -97,7 +97,7 @@ struct Model {
     members: BTreeMap<(u64, u64), u64>,
     /// The last membership of who is none any more: from where to where.
     past: BTreeMap<(u64, u64), (u64, u64)>,
-    /// User and conversation to what she received and read; gone with the membership.
+    /// User and conversation to what was received and read; gone with the membership.
     cursors: HashMap<(u64, ConvId), (u64, u64)>,
     /// Messages that retention took from the beginning.
     gone: HashMap<ConvId, u64>,
@@ -110,7 +110,7 @@ impl Model {
         self.convs.get(&conv).map_or(0, |rows| rows.len() as u64)
     }
 
-    /// After which message `user` may read; `None` if she may not.
+    /// After which message `user` may read; `None`: not at all.
     fn since(&self, conv: ConvId, user: u64) -> Option<u64> {
         match conv {
             ConvId::Direct { lo, hi } => (lo == uid(user) || hi == uid(user)).then_some(0),
@@ -129,7 +129,7 @@ impl Model {
         self.gone.get(&conv).copied().unwrap_or_default()
     }
 
-    /// What `user` is told of her conversations, by conversation: head, floor, received, read, unread.
+    /// What `user` is told of its conversations, by conversation: head, floor, received, read, unread.
     fn heads(&self, user: u64) -> BTreeMap<ConvId, [u64; 5]> {
         let state = |(&conv, rows): (&ConvId, &Vec<(UserId, u8)>)| {
             let since = self.since(conv, user)?;

@@ -399,7 +399,7 @@ pub(super) fn many_users_are_answered_with_few_statements(site: &Site) {
     assert_eq!(db.user_queries() - asked, cost, "none for nothing");
 }
 
-/// Of a user with so many conversations that they stand in an index by time, on both sides of her number.
+/// Of a user with so many conversations that they stand in an index by time, on both sides of the user's number.
 pub(super) fn a_long_list_stays_in_order(site: &Site) {
     const USERS: u64 = 640;
     const ME: u64 = 320;

@@ -1,4 +1,5 @@
-//! Alerts: why a peer is told that the connection ends (RFC 8446, section 6; RFC 5246, section 7.2).
+//! Alerts: why a peer is told that the connection ends (RFC 8446, section 6; RFC 5246, section
+//! 7.2).
 
 /// A description of an alert. Its number is the one on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

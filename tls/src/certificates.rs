@@ -1,8 +1,9 @@
-//! Certificates: several, chosen by the name that a client asks for, replaced while they are in use.
+//! Certificates: several, chosen by the name that a client asks for, replaced while they are in
+//! use.
 //!
 //! Owns: the pairs of files, what was read of them, and when they must be read again.
-//! Never: takes a key that does not fit its certificate, or leaves a client without any: a pair that
-//! cannot be read again stays as it was.
+//! Never: takes a key that does not fit its certificate, or leaves a client without any: a pair
+//! that cannot be read again stays as it was.
 //! Bounds: [`CERTIFICATES_MAX`] pairs, files of [`CERTIFICATE_FILE_BYTES_MAX`].
 
 use std::fs::{self, File};

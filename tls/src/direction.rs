@@ -1,6 +1,7 @@
 //! One direction of a connection: its key, its sequence number, and one record at a time.
 //!
-//! Owns: nonces. A nonce is `iv xor sequence number`, and a sequence number moves on with each record.
+//! Owns: nonces. A nonce is `iv xor sequence number`, and a sequence number moves on with each
+//! record.
 //! Never: knows what a record means.
 //! Bounds: records of 2^14 bytes of plaintext.
 
@@ -105,7 +106,8 @@ impl Direction<'_> {
         self.step();
     }
 
-    /// What the header at the start of `bytes` says. Wrong ones are found before the record is whole.
+    /// What the header at the start of `bytes` says. Wrong ones are found before the record is
+    /// whole.
     pub(crate) fn framing(&self, bytes: &[u8]) -> Framing {
         let &[kind, major, minor, high, low, ..] = bytes else { return Framing::Incomplete };
         let length = usize::from(u16::from_be_bytes([high, low]));

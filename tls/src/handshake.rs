@@ -3,8 +3,9 @@
 //! Owns: what came and is not read, what is to be sent, the secrets that rustls mentions.
 //! Never: gives rustls a record behind the peer's Finished: those stay ciphertext for the records
 //! that follow, which have the keys and count from where rustls has counted to.
-//! Bounds: [`HANDSHAKE_INPUT_BYTES_MAX`] kept, [`HANDSHAKE_BYTES_MAX`] and [`HANDSHAKE_RECORDS_MAX`]
-//! in all. One [`Handshake::step`] reads one record: a ClientHello costs some 200 µs.
+//! Bounds: [`HANDSHAKE_INPUT_BYTES_MAX`] kept, [`HANDSHAKE_BYTES_MAX`] and
+//! [`HANDSHAKE_RECORDS_MAX`] in all. One [`Handshake::step`] reads one record: a ClientHello costs
+//! some 200 µs.
 
 use std::sync::Arc;
 

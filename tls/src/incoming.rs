@@ -35,8 +35,8 @@ pub enum End {
 }
 
 impl Records {
-    /// Opens what is kept and the fresh bytes behind it. `buffer` has room for the former in front of
-    /// the latter. `minute` counts minutes of any clock that does not go back.
+    /// Opens what is kept and the fresh bytes behind it. `buffer` has room for the former in front
+    /// of the latter. `minute` counts minutes of any clock that does not go back.
     pub(crate) fn open(&mut self, buffer: &mut [u8], fresh: Range<usize>, minute: u64) -> Opened {
         let mut view = self.view();
         let from = view.restore(buffer, fresh.start);
@@ -105,8 +105,8 @@ impl View<'_> {
         }
     }
 
-    /// No handshake message is spread over records at the moment: others may come between (RFC 8446,
-    /// section 5.1).
+    /// No handshake message is spread over records at the moment: others may come between (RFC
+    /// 8446, section 5.1).
     fn message_is_whole(&self) -> bool {
         self.rest.as_deref().is_none_or(|rest| rest.message.is_empty())
     }

@@ -1,9 +1,10 @@
 //! TLS for very many connections that mostly say nothing.
 //!
 //! rustls makes the handshake ([`Handshake`]) and is then dropped. What stays of a connection is a
-//! [`Session`]: keys, IVs, sequence numbers and traffic secrets, 152 to 216 bytes, and the duties of
-//! a TLS endpoint after its handshake. Nothing else is kept while no record is cut. The same bytes
-//! make a connection movable: between threads today, because a session goes where its socket goes.
+//! [`Session`]: keys, IVs, sequence numbers and traffic secrets, 152 to 216 bytes, and the duties
+//! of a TLS endpoint after its handshake. Nothing else is kept while no record is cut. The same
+//! bytes make a connection movable: between threads today, because a session goes where its socket
+//! goes.
 //!
 //! Everything here is sans-IO: bytes in, bytes out, time as an argument. Whoever drives it owns the
 //! sockets and the buffers.

@@ -1,9 +1,9 @@
 //! rustls' own records behind the same interface, for those who want them: 3.5 KB a connection.
 //!
 //! Owns: one `UnbufferedServerConnection` whose handshake is done, and what was cut.
-//! Never: keeps plaintext. What it has sealed cannot be taken back, so all of a send that the socket
-//! does not take is kept as ciphertext. Never gives rustls other bytes than those that it has not
-//! discarded yet, because it remembers places in them.
+//! Never: keeps plaintext. What it has sealed cannot be taken back, so all of a send that the
+//! socket does not take is kept as ciphertext. Never gives rustls other bytes than those that it
+//! has not discarded yet, because it remembers places in them.
 //! Bounds: one send, which is all gone before the next is sealed, and one partial record.
 
 use std::mem;
@@ -137,8 +137,8 @@ impl Library {
             self.ask(&mut buffer[at..fresh.end], &mut plain);
         }
         let rest = buffer.get(at..fresh.end).unwrap_or_default();
-        // rustls keeps nothing of a handshake message that is spread over records until it is whole.
-        // After a handshake none is longer than a record, or has to be spread at all.
+        // rustls keeps nothing of a handshake message that is spread over records until it is
+        // whole. After a handshake none is longer than a record, or has to be spread at all.
         let is_too_long = rest.len() > RECORD_WIRE_BYTES_MAX;
         let end = end.or(if is_too_long { Some(End::Refused(Alert::UnexpectedMessage)) } else { None });
         // It remembers places in bytes that are not kept: it is not asked again.

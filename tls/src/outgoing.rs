@@ -1,6 +1,7 @@
 //! Sealing: plaintext to ciphertext that a socket may take in part.
 //!
-//! Owns: the account of a send ([`Outgoing`]): which bytes are control, which record the socket cut.
+//! Owns: the account of a send ([`Outgoing`]): which bytes are control, which record the socket
+//! cut.
 //! Never: sends one sequence number with two plaintexts. A record of which nothing left is taken
 //! back by setting the number back, its ciphertext was seen by nobody; of a record that was cut the
 //! rest is kept, and leaves first.
@@ -23,7 +24,8 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// A buffer that holds `plain` bytes of plaintext when they are sealed, by keys that live so long.
+    /// A buffer that holds `plain` bytes of plaintext when they are sealed, by keys that live so
+    /// long.
     #[must_use]
     pub fn new(plain: usize, life: KeyLife) -> Self {
         let records = plain.div_ceil(RECORD_PLAIN_BYTES_MAX) + 3;
@@ -91,8 +93,8 @@ impl Records {
         result
     }
 
-    /// The socket has taken `sent` bytes of `out`. Answers how many bytes of plaintext are done with,
-    /// whether or not their ciphertext has left.
+    /// The socket has taken `sent` bytes of `out`. Answers how many bytes of plaintext are done
+    /// with, whether or not their ciphertext has left.
     pub(crate) fn settle(&mut self, out: &Outgoing, sent: usize) -> usize {
         let mut view = self.view();
         let (kept, plain, taken_back) = cut(out, sent, view.duties.suite.overhead_bytes());

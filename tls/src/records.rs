@@ -331,8 +331,8 @@ impl Default for KeyLife {
 mod tests {
     use super::*;
 
-    /// That it is done when a session goes cannot be looked at without reading freed memory; that it
-    /// is all that is secret can.
+    /// That it is done when a session goes cannot be looked at without reading freed memory; that
+    /// it is all that is secret can.
     #[test]
     fn nothing_of_a_key_is_left_where_it_lay() {
         const fn goes_by_itself<T: ZeroizeOnDrop>() {}

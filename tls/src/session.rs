@@ -20,9 +20,9 @@ enum Kind {
     Library(Box<Library>),
 }
 
-/// Sealed plaintext, of which nothing was sent yet. [`Sealed::sent`] says what became of it, also when
-/// the socket took nothing: with rustls' records plaintext that was sealed is done with even then.
-/// Dropped, nothing was sent, and the connection is to end.
+/// Sealed plaintext, of which nothing was sent yet. [`Sealed::sent`] says what became of it, also
+/// when the socket took nothing: with rustls' records plaintext that was sealed is done with even
+/// then. Dropped, nothing was sent, and the connection is to end.
 #[derive(Debug)]
 #[must_use]
 pub struct Sealed<'a> {
@@ -39,9 +39,9 @@ impl Session {
 
     /// Opens what has come, in place.
     ///
-    /// `fresh` is what was read into `buffer` now. In front of it must be room for a partial record,
-    /// [`crate::limits::RECORD_WIRE_BYTES_MAX`]. It may be empty: right after a handshake whole
-    /// records may be kept already. `minute` counts minutes of a clock that does not go back.
+    /// `fresh` is what was read into `buffer` now. In front of it must be room for a partial
+    /// record, [`crate::limits::RECORD_WIRE_BYTES_MAX`]. It may be empty: right after a handshake
+    /// whole records may be kept already. `minute` counts minutes of a clock that does not go back.
     ///
     /// # Panics
     /// There is no room in front of `fresh`, or it is not inside `buffer`.
@@ -138,8 +138,8 @@ impl Sealed<'_> {
         self.refused
     }
 
-    /// The socket took `sent` bytes. Answers how many bytes of plaintext are done with: they are not
-    /// to be sealed again, although the ciphertext of some may still be kept.
+    /// The socket took `sent` bytes. Answers how many bytes of plaintext are done with: they are
+    /// not to be sealed again, although the ciphertext of some may still be kept.
     pub fn sent(mut self, sent: usize) -> usize {
         self.settled = true;
         self.settle(sent)

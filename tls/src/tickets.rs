@@ -1,10 +1,10 @@
 //! Session tickets from a secret and the day: restarts and all nodes with that secret share them.
 //!
 //! Owns: the sealing of what rustls puts into a ticket.
-//! Never: keeps a key. The key of a day is derived when it is needed, which is a hundredth of what a
-//! handshake costs.
-//! Bounds: [`TICKET_SECONDS_MAX`] as the hint to clients; the key of a day opens tickets of that day
-//! and, on the next one, those of the day before.
+//! Never: keeps a key. The key of a day is derived when it is needed, which is a hundredth of what
+//! a handshake costs.
+//! Bounds: [`TICKET_SECONDS_MAX`] as the hint to clients; the key of a day opens tickets of that
+//! day and, on the next one, those of the day before.
 
 use std::sync::Arc;
 

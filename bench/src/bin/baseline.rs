@@ -1,7 +1,9 @@
-//! `baseline`: the broadcast server that one writes with tokio and tokio-tungstenite in an afternoon.
+//! `baseline`: the broadcast server that one writes with tokio and tokio-tungstenite in an
+//! afternoon.
 //!
-//! A task per connection, tokio's broadcast channel for the group, a queue per connection for direct messages. It speaks as the floor does: `g…` goes to
-//! everybody else, `d` with eight digits to one member, whose number is the path of its upgrade.
+//! A task per connection, tokio's broadcast channel for the group, a queue per connection for
+//! direct messages. It speaks as the floor does: `g…` goes to everybody else, `d` with eight digits
+//! to one member, whose number is the path of its upgrade.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

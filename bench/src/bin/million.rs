@@ -1,4 +1,5 @@
-//! `million`: a million sessions of real shards in memory: bytes each, CPU each, and a reconnect of everybody.
+//! `million`: a million sessions of real shards in memory: bytes each, CPU each, and a reconnect of
+//! everybody.
 
 use std::fs;
 use std::iter;
@@ -29,7 +30,8 @@ struct Cli {
     /// Where the picture goes, as SVG: memory, processor time and time against sessions.
     #[arg(long)]
     plot: Option<PathBuf>,
-    /// What `autoclient idle --json` has printed: the same of real sockets, below the other in the picture.
+    /// What `autoclient idle --json` has printed: the same of real sockets, below the other in the
+    /// picture.
     #[arg(long, requires = "plot")]
     sockets: Option<PathBuf>,
 }

@@ -1,4 +1,5 @@
-//! `scaling`: the same work on 1, 2, 4 and 8 shards of one gateway on the same cores; what a delivery costs and what crosses between shards.
+//! `scaling`: the same work on 1, 2, 4 and 8 shards of one gateway on the same cores; what a
+//! delivery costs and what crosses between shards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use clap::Parser;
 /// Descriptors beside the connections.
 const SPARE_DESCRIPTORS: usize = 100;
 
-/// Measures a volatile gateway with different numbers of shards, interleaved. With as many rounds and seconds as by default it takes about five minutes.
+/// Measures a volatile gateway with different numbers of shards, interleaved. With as many rounds
+/// and seconds as by default it takes about five minutes.
 #[derive(Parser)]
 struct Cli {
     /// Times that everything is measured; the table shows medians.

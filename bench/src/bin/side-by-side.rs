@@ -1,4 +1,5 @@
-//! `side-by-side`: imgate and others under the same loads, on this machine, in one command; a page, a picture and JSON.
+//! `side-by-side`: imgate and others under the same loads, on this machine, in one command; a page,
+//! a picture and JSON.
 
 use std::fs;
 use std::path::{self, Path, PathBuf};
@@ -59,7 +60,8 @@ struct Cli {
     /// Where everything goes as JSON; `-` is standard output.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Where the profiles of the first round go, as Markdown: `perf` looks at each server while it works, which makes it a little dearer.
+    /// Where the profiles of the first round go, as Markdown: `perf` looks at each server while it
+    /// works, which makes it a little dearer.
     #[arg(long)]
     profiles: Option<PathBuf>,
 }
@@ -182,7 +184,8 @@ fn profiles(sheet: &Sheet) -> String {
     found.fold(head, |page, section| page + section)
 }
 
-/// Under cargo, the programs beside this one are brought up to date first: nothing is as misleading as the figures of an old build.
+/// Under cargo, the programs beside this one are brought up to date first: nothing is as misleading
+/// as the figures of an old build.
 fn build(folder: &Path, gateway: bool) -> Result<()> {
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Crowd`]. Idle, a member owns no heap memory here.
 //! Never: blocks, but in the poll for as long as it was told.
-//! Bounds: [`DIALS_MAX`] upgrades under way; what a socket does not take waits, and whoever posts is bounded by its pace.
+//! Bounds: [`DIALS_MAX`] upgrades under way; what a socket does not take waits, and whoever posts
+//! is bounded by its pace.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! How a server wants to be spoken to: the adapter between the load generator and everybody whom it measures.
+//! How a server wants to be spoken to: the adapter between the load generator and everybody whom it
+//! measures.
 //!
 //! Owns: [`Dialect`] and its makers: [`Raw`] (floor, baseline, Node), [`Imgate`], [`Nats`].
 
@@ -17,7 +18,8 @@ pub enum To {
 
 /// A server's language.
 pub trait Dialect {
-    /// The request target and further header lines (each with its line break) of a member's upgrade.
+    /// The request target and further header lines (each with its line break) of a member's
+    /// upgrade.
     fn request(&self, member: usize) -> (String, String);
 
     /// The opcode of the frames that a client sends.
@@ -30,7 +32,8 @@ pub trait Dialect {
         String::new()
     }
 
-    /// One message of `bytes` bytes in all (as far as the dialect has room), with `stamp` in it. `serial` is different for each message of a run.
+    /// One message of `bytes` bytes in all (as far as the dialect has room), with `stamp` in it.
+    /// `serial` is different for each message of a run.
     fn post(&self, out: &mut String, to: To, stamp: &str, serial: u64, bytes: usize);
 
     /// What has to be answered to a payload that the server sent, if anything.
@@ -47,7 +50,8 @@ const TALK: &str = "Good morning, has anybody seen the agenda for today? I put i
     By the way, the customer from Thursday wrote back: they want to try it with two gateways next week, and asked how many connections one of them holds. I said \
     we would measure it on their machine. Can you look at the numbers before I send them? Sure, after the meeting. One more thing: who is on call tonight? ";
 
-/// Appends filling until `out` has `bytes` bytes when `tail` follows; a different piece of the talk for each `serial`.
+/// Appends filling until `out` has `bytes` bytes when `tail` follows; a different piece of the talk
+/// for each `serial`.
 fn fill(out: &mut String, serial: u64, bytes: usize, tail: &str) {
     // A prime, so that all beginnings come before one comes again.
     let mut at = serial as usize * 37 % TALK.len();
@@ -84,7 +88,8 @@ pub struct Imgate {
     pub users: Vec<(u64, String)>,
     /// The group of all.
     pub group: u64,
-    /// Subprotocol `imgate.v2`, with a `cid` and an ack for each message; otherwise as the old pages.
+    /// Subprotocol `imgate.v2`, with a `cid` and an ack for each message; otherwise as the old
+    /// pages.
     pub v2: bool,
     /// Whether members take compressed messages.
     pub deflate: bool,
@@ -109,7 +114,8 @@ impl Dialect for Imgate {
             To::Member(number) => (10, self.users[number].0),
         };
         let _ = write!(out, r#"{{"cmd":{cmd},"dstid":{dstid},"#);
-        // The stamp is in the ack as well as in the message if it is the `cid`; in both it would be counted twice.
+        // The stamp is in the ack as well as in the message if it is the `cid`; in both it would be
+        // counted twice.
         let _ = match self.v2 {
             true => write!(out, r#""cid":"{stamp}{serial}","media":1,"content":""#),
             false => write!(out, r#""media":1,"content":"{stamp}"#),
@@ -118,7 +124,8 @@ impl Dialect for Imgate {
     }
 }
 
-/// The NATS protocol: everybody subscribes to the group's subject and to one of her own. Without echo, as nobody else echoes.
+/// The NATS protocol: everybody subscribes to the group's subject and to one of its own. Without
+/// echo, as nobody else echoes.
 #[derive(Debug)]
 pub struct Nats;
 

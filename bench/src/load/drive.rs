@@ -1,7 +1,8 @@
 //! Who posts when, and what came of it.
 //!
-//! Owns: [`Load`] (what to do to a server) and [`Outcome`] (what it did). A stretch begins after a warm-up in which every receiver was reached, and ends with
-//! a drain, so that what is missing then is lost.
+//! Owns: [`Load`] (what to do to a server) and [`Outcome`] (what it did). A stretch begins after a
+//! warm-up in which every receiver was reached, and ends with a drain, so that what is missing then
+//! is lost.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -83,8 +84,8 @@ pub struct Outcome {
     pub generator_share: f64,
     /// Nanoseconds from when a message was due until it was read.
     pub latency_ns: Histogram<u64>,
-    /// Nanoseconds from when a message was due until its author read that it was accepted (or her own message, if that comes back); empty for servers that
-    /// say nothing.
+    /// Nanoseconds from when a message was due until its author read that it was accepted (or its
+    /// own message, if that comes back); empty for servers that say nothing.
     pub ack_ns: Histogram<u64>,
     /// What the gateway counted, if it is one.
     pub inside: Option<Inside>,
@@ -194,7 +195,8 @@ impl<'a, 'b> Drive<'a, 'b> {
         })
     }
 
-    /// A new stretch: a closed loop goes on with what is under way, an open one begins with nothing.
+    /// A new stretch: a closed loop goes on with what is under way, an open one begins with
+    /// nothing.
     fn begin(&mut self) {
         if !(self.posting && matches!(self.load.pace, Pace::Window(_))) {
             self.stretch += 1;
@@ -214,7 +216,8 @@ impl<'a, 'b> Drive<'a, 'b> {
         }
     }
 
-    /// Posts until every receiver has got something: the members of some servers are not there the moment they are upgraded.
+    /// Posts until every receiver has got something: the members of some servers are not there the
+    /// moment they are upgraded.
     fn reach(&mut self) -> Result<()> {
         self.stretch += 1;
         let began_ns = clock::nanos();

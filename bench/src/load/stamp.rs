@@ -1,6 +1,8 @@
-//! What every message carries: when it was due, who wrote it, and which stretch of a run it belongs to.
+//! What every message carries: when it was due, who wrote it, and which stretch of a run it belongs
+//! to.
 //!
-//! Owns: [`Stamp`] as text, and finding all stamps in a payload (some servers put several messages into one).
+//! Owns: [`Stamp`] as text, and finding all stamps in a payload (some servers put several messages
+//! into one).
 
 use std::fmt::Write as _;
 

@@ -1,7 +1,9 @@
 //! Streams of messages beside each other, and what came of each.
 //!
-//! Owns: [`Flow`] (who posts what to whom, how fast), [`Streams`] (all that run at a time) and [`Stretch`] (what was measured).
-//! Never: begins to measure before every receiver was reached, nor ends before what is under way has come or is lost.
+//! Owns: [`Flow`] (who posts what to whom, how fast), [`Streams`] (all that run at a time) and
+//! [`Stretch`] (what was measured).
+//! Never: begins to measure before every receiver was reached, nor ends before what is under way
+//! has come or is lost.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -131,7 +133,7 @@ impl State {
 pub struct Streams<'a, 'b> {
     crowd: &'a mut Crowd<'b>,
     flows: &'a [Flow],
-    /// By member: the flow and the letter of which she is the author.
+    /// By member: the flow and the letter of which it is the author.
     letters: Vec<Option<(usize, usize)>>,
     states: Vec<State>,
     stretch: u16,
@@ -142,7 +144,8 @@ pub struct Streams<'a, 'b> {
 }
 
 impl<'a, 'b> Streams<'a, 'b> {
-    /// Flows of `members` members, all of whom are connected. `stretch` is a number that no run against this crowd has had before; two are used.
+    /// Flows of `members` members, all of whom are connected. `stretch` is a number that no run
+    /// against this crowd has had before; two are used.
     pub fn new(crowd: &'a mut Crowd<'b>, members: usize, flows: &'a [Flow], stretch: u16) -> Self {
         let mut letters = vec![None; members];
         for (f, flow) in flows.iter().enumerate() {
@@ -195,7 +198,8 @@ impl<'a, 'b> Streams<'a, 'b> {
         Ok(Stretch { nanos, cpu_ns: after.cpu_ns - before.cpu_ns, counters, generator_share, heard })
     }
 
-    /// Posts until every receiver has got something: a member is not there the moment she is upgraded.
+    /// Posts until every receiver has got something: a member is not there the moment it is
+    /// upgraded.
     fn reach(&mut self) -> Result<()> {
         let flows = self.flows;
         let began_ns = clock::nanos();

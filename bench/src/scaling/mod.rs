@@ -1,7 +1,7 @@
 //! The same work on 1, 2, 4 and 8 shards: what a delivery costs, and what crosses between shards.
 //!
-//! Owns: `town` (the users and groups of a gateway that is started for it), `scene` (what is done), `flow` (who posts when),
-//! `model` (what the counters should say) and `sheet` (the report).
+//! Owns: `town` (the users and groups of a gateway that is started for it), `scene` (what is done),
+//! `flow` (who posts when), `model` (what the counters should say) and `sheet` (the report).
 
 pub mod flow;
 pub mod model;

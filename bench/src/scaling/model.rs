@@ -1,7 +1,8 @@
 //! What crosses between shards for one message, by the design alone.
 //!
-//! A post goes to the home of its conversation and its answer comes back, unless the author is at home there; and the home sends the message to every other shard
-//! on which somebody is to get it, but not to the author's, whose answer carries it.
+//! A post goes to the home of its conversation and its answer comes back, unless the author is at
+//! home there; and the home sends the message to every other shard on which somebody is to get it,
+//! but not to the author's, whose answer carries it.
 //!
 //! Owns: [`hops`] and [`hops_to_all`], the figures that the counters of a run are held against.
 
@@ -9,7 +10,8 @@ use std::collections::BTreeSet;
 
 use imgate::ids::{ConvId, ShardId, UserId, home_of, shard_of};
 
-/// Messages from one shard to another that one message of `author` in `conv` causes while `members` are online.
+/// Messages from one shard to another that one message of `author` in `conv` causes while `members`
+/// are online.
 #[must_use]
 pub fn hops(author: UserId, conv: ConvId, members: impl IntoIterator<Item = UserId>, shards: u16) -> u32 {
     let (from, home) = (shard_of(author, shards), home_of(conv, shards));

@@ -85,7 +85,8 @@ impl Scene {
         }
     }
 
-    /// Hops that one message of `flow` causes by the model, in the mean; and if groups were sent to every shard.
+    /// Hops that one message of `flow` causes by the model, in the mean; and if groups were sent to
+    /// every shard.
     #[must_use]
     pub fn hops(town: &Town, flow: &Flow) -> (f64, f64) {
         let (mut hops, mut to_all) = (0, 0);

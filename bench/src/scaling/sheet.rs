@@ -1,4 +1,5 @@
-//! The report: medians of all rounds, ratios to one shard of the same round, the model beside the counters.
+//! The report: medians of all rounds, ratios to one shard of the same round, the model beside the
+//! counters.
 //!
 //! Owns: [`ScalingSheet`], everything that was measured, and how it is written down.
 
@@ -125,7 +126,8 @@ impl ScalingSheet {
         median(self.good(scene, shards).map(|(_, figures)| of(figures)).collect())
     }
 
-    /// The median of the ratios of CPU per delivery to that with the fewest shards in the same round.
+    /// The median of the ratios of CPU per delivery to that with the fewest shards in the same
+    /// round.
     #[must_use]
     pub fn ratio(&self, scene: Scene, shards: u16) -> Option<f64> {
         let fewest = self.shards.iter().copied().filter(|&shards| scene.is_possible(shards)).min()?;

@@ -85,10 +85,10 @@ impl Town {
     }
 }
 
-/// A user and her token.
+/// A user and its token.
 type Seeded = (u64, String);
 
-/// Makes a population; its groups, and each user with her token.
+/// Makes a population; its groups, and each user with its token.
 fn seed(imgate: &Path, folder: &Path, population: (usize, usize, usize)) -> Result<(Vec<GroupId>, Vec<Seeded>)> {
     let (users, groups, size) = population;
     let tokens = folder.join(format!("tokens-{groups}"));

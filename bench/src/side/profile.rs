@@ -1,4 +1,5 @@
-//! Where a server's time goes, by `perf record -e cpu-clock`: virtual machines have no cycle counters, but each has a clock.
+//! Where a server's time goes, by `perf record -e cpu-clock`: virtual machines have no cycle
+//! counters, but each has a clock.
 //!
 //! Owns: [`Recording`] and the page's section that it becomes.
 //! Bounds: one recording of [`SAMPLES_PER_SECOND`] at a time, in a file of the server's own folder.
@@ -78,7 +79,8 @@ impl Recording {
     }
 }
 
-/// Share and name alone: without the report's comments, blank lines and columns that `cpu-clock` cannot fill.
+/// Share and name alone: without the report's comments, blank lines and columns that `cpu-clock`
+/// cannot fill.
 fn rows(report: &str) -> String {
     let lines = report.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let named = lines.map(|line| line.trim_end_matches(|c: char| c == '-' || c.is_whitespace()));

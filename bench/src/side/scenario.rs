@@ -22,7 +22,8 @@ const BYTES: usize = 150;
 const LONG_BYTES: usize = 1024;
 /// Before memory is looked at.
 const SETTLE: Duration = Duration::from_secs(2);
-/// The idle scenario's first step: what a server allocates once, with its first connections, is not in the slope.
+/// The idle scenario's first step: what a server allocates once, with its first connections, is not
+/// in the slope.
 const FIRST_STEP_SHARE: usize = 5;
 
 /// A column of the table.
@@ -152,7 +153,8 @@ impl Figures {
     }
 }
 
-/// Starts `server`, does it to it, and ends it; with `profiled`, `perf` looks at it meanwhile, which makes it a little dearer.
+/// Starts `server`, does it to it, and ends it; with `profiled`, `perf` looks at it meanwhile,
+/// which makes it a little dearer.
 ///
 /// # Errors
 /// The server did not survive, with the end of its log.

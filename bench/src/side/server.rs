@@ -1,6 +1,8 @@
-//! The servers that are measured: what they are called, how they are started, in which language they are spoken to.
+//! The servers that are measured: what they are called, how they are started, in which language
+//! they are spoken to.
 //!
-//! Owns: [`Server`], [`Programs`] (where their programs are) and [`Running`], which ends its process when it goes.
+//! Owns: [`Server`], [`Programs`] (where their programs are) and [`Running`], which ends its
+//! process when it goes.
 //! Never: skips one in silence; who cannot be started has a reason.
 
 use std::ffi::OsString;
@@ -48,7 +50,8 @@ pub enum Server {
     Volatile,
     /// As before, spoken to as by the old pages: no acks.
     Legacy,
-    /// As [`Server::Coalescing`] with two shards; the two ends of a direct conversation are on different ones, so that every message hops.
+    /// As [`Server::Coalescing`] with two shards; the two ends of a direct conversation are on
+    /// different ones, so that every message hops.
     TwoShards,
     /// As before, spoken to as by the old pages: no acks.
     TwoShardsLegacy,
@@ -289,7 +292,8 @@ impl Programs {
     }
 }
 
-/// `members` of `users` so that the ends of each pair (2i, 2i + 1) are on different ones of two shards, and as many authors on each.
+/// `members` of `users` so that the ends of each pair (2i, 2i + 1) are on different ones of two
+/// shards, and as many authors on each.
 fn across_shards(users: impl Iterator<Item = (u64, String)>, members: usize) -> Vec<(u64, String)> {
     let shard = |user: &(u64, String)| UserId::new(user.0).map_or(0, |user| shard_of(user, 2).0);
     let (here, there): (Vec<_>, Vec<_>) = users.partition(|user| shard(user) == 0);
@@ -298,7 +302,8 @@ fn across_shards(users: impl Iterator<Item = (u64, String)>, members: usize) -> 
     pairs.take(members).collect()
 }
 
-/// Starts `program` on `cores`, with its log in `folder`, and waits until it listens at `address`; a gateway tells about itself at `admin`.
+/// Starts `program` on `cores`, with its log in `folder`, and waits until it listens at `address`;
+/// a gateway tells about itself at `admin`.
 ///
 /// # Errors
 /// It does not listen in time.
@@ -360,7 +365,8 @@ fn nats_args(folder: &Path, address: SocketAddr, encrypted: bool) -> Result<Vec<
     Ok(vec!["-c".into(), file.into_os_string()])
 }
 
-/// A port that was free a moment ago. Not all of these servers can say which one the system has given them.
+/// A port that was free a moment ago. Not all of these servers can say which one the system has
+/// given them.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

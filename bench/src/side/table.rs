@@ -1,4 +1,5 @@
-//! The report: medians of all rounds, ratios to the floor of the same round, as JSON and as a Markdown page.
+//! The report: medians of all rounds, ratios to the floor of the same round, as JSON and as a
+//! Markdown page.
 //!
 //! Owns: [`Sheet`], everything that was measured, and how it is written down.
 

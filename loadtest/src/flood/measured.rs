@@ -1,7 +1,7 @@
 //! What the well-behaved met in one stage of a flood.
 //!
-//! Owns: [`Measured`] and [`MeasuredVisits`]. Every sample belongs to the stage in which it was due,
-//! whenever its answer came.
+//! Owns: [`Measured`] and [`MeasuredVisits`]. Every sample belongs to the stage in which it was
+//! due, whenever its answer came.
 //! Bounds: histograms; reasons of failure by [`REASONS_MAX`].
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! Whether the well-behaved were served as if there were no flood.
 //!
-//! Owns: [`Bounds`], what is asked for; [`FloodOutcome`], what was; [`judge`], a function of the two.
+//! Owns: [`Bounds`], what is asked for; [`FloodOutcome`], what was; [`judge`], a function of the
+//! two.
 
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
 //! `capacity`: the largest rate at which a gateway keeps given bounds, found by raising the rate
 //! until they do not hold, narrowing down, and holding the answer for longer.
 //!
-//! Owns: the [`Search`], the proof of its answer, and the guess at what gave way. The traffic is that
-//! of `direct`, and judged as there.
+//! Owns: the [`Search`], the proof of its answer, and the guess at what gave way. The traffic is
+//! that of `direct`, and judged as there.
 //! Never: believes one bad step (it is tried again), takes this program's own limit for the
 //! server's, or forgives a step in which something went wrong because the next one held.
 //! Bounds: a search halves, so it ends; [`PROOFS_MAX`] proofs.
@@ -267,7 +267,8 @@ fn full(steady: &Steady, cpus: &Cpus) -> Option<Weakest> {
         let told = format!("this machine: the server and this program used {used:.0} % of {} together", cores(number));
         is_full(used, number).then_some(Weakest::theirs(told))
     };
-    // A quota of this program alone is its own limit; one of both is as if there were no more cores.
+    // A quota of this program alone is its own limit; one of both is as if there were no more
+    // cores.
     let bounded = |number: usize| cpus.quota.filter(|_| cpus.quota_of_both).map_or(number, |quota| quota.min(number));
     let own_cores = cpus.quota.unwrap_or(cpus.ours.len());
     let client_alone = || {
@@ -315,8 +316,8 @@ impl Flags {
                 Next::Nothing => return Ok(None),
             };
             let mut held = false;
-            // A bad step may be another program's doing: it is tried again. What has failed has, and
-            // no second try undoes that.
+            // A bad step may be another program's doing: it is tried again. What has failed has,
+            // and no second try undoes that.
             for _ in 0..2 {
                 let (step, _) = self.run_at(rate, self.step_seconds, interrupt)?;
                 held = step.verdict == Exit::Passed;

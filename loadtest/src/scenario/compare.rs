@@ -1,7 +1,8 @@
 //! `compare`: two reports beside each other, as `--json` has kept them.
 //!
 //! Owns: which figures are better when they are larger, and which when they are smaller.
-//! Never: judges a figure whose better side it does not know, or takes one that is missing for good.
+//! Never: judges a figure whose better side it does not know, or takes one that is missing for
+//! good.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,8 @@ pub(crate) struct Flags {
     before: PathBuf,
     /// The later one.
     after: PathBuf,
-    /// Fail when a latency, a rate, or what a message or a connection costs is worse by more than so
-    /// many percent or is not there any more, or when the later verdict is worse.
+    /// Fail when a latency, a rate, or what a message or a connection costs is worse by more than
+    /// so many percent or is not there any more, or when the later verdict is worse.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=1_000))]
     worse_max: Option<u32>,
     /// Print one JSON document instead of a table.

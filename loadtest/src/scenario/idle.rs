@@ -55,8 +55,8 @@ pub(crate) struct Flags {
     /// How long the answers to the heartbeats at the end may take.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     answer_seconds: u64,
-    /// At the end, send SIGTERM to the process of --server-pid, and fail unless it is gone within so
-    /// many seconds, and all its connections are seen to be closed within --answer-seconds more.
+    /// At the end, send SIGTERM to the process of --server-pid, and fail unless it is gone within
+    /// so many seconds, and all its connections are seen to be closed within --answer-seconds more.
     #[arg(long, value_name = "SECONDS", requires = "server_pid", value_parser = clap::value_parser!(u64).range(1..=600))]
     stop_within: Option<u64>,
     #[command(flatten)]

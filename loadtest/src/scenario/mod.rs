@@ -42,8 +42,8 @@ pub(crate) enum Scenario {
     Fanout(fanout::Flags),
     /// Pairs of users that answer each other.
     Direct(direct::Flags),
-    /// A day in the life: chat in pairs and in a group, typing, read marks, history, lists, presence,
-    /// reconnects and logins, in the proportions that a file says.
+    /// A day in the life: chat in pairs and in a group, typing, read marks, history, lists,
+    /// presence, reconnects and logins, in the proportions that a file says.
     #[command(mut_arg("legacy", |arg| arg.hide(true)))]
     Mixed(mixed::Flags),
     /// How many messages a second a gateway carries within given bounds: raises the rate until they
@@ -73,7 +73,8 @@ pub(crate) enum Scenario {
     /// All connections go, and all clients come back at once.
     #[command(mut_arg("workers", |arg| arg.hide(true)), mut_arg("secret_file", |arg| arg.hide(true)))]
     Storm(storm::Flags),
-    /// The gateway is stopped in order and started again by somebody else: how evenly the clients go and come back.
+    /// The gateway is stopped in order and started again by somebody else: how evenly the clients
+    /// go and come back.
     #[command(mut_arg("workers", |arg| arg.hide(true)), mut_arg("secret_file", |arg| arg.hide(true)))]
     Restart(restart::Flags),
     /// simple-chatroom's client that never reads, beside a reader that must receive every message.

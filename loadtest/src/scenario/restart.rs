@@ -1,7 +1,10 @@
-//! `restart`: the gateway is stopped in order and started again by somebody else; how evenly do the clients go, and come back?
+//! `restart`: the gateway is stopped in order and started again by somebody else; how evenly do the
+//! clients go, and come back?
 //!
-//! Owns: the times at which connections were closed and opened again, in buckets of [`BUCKET_MS`]; the plot.
-//! Never: stops a gateway itself. A client comes back when the close told it to (4000, `retry_ms`), and else after a pause that doubles, with jitter.
+//! Owns: the times at which connections were closed and opened again, in buckets of [`BUCKET_MS`];
+//! the plot.
+//! Never: stops a gateway itself. A client comes back when the close told it to (4000, `retry_ms`),
+//! and else after a pause that doubles, with jitter.
 //! Bounds: [`BUCKETS_MAX`] buckets.
 
 use std::fmt::Write as _;
@@ -38,7 +41,8 @@ pub(crate) struct Flags {
     /// How long all clients may take from then on until they are back, seconds.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=1_800))]
     drain: u64,
-    /// Fail when more come back in the busiest second than so many times the average of the seconds in which they come.
+    /// Fail when more come back in the busiest second than so many times the average of the seconds
+    /// in which they come.
     #[arg(long)]
     peak_max: Option<f64>,
     /// Draws closes and returns per second over time into this file (SVG).

@@ -47,8 +47,8 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// With the bound of an open loop, where none was given: of runs whose clients come and go while
-    /// the server does not.
+    /// With the bound of an open loop, where none was given: of runs whose clients come and go
+    /// while the server does not.
     pub(super) fn or_bounded(self) -> Self {
         Self { p99_ms: self.p99_ms.or(Some(P99_MS)), ..self }
     }

@@ -103,12 +103,12 @@ pub(crate) struct Flags {
     /// Where the output of --server-cmd is appended. Without it its errors are shown here.
     #[arg(long, requires = "server_cmd")]
     server_log: Option<PathBuf>,
-    /// How late a message may be on a device that is connected and reads, after the first device has
-    /// it: 10s. Later is a finding.
+    /// How late a message may be on a device that is connected and reads, after the first device
+    /// has it: 10s. Later is a finding.
     #[arg(long, value_name = "TIME")]
     lag_max: Option<String>,
-    /// The server may forget old messages (`keep_age` and its like): what it says is not kept any more
-    /// is counted. Without it that is a loss.
+    /// The server may forget old messages (`keep_age` and its like): what it says is not kept any
+    /// more is counted. Without it that is a loss.
     #[arg(long)]
     retention: bool,
     /// The random choices; the report names it.

@@ -5,10 +5,10 @@
 //! clocks differ) · `packed` (histograms as text) · `control` (the workers as the control sees
 //! them) · `worker` (the process that waits, and its part).
 //!
-//! Owns: [`Splits`], what a scenario needs to be shared, and [`perform`]. Nothing else of a scenario
-//! knows of it: threads of all workers are numbered through as those of one process are, so the
-//! same pairs, publishers and times fall to the same numbers; the control's board shows all lanes,
-//! and its conductor moves the phases of all boards.
+//! Owns: [`Splits`], what a scenario needs to be shared, and [`perform`]. Nothing else of a
+//! scenario knows of it: threads of all workers are numbered through as those of one process are,
+//! so the same pairs, publishers and times fall to the same numbers; the control's board shows all
+//! lanes, and its conductor moves the phases of all boards.
 //! Never: compares what two clocks say without telling by how much they may differ.
 
 pub(crate) mod clocks;

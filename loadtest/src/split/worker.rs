@@ -2,8 +2,8 @@
 //!
 //! Owns: [`serve`], one run at a time; [`Station`], a worker's end of a run; [`Part`], what a run's
 //! options are made of there instead of files.
-//! Never: reads or writes a file that a control names, or starts a program for it; goes on with a run
-//! whose control has gone or says nothing for [`SILENCE_MS_MAX`].
+//! Never: reads or writes a file that a control names, or starts a program for it; goes on with a
+//! run whose control has gone or says nothing for [`SILENCE_MS_MAX`].
 //! Bounds: [`GREETERS_MAX`] connections that have not shown yet what they are, each for
 //! [`GREETING_MS_MAX`].
 
@@ -45,8 +45,8 @@ const SIGNAL: &str = "a signal ends the worker";
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Flags {
-    /// Where controls find it; port 0: the system chooses, and it is told on standard error. Anything
-    /// but a loopback address wants a secret.
+    /// Where controls find it; port 0: the system chooses, and it is told on standard error.
+    /// Anything but a loopback address wants a secret.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
     /// The secret that controls must have: a file. Without it, that of the environment variable

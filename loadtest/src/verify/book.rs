@@ -277,8 +277,8 @@ impl Book {
         Some(mail)
     }
 
-    /// Enters a message that a device saw, and compares it with what was seen before. Returns when it
-    /// was first seen, or acked, in milliseconds of the run.
+    /// Enters a message that a device saw, and compares it with what was seen before. Returns when
+    /// it was first seen, or acked, in milliseconds of the run.
     pub(crate) fn observe(&self, conv: u32, seen: Seen) -> u32 {
         let conv = &self.convs[conv as usize];
         let mut record = conv.record();

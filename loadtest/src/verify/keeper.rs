@@ -221,7 +221,8 @@ impl Keeper {
         for order in orders.iter_mut().filter(|order| order.at_ns <= now) {
             order.at_ns = order.every_ns.map_or(u64::MAX, |every| order.at_ns + every);
             let pids = self.pids();
-            // `PID` is each server in its turn, so that a command that is repeated meets all of them.
+            // `PID` is each server in its turn, so that a command that is repeated meets all of
+            // them.
             let turn = self.turns.load(Ordering::Relaxed) as usize % pids.len().max(1);
             if mentions(&order.command, "PID") {
                 self.turns.fetch_add(1, Ordering::Relaxed);

@@ -70,8 +70,8 @@ pub(crate) struct Habits {
     pub(crate) payload: usize,
     /// Devices of each user.
     pub(crate) devices: u16,
-    /// How late a message may be on a device that is connected and reads, after the first device has
-    /// it.
+    /// How late a message may be on a device that is connected and reads, after the first device
+    /// has it.
     pub(crate) lag_ms_max: Option<u32>,
     /// Whether the server may forget old messages.
     pub(crate) retention: bool,

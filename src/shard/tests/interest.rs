@@ -40,7 +40,7 @@ fn a_farewell_and_an_opening_that_cross_lose_nothing() {
         world.line(&line);
         world.settle();
     }
-    // The word of her joining is under way, and she opens before it has come.
+    // The word of the join is under way, and the session opens before it has come.
     world.line(&format!("join a {group}"));
     world.line("a: open");
     world.settle();

@@ -347,7 +347,7 @@ fn neither_of_two_hears_of_the_other_while_one_has_blocked_the_other() {
         assert_eq!(heard, "a: cursor of a in 10:2 1 1\n", "her own sessions only, and nobody's typing");
         let heard = then(&mut world, &["c: types a", "wait 5000", "a: recv c 1 read 1"]);
         assert!(heard.contains("a: c types in 10:3") && heard.contains("c: "), "the others do: {heard}");
-        // Presence: offline at once, and no word of her coming and going.
+        // Presence: offline at once, and no word that it came and went.
         let heard = then(
             &mut world,
             &["wait 5000", "b: watches a c", "wait 5000", "a: gone", "wait 5000", "a: open", "wait 5000"],

@@ -1,8 +1,8 @@
 //! Group commit: many writes in one transaction.
 //!
 //! Owns: what is loaded for [`decide`], and how it is stored.
-//! Never: keeps anything of a transaction for the next one but reserved ids and what [`KnownConvs`] may
-//! keep; judges or numbers anything itself.
+//! Never: keeps anything of a transaction for the next one but reserved ids and what [`KnownConvs`]
+//! may keep; judges or numbers anything itself.
 //!
 //! The ordinary message costs two statements, its key and its row, and its conversation one for
 //! each batch: the key is looked for by claiming it, the judge's yes and the head are remembered.

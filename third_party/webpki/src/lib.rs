@@ -1,4 +1,5 @@
-//! The two error types of webpki 0.22 that the `mysql` crate names, without the library behind them.
+//! The two error types of webpki 0.22 that the `mysql` crate names, without the library behind
+//! them.
 
 use std::error;
 use std::fmt;
