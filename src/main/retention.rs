@@ -51,8 +51,8 @@ fn kept(view: &Value) -> String {
 fn age(ms: u64) -> String {
     const HOUR_MS: u64 = 60 * 60 * 1000;
     match ms {
-        _ if ms % (24 * HOUR_MS) == 0 => format!("{}d", ms / (24 * HOUR_MS)),
-        _ if ms % HOUR_MS == 0 => format!("{}h", ms / HOUR_MS),
+        _ if ms.is_multiple_of(24 * HOUR_MS) => format!("{}d", ms / (24 * HOUR_MS)),
+        _ if ms.is_multiple_of(HOUR_MS) => format!("{}h", ms / HOUR_MS),
         _ => humantime::format_duration(Duration::from_millis(ms)).to_string(),
     }
 }
