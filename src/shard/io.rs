@@ -1,7 +1,7 @@
 //! What every part of a shard works with: the time, the settings, the counters, and the ways out.
 //!
 //! Owns: [`Io`], which is handed down to every method: what one step wants done ([`Effects`]), the
-//! asks of the store, the room of the lanes, what is tried again, what the shard says to itself,
+//! asks of the store, the credit of the lanes, what is tried again, what the shard says to itself,
 //! and what parts above must hear of parts below ([`Note`]).
 //! Never: knows a session or a conversation.
 

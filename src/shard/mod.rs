@@ -8,8 +8,8 @@
 //! Inside, each part has private fields and is handed what it needs. A part calls only those that
 //! stand above it in this list (`tests/tidy/parts.rs` has the table):
 //!
-//! * `io`: the context of a step: time, settings, counters, effects, asks of the store, room of the
-//!   lanes, retries;
+//! * `io`: the context of a step: time, settings, counters, effects, asks of the store, credit of
+//!   the lanes, retries;
 //! * `session`: one session as data: its outbox, what it lacks, where it stands in rosters;
 //! * `home`: the conversations that this shard orders;
 //! * `sessions`: all sessions: by user and group, whether they are read, how they live and end;
