@@ -59,8 +59,9 @@ pub enum BadFilter {
 }
 
 /// The parts of the program that write lines; the libraries that it is made of write none.
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 9] = [
     "imgate::api",
+    "imgate::caller",
     "imgate::cluster",
     "imgate::driver",
     "imgate::hooks",
@@ -70,7 +71,7 @@ const MODULES: [&str; 8] = [
     "imgate::store",
 ];
 /// [`MODULES`] in a sentence.
-const SAYING: &str = "imgate::api, imgate::cluster, imgate::driver, imgate::hooks, imgate::mesh, imgate::node, imgate::object_store, imgate::store";
+const SAYING: &str = "imgate::api, imgate::caller, imgate::cluster, imgate::driver, imgate::hooks, imgate::mesh, imgate::node, imgate::object_store, imgate::store";
 
 /// Whether lines come from `module`: a beginning of their names is enough for the library.
 fn is_module(module: &str) -> bool {

@@ -22,7 +22,7 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "S", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=30))]
     seconds: u64,
     /// By what users are sorted.
-    #[arg(long, value_name = "WHAT", default_value = "cost", value_parser = ["cost", "messages", "bytes", "refused", "opened"])]
+    #[arg(long, value_name = "WHAT", default_value = "cost", value_parser = ["cost", "messages", "bytes", "refused", "opened", "queued"])]
     by: String,
     /// Prints one picture and ends.
     #[arg(long)]
@@ -159,7 +159,7 @@ fn picture(now: &Scrape, before: &Scrape, seconds: f64, top: &Value) -> String {
     if !silent.is_empty() {
         let _ = writeln!(out, "NO ANSWER from shard {}: its users are missing below", silent.join(", "));
     }
-    list(&mut out, top, "users", "user", &["cost", "messages", "bytes", "refused", "opened"], USERS);
+    list(&mut out, top, "users", "user", &["cost", "messages", "bytes", "refused", "opened", "queued"], USERS);
     list(&mut out, top, "groups", "group", &["messages", "bytes"], OTHERS);
     list(&mut out, top, "networks", "network", &["opened"], OTHERS);
     out
@@ -187,16 +187,23 @@ fn list(out: &mut String, top: &Value, name: &str, key: &str, columns: &[&str], 
     let counted = top["counted_ms"].as_f64().map(|ms| ms / 1e3).or_else(|| top["seconds"].as_f64());
     let seconds = counted.unwrap_or(1.0).max(1.0);
     let Some(rows) = top[name].as_array().filter(|rows| !rows.is_empty()) else { return };
-    let head: String = columns.iter().map(|column| format!(" {:>11}", format!("{column}/s"))).collect();
+    // What waits is as it stands at the end, and no rate.
+    let title = |column: &&str| if is_rate(column) { format!("{column}/s") } else { format!("{column} B") };
+    let head: String = columns.iter().map(|column| format!(" {:>11}", title(column))).collect();
     let _ = writeln!(out, "\n{key:>18}{head}");
     for row in rows.iter().take(most) {
         let who = row[key].as_str().map_or_else(|| row[key].to_string(), str::to_owned);
         let cells: String = columns
             .iter()
-            .map(|column| format!(" {:>11.1}", row[column].as_f64().unwrap_or_default() / seconds))
+            .map(|column| (row[*column].as_f64().unwrap_or_default(), is_rate(column)))
+            .map(|(value, is_rate)| format!(" {:>11.1}", if is_rate { value / seconds } else { value }))
             .collect();
         let _ = writeln!(out, "{who:>18}{cells}");
     }
+}
+
+fn is_rate(column: &str) -> bool {
+    column != "queued"
 }
 
 #[cfg(test)]
@@ -216,7 +223,7 @@ mod tests {
             .replace("le=\"+Inf\"} 0", "le=\"+Inf\"} 9");
         let top = serde_json::json!({
             "seconds": 2, "groups": [],
-            "users": [{"user": 7, "cost": 400, "messages": 100, "bytes": 2000, "refused": 2, "opened": 1}],
+            "users": [{"user": 7, "cost": 400, "messages": 100, "bytes": 2000, "refused": 2, "opened": 1, "queued": 4096}],
             "networks": [{"network": "203.0.113.9", "opened": 3}],
         });
         let picture = picture(&Scrape::parse(&now), &Scrape::parse(BEFORE), 2.0, &top);
@@ -225,7 +232,7 @@ mod tests {
             "stored 20.0/s",
             "post 1.0",
             "       1            0    25%",
-            "                 7       200.0        50.0      1000.0         1.0         0.5",
+            "                 7       200.0        50.0      1000.0         1.0         0.5      4096.0",
             "       203.0.113.9         1.5",
         ] {
             assert!(picture.contains(words), "`{words}` in\n{picture}");

@@ -27,6 +27,8 @@ pub struct Weights {
     pub refused: u64,
     /// Sessions, or connections, opened.
     pub opened: u64,
+    /// Bytes that wait in the gateway for a user's sessions when a look ends.
+    pub queued: u64,
 }
 
 impl Weights {
@@ -36,11 +38,14 @@ impl Weights {
         self.bytes += more.bytes;
         self.refused += more.refused;
         self.opened += more.opened;
+        self.queued += more.queued;
     }
 
-    /// What decides which entries are forgotten.
+    /// What decides which entries are forgotten: a small message that waits counts as much as one
+    /// that was sent.
     const fn total(&self) -> u64 {
-        self.cost + self.messages + self.refused + self.opened
+        const SMALL_BYTES: u64 = 256;
+        self.cost + self.messages + self.refused + self.opened + self.queued / SMALL_BYTES
     }
 }
 

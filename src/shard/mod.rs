@@ -416,7 +416,8 @@ impl Shard {
 
     /// Begins to count what takes the most, or ends it and gives what was counted.
     pub fn look(&mut self, on: bool) -> Option<TopReport> {
-        self.io.counting.look(on)
+        let Self { io, sessions, .. } = self;
+        io.counting.look(on, || sessions.queued())
     }
 
     /// The counters, with the gauges as they stand now.

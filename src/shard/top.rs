@@ -20,12 +20,20 @@ struct Counted {
 
 impl Counting {
     /// Begins, or ends and gives what was counted.
-    pub(in crate::shard) fn look(&mut self, on: bool) -> Option<TopReport> {
+    /// `queued`: asked for at the end of a look alone.
+    pub(in crate::shard) fn look<Q: Iterator<Item = (UserId, u64)>>(
+        &mut self,
+        on: bool,
+        queued: impl FnOnce() -> Q,
+    ) -> Option<TopReport> {
         if on {
             self.counted.get_or_insert_default();
             return None;
         }
-        let counted = self.counted.take()?;
+        let mut counted = self.counted.take()?;
+        for (user, queued) in queued() {
+            counted.users.note(user, &Weights { queued, ..Weights::default() });
+        }
         Some(TopReport { users: counted.users.rows(), groups: counted.groups.rows(), networks: Vec::new() })
     }
 
@@ -69,22 +77,23 @@ mod tests {
     fn nothing_is_counted_when_nobody_looks() {
         let mut counting = Counting::default();
         let (user, group) = (UserId::new(7).expect("an id"), GroupId::new(9).expect("an id"));
+        let queued = std::iter::empty();
         let spend = |counting: &mut Counting, price: &Price| {
             counting.spent(user, price.cost, price.messages, price.bytes);
         };
         spend(&mut counting, &Price::POST);
-        assert!(counting.look(false).is_none());
-        assert!(counting.look(true).is_none());
+        assert!(counting.look(false, || queued.clone()).is_none());
+        assert!(counting.look(true, || queued.clone()).is_none());
         spend(&mut counting, &Price::POST);
         spend(&mut counting, &Price::of_read(100, 0, 0));
         counting.refusal(user);
         counting.opened(user);
         counting.delivery(ConvId::Group(group), 50);
-        let report = counting.look(false).expect("it was counted");
-        let weights = Weights { cost: 4, messages: 1, bytes: 100, refused: 1, opened: 1 };
+        let report = counting.look(false, || [(user, 300)].into_iter()).expect("it was counted");
+        let weights = Weights { cost: 4, messages: 1, bytes: 100, refused: 1, opened: 1, queued: 300 };
         assert_eq!(report.users, [(user, weights)]);
         assert_eq!(report.groups, [(group, Weights { messages: 1, bytes: 50, ..Weights::default() })]);
         spend(&mut counting, &Price::POST);
-        assert!(counting.look(false).is_none(), "it has ended");
+        assert!(counting.look(false, || queued.clone()).is_none(), "it has ended");
     }
 }

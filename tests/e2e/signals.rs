@@ -41,7 +41,7 @@ fn a_terminal_that_closes_ends_nothing_and_loads_the_configuration_again() {
     process.says("the configuration was loaded again");
     for (text, words) in [
         ("log = \"verbose\"\n", "the configuration stays as it is"),
-        ("log = \"info\"\nkeep_count = 500\n", "waits for a restart"),
+        ("log = \"info\"\nstore_writers = 2\n", "waits for a restart"),
         ("log = \"imgate::node=info\"\n", "the configuration was loaded again"),
     ] {
         std::fs::write(&file, text).expect("a file");
@@ -186,7 +186,7 @@ fn a_stop_during_the_start_is_obeyed() {
 fn what_was_written_during_the_start_is_in_force_after_it_when_it_was_asked_for() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let file = data.path().join("imgate.toml");
-    std::fs::write(&file, "keep_count = 500\n").expect("a file");
+    std::fs::write(&file, "store_writers = 2\n").expect("a file");
     let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("mysql://root@{}/imgate", mute.local_addr().expect("an address"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
@@ -194,7 +194,7 @@ fn what_was_written_during_the_start_is_in_force_after_it_when_it_was_asked_for(
     command.env("IMGATE_CONFIG", &file).stderr(Stdio::piped());
     let mut child = command.arg(data.path()).spawn().expect("the binary starts");
     let connection = mute.accept().expect("it connects");
-    std::fs::write(&file, "outbox = \"200KiB\"\nkeep_count = 500\n").expect("a file");
+    std::fs::write(&file, "outbox = \"200KiB\"\nstore_writers = 2\n").expect("a file");
     kill_process(Pid::from_child(&child), Signal::HUP).expect("it runs");
     // From now on the database is away, which ends no start.
     drop((connection, mute));

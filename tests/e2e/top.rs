@@ -67,7 +67,7 @@ fn the_loudest_user_and_group_are_found_while_somebody_looks() {
 fn an_operator_changes_the_level_of_the_log_and_sees_which_settings_are_in_force() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let file = data.path().join("imgate.toml");
-    std::fs::write(&file, "keep_count = 500\nuser_messages = 50\n").expect("a file");
+    std::fs::write(&file, "max_connections = 500\nuser_messages = 50\n").expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_imgate"));
     command.env("IMGATE_CONFIG", &file);
     let process = Process::launch(command, data.path());
@@ -97,10 +97,10 @@ fn an_operator_changes_the_level_of_the_log_and_sees_which_settings_are_in_force
             assert!(text.lines().any(|line| line.starts_with(start)), "{start}: {text}");
         }
     };
-    running(&["keep_count = 500  # ", "user_messages = 50  # ", "shards = 2  # --shards", "# secret is not set"]);
-    std::fs::write(&file, "keep_count = 600\nuser_messages = 60\n").expect("a file");
+    running(&["max_connections = 500  # ", "user_messages = 50  # ", "shards = 2  # --shards", "# secret is not set"]);
+    std::fs::write(&file, "max_connections = 600\nuser_messages = 60\n").expect("a file");
     assert_eq!(imgate(&["reload"]).0, Some(0));
-    running(&["keep_count = 500  # ", "user_messages = 60  # "]);
+    running(&["max_connections = 500  # ", "user_messages = 60  # "]);
 }
 
 #[test]

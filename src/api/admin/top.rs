@@ -29,12 +29,13 @@ const SECONDS_DEFAULT: u64 = 2;
 type Order = (&'static str, fn(&Weights) -> u64);
 
 /// What it may be sorted by.
-const BY: [Order; 5] = [
+const BY: [Order; 6] = [
     ("cost", |weights| weights.cost),
     ("messages", |weights| weights.messages),
     ("bytes", |weights| weights.bytes),
     ("refused", |weights| weights.refused),
     ("opened", |weights| weights.opened),
+    ("queued", |weights| weights.queued),
 ];
 
 /// Ends a look also when whoever asked has gone.
@@ -122,9 +123,9 @@ fn rows<K: Copy + Eq + std::hash::Hash + Ord>(
     shown: impl Fn(K) -> Value,
 ) -> Value {
     let row = |(key, weights): (K, Weights)| {
-        let Weights { cost, messages, bytes, refused, opened } = weights;
+        let Weights { cost, messages, bytes, refused, opened, queued } = weights;
         let mut row = json!({
-            "cost": cost, "messages": messages, "bytes": bytes, "refused": refused, "opened": opened,
+            "cost": cost, "messages": messages, "bytes": bytes, "refused": refused, "opened": opened, "queued": queued,
         });
         row[name] = shown(key);
         row

@@ -10,15 +10,22 @@
 
 use std::cmp::Reverse;
 
-use crate::ids::ConnId;
+use crate::ids::{ConnId, UserId};
 use crate::limits;
 use crate::metrics::tally::Slowness;
 use crate::shard::io::Io;
-use crate::shard::session::Phase;
+use crate::shard::session::{Phase, Session};
 use crate::shard::sessions::Sessions;
 use crate::wire::{CloseCode, Profile};
 
 impl Sessions {
+    /// Whose sessions have something queued, and how many bytes: each session by itself. Looks at
+    /// all of them, for an operator.
+    pub(in crate::shard) fn queued(&self) -> impl Iterator<Item = (UserId, u64)> {
+        let queued = |(_, session): (_, &Session)| Some((session.user, session.outbox.as_ref()?.bytes() as u64));
+        self.table.iter().filter_map(queued).filter(|(_, bytes)| *bytes > 0)
+    }
+
     pub(in crate::shard) fn let_go_down_to(&mut self, io: &mut Io, target: usize, why: Slowness) {
         let mut slowest: Vec<(u128, ConnId)> = Vec::new();
         for (slot, session) in self.table.iter() {

@@ -1,6 +1,8 @@
 //! Slow readers: what they may keep alive, who goes first, and what those who catch up together
 //! share.
 
+use std::cmp::Reverse;
+
 use super::*;
 use crate::metrics::tally::Slowness;
 use crate::shard::session::outbox::{Form, Frame};
@@ -128,6 +130,24 @@ fn a_peer_that_talks_and_takes_nothing_is_given_up() {
     say(&mut world, &format!("drain {}", names[0]));
     assert!(world.trace.contains(&format!("{}: close 4001", names[0])), "{}", world.trace);
     assert!(!world.trace.contains(&format!("{}: close", names[1])), "who takes its answers stays");
+}
+
+/// Only what waits at the end of a look counts, and only while somebody looks.
+#[test]
+fn an_operator_sees_for_whom_how_much_waits() {
+    let mut world = World::new(limits::OUTBOX_BYTES_MAX, false);
+    let names = here(&mut world, 3);
+    for name in &names {
+        world.line(&format!("stall {name}"));
+    }
+    fill(&mut world, &names[1], 20_000);
+    assert!(world.shards[0].look(false).is_none());
+    assert!(world.shards[0].look(true).is_none());
+    fill(&mut world, &names[2], 10_000);
+    let mut users = world.shards[0].look(false).expect("it was looked").users;
+    users.sort_unstable_by_key(|(_, weights)| Reverse(weights.queued));
+    let queued: Vec<_> = users.iter().map(|(user, weights)| (*user, weights.queued / 1000)).collect();
+    assert_eq!(queued, [(user_of(&names[1]), 20), (user_of(&names[2]), 10)], "nothing waits for the first one");
 }
 
 #[test]
