@@ -768,6 +768,7 @@ fn store_numbers(store: &Store, answers: bool) -> StoreNumbers {
     let gauges = store.gauges();
     StoreNumbers {
         up: gauges.is_ready() && answers,
+        failing: gauges.failing_for.filter(|_| !gauges.is_ready()).map(|cause| cause as usize),
         writes_queued: gauges.writes_queued as u64,
         reads_queued: gauges.reads_queued.map(|reads| reads as u64),
         reads_late: gauges.reads_late,

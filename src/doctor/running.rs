@@ -56,7 +56,9 @@ fn ready(told: &Told<'_>, admin: SocketAddr) -> Finding {
         return Finding::ok(WHAT, "ready");
     }
     let why = "it takes no newcomers, and what it cannot store it refuses";
-    Finding::bad(Severity::Stops, WHAT, format!("not ready: {}", reasons.join(", ")), why)
+    let store = told.series(names::STORE_FAILING).filter(|(_, value)| *value > 0.0);
+    let store: Vec<_> = store.map(|(why, _)| format!("; the store: {why}")).collect();
+    Finding::bad(Severity::Stops, WHAT, format!("not ready: {}{}", reasons.join(", "), store.concat()), why)
         .mend(format!("curl {admin}/readyz, and its log   # docs/operations.md, ImgateNotReady"))
 }
 

@@ -196,6 +196,7 @@ metrics! {
     STORE_PENDING = Gauge "imgate_store_pending" [] "Requests of shards that the store has not answered.";
     STORE_ANSWERS = Histogram "imgate_store_answer_seconds" ["shard"] "Time from a shard's request to the store until the turn in which the shard takes the answer.";
     STORE_UP = Gauge "imgate_store_up" [] "1 when the last commit or probe succeeded, 0 when it failed.";
+    STORE_FAILING = Gauge "imgate_store_failing" ["why"] "1 for what is wrong with a store whose commits fail: away (nothing answers in time), full (its disk), read_only, denied (rights, or no such database), damaged, other (the log has its words).";
     STORE_QUEUED = Gauge "imgate_store_queued" ["queue"] "Requests in the queues of the store's threads.";
     STORE_LANE_QUEUED = Gauge "imgate_store_lane_queued" ["lane"] "Reads that wait for a reading thread of the store.";
     STORE_LATE = Counter "imgate_store_late_total" ["lane"] "Reads that waited too long and were refused instead of begun.";
@@ -288,6 +289,9 @@ pub const ROUTES_LABELS: [&str; 6] = ["v1", "server", "legacy", "files", "web", 
 pub const STATUS_LABELS: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Labels of the store's queues.
+/// Values of `why` of [`STORE_FAILING`], in the order of `store::StoreCause`.
+pub const STORE_FAILING_LABELS: [&str; 6] = ["away", "full", "read_only", "denied", "damaged", "other"];
+/// Values of `queue`, as far as the store has them.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
 /// Labels of the lanes of its reads, in the order of `store::worker::Lane::ALL`, which a test there
 /// compares.

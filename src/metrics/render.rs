@@ -81,6 +81,8 @@ impl Readiness {
 pub struct StoreNumbers {
     /// The last commit or probe succeeded.
     pub up: bool,
+    /// What is wrong where commits fail: a place in [`names::STORE_FAILING_LABELS`].
+    pub failing: Option<usize>,
     /// Writes in the queues.
     pub writes_queued: u64,
     /// Reads that wait, by lane.
@@ -451,6 +453,7 @@ fn loops(page: &mut Page, shards: &[ShardReport]) {
 
 fn store_numbers(page: &mut Page, store: &StoreNumbers) {
     page.one(names::STORE_UP, u8::from(store.up));
+    page.by_label(names::STORE_FAILING, names::STORE_FAILING_LABELS, |index| u64::from(store.failing == Some(index)));
     let queued = [store.writes_queued, store.reads_queued.iter().sum()];
     page.by_label(names::STORE_QUEUED, names::QUEUE_LABELS, |index| queued.get(index).copied().unwrap_or_default());
     let of = |lanes: &[u64], index: usize| lanes.get(index).copied().unwrap_or_default();

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::lanes::LANES;
 use crate::metrics::histogram::{Histogram, SharedHistogram};
-use crate::store::Trimmed;
+use crate::store::{StoreCause, Trimmed};
 
 /// One reading. Counters grow from the start of the store; the rest is as of now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,6 +56,8 @@ pub struct Gauges {
     pub commit_times: Histogram,
     /// Writing workers whose database fails now; not ready unless zero.
     pub writers_failing: usize,
+    /// Why the writing worker fails that has failed last; of interest while one does.
+    pub failing_for: Option<StoreCause>,
     /// Milliseconds by which our clock is ahead of the database's, when that was last asked.
     /// `None`: it has no clock of its own, or did not say.
     pub clock_offset_ms: Option<i64>,
@@ -88,6 +90,7 @@ pub(super) struct Counters {
     commit_nanos_total: AtomicU64,
     commit_times: SharedHistogram,
     writers_failing: AtomicUsize,
+    failing_for: Mutex<Option<StoreCause>>,
     backlog_users: AtomicUsize,
     backlog: AtomicUsize,
     clock_offset_ms: Mutex<Option<i64>>,
@@ -133,6 +136,7 @@ impl Counters {
             commit_nanos_total: get(&self.commit_nanos_total),
             commit_times: self.commit_times.read(),
             writers_failing: self.writers_failing.load(Ordering::Relaxed),
+            failing_for: *self.failing_for.lock(),
             clock_offset_ms: *self.clock_offset_ms.lock(),
             ..Gauges::default()
         }
@@ -167,6 +171,11 @@ impl Counters {
 
     pub(super) fn upkeep_failed(&self) {
         self.upkeep_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A writing worker fails, or still does, for that.
+    pub(super) fn fails_for(&self, cause: StoreCause) {
+        *self.failing_for.lock() = Some(cause);
     }
 
     pub(super) fn writer_fails(&self, fails: bool) {

@@ -29,7 +29,7 @@ use crate::limits::{
     STORE_REST_WRITES_MAX,
 };
 use crate::log::outage::{Outage, OutageLine};
-use crate::store::{Backend, Error, Write, Written};
+use crate::store::{Backend, Error, StoreCause, Write, Written};
 
 /// What is known of the database.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -426,6 +426,7 @@ impl Writer {
     /// `busy`, the metrics only count.
     fn still_fails(&mut self, why: &Error) {
         let now_ms = self.clock.now().mono_ms;
+        self.counters.fails_for(StoreCause::of(why));
         match self.outage.failed(now_ms) {
             Some(OutageLine::Begins { .. }) => {
                 tracing::error!(%why, "the database fails: posts are refused until it works again");
