@@ -73,8 +73,8 @@ enum Verb {
     Token(TokenArgs),
     /// Fills the database with users and groups for load tests; prints one JSON line.
     Seed(SeedArgs),
-    /// Copies the database to a new file, also while a gateway runs on it, or has the gateway do so;
-    /// prints one JSON line.
+    /// Copies the database to a new file, also while a gateway runs on it, or has the gateway do
+    /// so; prints one JSON line.
     Backup(backup::BackupArgs),
     /// Prints what the running gateway keeps and what its retention has removed, and begins a pass.
     Retention(retention::RetentionArgs),

@@ -232,9 +232,8 @@ impl Node {
         let board = Board::new(shards);
         let ((drain, drain_asked), (reload, reload_asked)) = (bounded(1), bounded(1));
         let pressure = Arc::new(Pressure::new(memory::allowed(config.memory_max)));
-        let judge = judge(config, &key);
+        let (judge, trails) = (judge(config, &key), trails(config)?);
         let (hooks, telling) = start_hooks(config, &counts).context("cannot start the webhooks")?;
-        let trails = trails(config)?;
         let fingerprint = Arc::new(Mutex::new(config.fingerprint()));
         let around = Arc::new(Surroundings::new((clock, start_ms), config.data.clone(), certificates.clone()));
         let endings = Endings::of(&config.data, config.node);
@@ -246,8 +245,7 @@ impl Node {
         let ways = (Arc::clone(&homes), Arc::new(ReturnGate::new(mesh.handovers)) as Arc<dyn Gate>);
         let (secret, proofs) = (key.ticket_secret(), (key.clone(), Arc::clone(&judge)));
         let backups = Backups::new(config.store.expose(), &config.data);
-        let asked = ((drain, reload), backups.clone());
-        let operator = operator(asked, &outside, (&board, clock), cluster.as_ref(), &pressure);
+        let operator = operator((drain, reload, &backups), &outside, (&board, clock), cluster.as_ref(), &pressure);
         let told = (hooks.clone(), trails.clone());
         let setup = api_setup(config, store.clone(), proofs, ways, (admin, operator), counts, metrics, told);
         let api = api::start(setup).context("cannot start the control plane")?;
@@ -256,8 +254,7 @@ impl Node {
         around.allow(common.conns_max);
         let surroundings = SurroundingsWatch::start(&around).context("no thread")?;
         let fixed = Fixed { key, conns_max: common.conns_max, trusted_proxies: config.trusted_proxies.clone() };
-        let listeners =
-            || [&mut public, &mut proxied, &mut tls].map(|all| all.iter_mut().filter_map(Vec::pop).collect());
+        let listeners = || [&mut public, &mut proxied, &mut tls].map(|l| l.iter_mut().filter_map(Vec::pop).collect());
         let acceptor = || certificates.as_ref().map(|all| tls::acceptor(config, &secret, all)).transpose();
         let ended = crossing.serve(&endings, || start_shards(&common, mesh.endpoints, &board, listeners, acceptor))?;
         announce(&addresses, shards, admin_address);
@@ -575,7 +572,7 @@ fn shard_setup(config: &Config, tuning: &Tuning, id: ShardId, boot: u64, hooks: 
 }
 
 fn operator(
-    ((drain, reload), backups): ((Sender<()>, Sender<ReloadWish>), Backups),
+    (drain, reload, backups): (Sender<()>, Sender<ReloadWish>, &Backups),
     outside: &Outside,
     (board, clock): (&Board, Clock),
     cluster: Option<&Cluster>,
@@ -587,8 +584,17 @@ fn operator(
     let dead = Arc::new(turns::dead(board, clock));
     let (log, settings) = (Arc::clone(&outside.set_log), outside.show_settings());
     let board = board.clone();
-    let operator =
-        api::admin::Operator { drain, reload, log, settings, backups, board, dead, degraded, short_of_memory };
+    let operator = api::admin::Operator {
+        drain,
+        reload,
+        log,
+        settings,
+        backups: backups.clone(),
+        board,
+        dead,
+        degraded,
+        short_of_memory,
+    };
     (operator, cluster.map(cluster::others))
 }
 

@@ -394,7 +394,8 @@ mod tests {
             (&line["event"], &line["key"], &line["key_id"]),
             (&"banned".into(), &"shop".into(), &"000000ab".into())
         );
-        // A commit of unknown outcome may have been carried out. The path is read as handlers have it.
+        // A commit of unknown outcome may have been carried out. The path is read as handlers have
+        // it.
         let (unsure, path) = (StatusCode::SERVICE_UNAVAILABLE, "/api/v1/server/users/%37/ban");
         let [audit, _] = trailed(Method::PUT, route, path, unsure, key()).await;
         let line: Value = serde_json::from_str(&audit).expect("JSON");

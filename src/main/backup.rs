@@ -58,7 +58,7 @@ fn by_gateway(config: &Config, name: Option<&str>) -> anyhow::Result<()> {
     let begun = ask("POST", &path)?;
     loop {
         let view = ask("GET", "/admin/backup")?;
-        // Another one is of somebody else, who asked when this one had ended.
+        // Another one was asked for when this one had ended.
         if view["began_ms"] != begun["began_ms"] || view["file"] != begun["file"] {
             bail!("the gateway makes another backup by now; its log says what became of {}", begun["file"]);
         }

@@ -18,7 +18,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::statvfs;
-use serde::Serialize;
 
 use super::location::{BackupError, backup, backup_bytes};
 use crate::clock;
@@ -29,8 +28,7 @@ use crate::threads::Priority;
 const FOLDER: &str = "backups";
 
 /// How far the newest backup of this process is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum BackupStage {
     /// None was asked for since the start.
     #[default]
@@ -44,7 +42,7 @@ pub enum BackupStage {
 }
 
 /// The newest backup that this process was asked for.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BackupView {
     /// How far it is.
     pub state: BackupStage,

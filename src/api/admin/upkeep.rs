@@ -4,6 +4,7 @@
 //! looks again.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -13,11 +14,11 @@ use serde_json::{Value, json};
 
 use super::{Insight, text};
 use crate::api::trails::Particulars;
-use crate::store::{NotBegun, RetentionView};
+use crate::store::{BackupStage, BackupView, NotBegun, RetentionView};
 
 /// The newest backup that this gateway was asked for.
 pub(super) async fn backup(State(insight): State<Insight>) -> Response {
-    Json(insight.operator.backups.view()).into_response()
+    Json(made(&insight.operator.backups.view())).into_response()
 }
 
 /// Begins a backup below the data directory.
@@ -32,13 +33,30 @@ pub(super) async fn begin_backup(
         Ok(Ok(view)) => {
             let of = view.file.as_deref().and_then(|file| file.file_name()).map(|name| name.to_string_lossy());
             let particulars = Particulars(json!({ "file": of }));
-            let mut response = (StatusCode::ACCEPTED, Json(view)).into_response();
+            let mut response = (StatusCode::ACCEPTED, Json(made(&view))).into_response();
             response.extensions_mut().insert(particulars);
             response
         }
         Ok(Err(why)) => text(status_of(&why), format!("{why}\n")),
         Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the gateway stops\n"),
     }
+}
+
+fn made(view: &BackupView) -> Value {
+    let state = match view.state {
+        BackupStage::None => "none",
+        BackupStage::Running => "running",
+        BackupStage::Done => "done",
+        BackupStage::Failed => "failed",
+    };
+    json!({
+        "state": state,
+        "file": view.file.as_deref().map(Path::to_string_lossy),
+        "began_ms": view.began_ms,
+        "ended_ms": view.ended_ms,
+        "bytes": view.bytes,
+        "why": view.why,
+    })
 }
 
 const fn status_of(why: &NotBegun) -> StatusCode {
