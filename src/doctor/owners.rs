@@ -52,6 +52,9 @@ pub(super) fn findings(data: &Path) -> Vec<Finding> {
 /// `owner`: account and group of the directory.
 fn judged((uid, gid): (u32, u32), files: &[OwnedFile]) -> Vec<Finding> {
     let mut found = Vec::new();
+    // The root of a volume is root's as a rule, and its group may write there (`fsGroup` of
+    // Kubernetes): then the gateway's account is the one that has made files.
+    let uid = if uid == 0 { files.iter().map(|file| file.uid).find(|uid| *uid != 0).unwrap_or(0) } else { uid };
     let others: Vec<&OwnedFile> = files.iter().filter(|file| file.uid != uid).collect();
     if !others.is_empty() {
         let of = |file: &&OwnedFile| format!("{} is of {}", file.path.display(), account(file.uid));
@@ -64,7 +67,7 @@ fn judged((uid, gid): (u32, u32), files: &[OwnedFile]) -> Vec<Finding> {
         let paths: String = others.iter().map(|file| format!(" {}", file.path.display())).collect();
         found.push(
             Finding::bad(severity, WHAT, texts.join(", "), why)
-                .wanted(format!("{}, as the directory", account(uid)))
+                .wanted(account(uid))
                 .mend(format!("sudo chown{all} {uid}:{gid}{paths}")),
         );
     }
@@ -78,7 +81,7 @@ fn judged((uid, gid): (u32, u32), files: &[OwnedFile]) -> Vec<Finding> {
         );
     }
     if found.is_empty() && !files.is_empty() {
-        found.push(Finding::ok(WHAT, format!("of {}, as the directory", account(uid))));
+        found.push(Finding::ok(WHAT, format!("of {}", account(uid))));
     }
     found
 }
@@ -102,7 +105,7 @@ mod tests {
     #[test]
     fn what_another_account_has_left_is_told_with_the_command() {
         let own = [file("secret.key", 998, 0o600, true), file("imgate.db", 998, 0o644, true)];
-        assert_eq!(judged((998, 997), &own)[..], [Finding::ok(WHAT, "of account 998, as the directory")]);
+        assert_eq!(judged((998, 997), &own)[..], [Finding::ok(WHAT, "of account 998")]);
         let roots = |is_open| {
             let mut files = vec![file("imgate.db", 0, 0o600, is_open), file("imgate.db-wal", 5, 0o600, true)];
             files.push(file("secret.key", 998, 0o600, true));
@@ -114,6 +117,10 @@ mod tests {
         assert_eq!(found.mend.as_deref(), Some("sudo chown 998:997 /data/imgate.db /data/imgate.db-wal"));
         assert_eq!(roots(true).severity, Severity::Warning, "root looks, or a gateway that runs as root");
         assert_eq!(judged((998, 997), &[]), [], "before the first start");
+        let volume = [file("secret.key", 65_532, 0o600, true), file("imgate.db", 65_532, 0o600, true)];
+        assert_eq!(judged((0, 65_532), &volume)[0].severity, Severity::Ok, "of root, and its group may write");
+        let mixed = [file("secret.key", 65_532, 0o600, true), file("imgate.db", 0, 0o600, false)];
+        assert_eq!(judged((0, 65_532), &mixed)[0].mend.as_deref(), Some("sudo chown 65532:65532 /data/imgate.db"));
         let started_by_root = judged((998, 997), &[file("imgate.lock", 0, 0o600, true), file("files", 0, 0o700, true)]);
         assert_eq!(started_by_root[0].mend.as_deref(), Some("sudo chown -R 998:997 /data/imgate.lock /data/files"));
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use imgate::config::Config;
+use imgate::store::{Halt, NeverHalt};
 use serde_json::{Value, json};
 
 use super::ask::{address, ask_well_for};
@@ -37,7 +38,8 @@ const WAITS_S: u64 = 5;
 /// Makes it, and prints one JSON line.
 pub(crate) fn run(config: &Config, args: &BackupArgs) -> anyhow::Result<()> {
     let Some(file) = &args.file else { return by_gateway(config, args.name.as_deref()) };
-    let bytes = imgate::store::backup(config.store.expose(), &config.data, file, &Arc::default());
+    let never = Arc::new(NeverHalt) as Arc<dyn Halt>;
+    let bytes = imgate::store::backup(config.store.expose(), &config.data, file, &never);
     printed(&file.to_string_lossy(), bytes.context("no backup")?)
 }
 

@@ -3,8 +3,8 @@
 //!
 //! Owns: the folder below the data directory, the names in it, the thread of the one that is being
 //! made, what became of the last one.
-//! Never: makes two at once, or one that would leave less than [`BACKUP_SPARE_BYTES`] on the disk;
-//! never removes one that is whole.
+//! Never: makes two at once; begins or goes on with one where less than [`BACKUP_SPARE_BYTES`] would
+//! be left on the disk; never removes one that is whole.
 //! Bounds: one thread. A stop waits [`BACKUP_STOP_MS_MAX`] for it; what is left of one that did not
 //! end by then goes when the next one begins.
 
@@ -13,13 +13,13 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::statvfs;
 
-use super::location::{BackupError, backup, backup_bytes};
+use super::location::{BackupError, Halt, backup, backup_bytes};
 use crate::clock;
 use crate::limits::{BACKUP_NAME_BYTES_MAX, BACKUP_SPARE_BYTES, BACKUP_STOP_MS_MAX};
 use crate::threads::Priority;
@@ -104,7 +104,29 @@ struct Inner {
     data: PathBuf,
     newest: Mutex<BackupView>,
     ended: Condvar,
-    stop: Arc<AtomicBool>,
+    brake: Arc<Brake>,
+}
+
+/// Ends a backup when the gateway stops, and when the disk has less left than it should: the log
+/// beside the database grows while the copy is made.
+struct Brake {
+    data: PathBuf,
+    stop: AtomicBool,
+    short: AtomicBool,
+    asked: AtomicU32,
+}
+
+impl Halt for Brake {
+    fn is_told(&self) -> bool {
+        // A look at the disk costs some microseconds, and a megabyte or two is written between two.
+        const ASKED_PER_LOOK: u32 = 64;
+        if self.asked.fetch_add(1, Ordering::Relaxed) % ASKED_PER_LOOK == 0
+            && free(&self.data).is_ok_and(|free| free < BACKUP_SPARE_BYTES)
+        {
+            self.short.store(true, Ordering::Relaxed);
+        }
+        self.stop.load(Ordering::Relaxed) || self.short.load(Ordering::Relaxed)
+    }
 }
 
 impl Backups {
@@ -112,8 +134,11 @@ impl Backups {
     #[must_use]
     pub fn new(url: &str, data: &Path) -> Self {
         let store = url.split(':').next().unwrap_or_default().to_owned();
-        let (newest, ended, stop) = (Mutex::default(), Condvar::new(), Arc::default());
-        Self { inner: Arc::new(Inner { store, data: data.to_owned(), newest, ended, stop }) }
+        let data = data.to_owned();
+        let (stop, short, asked) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU32::new(0));
+        let brake = Arc::new(Brake { data: data.clone(), stop, short, asked });
+        let (newest, ended) = (Mutex::default(), Condvar::new());
+        Self { inner: Arc::new(Inner { store, data, newest, ended, brake }) }
     }
 
     /// Begins one, with that name or one made of the time, and returns at once. Waits for the disk
@@ -127,24 +152,34 @@ impl Backups {
         if !is_name(&name) {
             return Err(NotBegun::Name);
         }
-        let mut newest = self.inner.newest.lock();
-        if newest.state == BackupStage::Running {
-            return Err(NotBegun::Running);
-        }
-        if self.inner.stop.load(Ordering::Relaxed) {
-            return Err(NotBegun::Stopping);
-        }
-        let target = self.inner.prepare(&name)?;
-        let begun = BackupView {
-            state: BackupStage::Running,
-            file: Some(target.clone()),
-            began_ms: Some(began_ms),
-            ..BackupView::default()
+        let begun = BackupView { state: BackupStage::Running, began_ms: Some(began_ms), ..BackupView::default() };
+        let before = {
+            let mut newest = self.inner.newest.lock();
+            if newest.state == BackupStage::Running {
+                return Err(NotBegun::Running);
+            }
+            if self.inner.brake.stop.load(Ordering::Relaxed) {
+                return Err(NotBegun::Stopping);
+            }
+            std::mem::replace(&mut *newest, begun)
         };
-        let inner = Arc::clone(&self.inner);
-        std::thread::Builder::new().name("backup".to_owned()).spawn(move || inner.make(&target))?;
-        newest.clone_from(&begun);
-        Ok(begun)
+        // Without the lock: a disk that hangs is not to hold up a look.
+        let begun = self.inner.prepare(&name).and_then(|target| {
+            let inner = Arc::clone(&self.inner);
+            self.inner.newest.lock().file = Some(target.clone());
+            self.inner.brake.short.store(false, Ordering::Relaxed);
+            std::thread::Builder::new().name("backup".to_owned()).spawn(move || inner.make(&target))?;
+            Ok(())
+        });
+        let mut newest = self.inner.newest.lock();
+        match begun {
+            Ok(()) => Ok(newest.clone()),
+            Err(why) => {
+                *newest = before;
+                self.inner.ended.notify_all();
+                Err(why)
+            }
+        }
     }
 
     /// The newest one.
@@ -157,7 +192,7 @@ impl Backups {
     /// long.
     pub fn stop(&self) {
         let mut newest = self.inner.newest.lock();
-        self.inner.stop.store(true, Ordering::Relaxed);
+        self.inner.brake.stop.store(true, Ordering::Relaxed);
         let patience = Duration::from_millis(BACKUP_STOP_MS_MAX);
         let _ = self.inner.ended.wait_while_for(&mut newest, |newest| newest.state == BackupStage::Running, patience);
     }
@@ -175,8 +210,7 @@ impl Inner {
         if target.symlink_metadata().is_ok() {
             return Err(NotBegun::Exists(target));
         }
-        let disk = statvfs(&folder).map_err(io::Error::from)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = free(&folder)?;
         if wanted.saturating_add(BACKUP_SPARE_BYTES) > free {
             return Err(NotBegun::Space { wanted, free });
         }
@@ -186,13 +220,19 @@ impl Inner {
     fn make(&self, target: &Path) {
         Priority::Upkeep.give_way();
         tracing::info!(file = %target.display(), "a backup begins");
-        let made = backup(&self.store, &self.data, target, &self.stop);
+        let brake = Arc::clone(&self.brake) as Arc<dyn Halt>;
+        let made = backup(&self.store, &self.data, target, &brake);
         let mut newest = self.newest.lock();
         newest.ended_ms = Some(clock::wall_ms());
         match made {
             Ok(bytes) => {
                 tracing::info!(file = %target.display(), bytes, "the backup is made");
                 (newest.state, newest.bytes) = (BackupStage::Done, Some(bytes));
+            }
+            Err(BackupError::Stopped) if self.brake.short.load(Ordering::Relaxed) => {
+                let why = format!("less than {BACKUP_SPARE_BYTES} bytes are left on the disk");
+                tracing::error!(why, file = %target.display(), "the backup is not made");
+                (newest.state, newest.why) = (BackupStage::Failed, Some(why));
             }
             Err(BackupError::Stopped) => {
                 tracing::warn!(file = %target.display(), "the backup is not made: the gateway stops");
@@ -207,12 +247,21 @@ impl Inner {
     }
 }
 
-/// Removes what a backup has left that was killed: nothing else is made in that folder meanwhile.
+/// Bytes that are free on the disk of `place`.
+fn free(place: &Path) -> io::Result<u64> {
+    let disk = statvfs(place)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Removes what a backup has left that was killed, SQLite's journal of it included: nothing else is
+/// made in that folder meanwhile.
 fn remove_left(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "partial") {
-            fs::remove_file(&path)?;
+        let is_left =
+            path.extension().is_some_and(|extension| extension == "partial" || extension == "partial-journal");
+        if is_left && let Err(why) = fs::remove_file(&path) {
+            tracing::warn!(%why, file = %path.display(), "what an older backup has left stays");
         }
     }
     Ok(())
@@ -281,9 +330,12 @@ mod tests {
         let folder = dir.path().join(FOLDER);
         fs::create_dir(&folder).expect("a folder");
         fs::write(folder.join("mine.db"), "mine").expect("a file");
-        fs::write(folder.join("old.db.partial"), "half").expect("a file");
+        for left in ["old.db.partial", "old.db.partial-journal"] {
+            fs::write(folder.join(left), "half").expect("a file");
+        }
+        fs::create_dir(folder.join("strange.partial")).expect("a folder that no backup has left");
         assert!(matches!(backups.begin(Some("mine.db")), Err(NotBegun::Exists(_))));
-        assert!(!folder.join("old.db.partial").exists());
+        assert!(!folder.join("old.db.partial").exists() && !folder.join("old.db.partial-journal").exists());
         backups.begin(Some("a_second-1.db")).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(ended(&backups).state, BackupStage::Done);
         assert_eq!(fs::read(folder.join("mine.db")).expect("it is there"), b"mine");
@@ -304,6 +356,19 @@ mod tests {
         let failed = backups.view();
         assert_eq!((failed.state, failed.bytes), (BackupStage::Failed, None));
         assert_eq!(fs::read_dir(dir.path().join(FOLDER)).expect("a folder").count(), 0);
+    }
+
+    #[test]
+    fn a_disk_without_room_ends_it_and_says_so() {
+        let dir = data();
+        let backups = Backups::new("sqlite:", dir.path());
+        let target = backups.inner.prepare("x.db").unwrap_or_else(|e| panic!("{e}"));
+        backups.inner.brake.short.store(true, Ordering::Relaxed);
+        backups.inner.make(&target);
+        assert!(backups.view().why.is_some_and(|why| why.contains("left on the disk")), "{:?}", backups.view());
+        assert_eq!(fs::read_dir(dir.path().join(FOLDER)).expect("a folder").count(), 0);
+        backups.begin(None).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(ended(&backups).state, BackupStage::Done, "another time there is room");
     }
 
     #[test]

@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::memory::Memory;
 use super::{Backend, DataLock, Error, Keep, mysql, sqlite};
@@ -130,15 +129,30 @@ pub enum BackupError {
     Store(#[from] Error),
 }
 
+/// Says whether a backup is to end before it is whole. Asked often, on the backup's thread.
+pub trait Halt: Send + Sync {
+    /// Whether it is.
+    fn is_told(&self) -> bool;
+}
+
+/// Lets a backup come to its end.
+pub struct NeverHalt;
+
+impl Halt for NeverHalt {
+    fn is_told(&self) -> bool {
+        false
+    }
+}
+
 /// Writes a consistent copy of the store that `url` names to `target`, while a gateway runs on it
 /// or not; returns its bytes. Put in the place of the database, it becomes a database of another
-/// epoch. It ends soon after `stop` is set.
+/// epoch. It ends soon after `halt` says so.
 ///
 /// # Errors
 /// See [`BackupError`]; nothing is left at `target`.
-pub fn backup(url: &str, data_dir: &Path, target: &Path, stop: &Arc<AtomicBool>) -> Result<u64, BackupError> {
+pub fn backup(url: &str, data_dir: &Path, target: &Path, halt: &Arc<dyn Halt>) -> Result<u64, BackupError> {
     match url {
-        "sqlite" | "sqlite:" => sqlite::backup(data_dir, target, stop),
+        "sqlite" | "sqlite:" => sqlite::backup(data_dir, target, halt),
         // A URL may hold a password: only its scheme is repeated.
         _ => Err(BackupError::NotOurs(url.split(':').next().unwrap_or_default().to_owned())),
     }
@@ -230,7 +244,8 @@ mod tests {
 
     #[test]
     fn only_our_own_files_are_copied() {
-        let copy = |url: &str, data: &Path| backup(url, data, Path::new("/nonexistent/copy.db"), &Arc::default());
+        let never = Arc::new(NeverHalt) as Arc<dyn Halt>;
+        let copy = |url: &str, data: &Path| backup(url, data, Path::new("/nonexistent/copy.db"), &never);
         let nowhere = Path::new("/nonexistent");
         let error = copy("mysql://root:secret@db/im", nowhere).expect_err("another database");
         assert_eq!(error, BackupError::NotOurs("mysql".into()));

@@ -46,7 +46,7 @@ pub use data_lock::DataLock;
 pub use files::{Claim, FileId, Files, Retired};
 pub use groups::{GroupChange, Groups, Regrouped};
 pub use import::{Imported, OLD_PASSWORD, import};
-pub use location::{BackupError, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
+pub use location::{BackupError, Halt, NeverHalt, OpenError, Opened, Options, Synchronous, Upkeep, backup, open};
 pub use logins::{LoggedIn, LoginInfo, Logins, NewLogin};
 pub use people::{People, UserChange};
 pub use probe::{Commits, Probed, clock_offset_ms, probe};

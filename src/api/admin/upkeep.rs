@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Insight, text};
+use super::{Insight, blocking, text};
 use crate::api::trails::Particulars;
 use crate::store::{BackupStage, BackupView, NotBegun, RetentionView};
 
@@ -28,17 +28,16 @@ pub(super) async fn begin_backup(
 ) -> Response {
     let backups = insight.operator.backups.clone();
     // It asks the disk.
-    let begun = tokio::task::spawn_blocking(move || backups.begin(asked.get("name").map(String::as_str))).await;
-    match begun {
-        Ok(Ok(view)) => {
+    match blocking(&insight, move || backups.begin(asked.get("name").map(String::as_str))).await {
+        Some(Ok(view)) => {
             let of = view.file.as_deref().and_then(|file| file.file_name()).map(|name| name.to_string_lossy());
             let particulars = Particulars(json!({ "file": of }));
             let mut response = (StatusCode::ACCEPTED, Json(made(&view))).into_response();
             response.extensions_mut().insert(particulars);
             response
         }
-        Ok(Err(why)) => text(status_of(&why), format!("{why}\n")),
-        Err(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the gateway stops\n"),
+        Some(Err(why)) => text(status_of(&why), format!("{why}\n")),
+        None => text(StatusCode::SERVICE_UNAVAILABLE, "the disk does not answer; look whether it was begun\n"),
     }
 }
 

@@ -13,7 +13,6 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction};
@@ -22,14 +21,14 @@ use rustix::io::Errno;
 
 use super::{Error, FILE, int};
 use crate::limits::{RESTORE_SKIP, SQLITE_BUSY_MS};
-use crate::store::location::{BackupError, random_epoch};
+use crate::store::location::{BackupError, Halt, random_epoch};
 
 /// The name in `meta` that marks a copy: a gateway that opens it as a database draws a new epoch.
 pub(super) const RESTORED: &str = "restored";
 
 /// Copies the database of `data_dir` to `target`, which must not exist; returns its bytes. Ends
-/// soon after `stop` is set.
-pub(in crate::store) fn backup(data_dir: &Path, target: &Path, stop: &Arc<AtomicBool>) -> Result<u64, BackupError> {
+/// soon after `halt` says so.
+pub(in crate::store) fn backup(data_dir: &Path, target: &Path, halt: &Arc<dyn Halt>) -> Result<u64, BackupError> {
     let source = data_dir.join(FILE);
     if !source.is_file() {
         return Err(BackupError::Missing(data_dir.to_owned()));
@@ -38,9 +37,8 @@ pub(in crate::store) fn backup(data_dir: &Path, target: &Path, stop: &Arc<Atomic
         return Err(BackupError::Exists(target.to_owned()));
     }
     let copy = Partial::create(target)?;
-    let is_told = || stop.load(Ordering::Relaxed);
-    copy_into(&source, &copy.path, stop).map_err(|why| if is_told() { BackupError::Stopped } else { why })?;
-    if is_told() {
+    copy_into(&source, &copy.path, halt).map_err(|why| if halt.is_told() { BackupError::Stopped } else { why })?;
+    if halt.is_told() {
         return Err(BackupError::Stopped);
     }
     copy.keep(target)
@@ -52,12 +50,12 @@ pub(in crate::store) fn bytes(data_dir: &Path) -> u64 {
     of(FILE.to_owned()) + of(format!("{FILE}-wal"))
 }
 
-fn copy_into(source: &Path, copy: &Path, stop: &Arc<AtomicBool>) -> Result<(), BackupError> {
+fn copy_into(source: &Path, copy: &Path, halt: &Arc<dyn Halt>) -> Result<(), BackupError> {
     // Without SQLITE_OPEN_URI, a name that begins with `file:` is a name.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(source, flags).map_err(Error::from)?;
     conn.busy_timeout(Duration::from_millis(SQLITE_BUSY_MS)).map_err(Error::from)?;
-    heed(&mut conn, stop)?;
+    heed(&mut conn, halt)?;
     let name = copy.to_str().ok_or_else(|| file_error(copy)(io::Error::other("its name is no UTF-8")))?;
     // https://sqlite.org/lang_vacuum.html#vacuuminto: one snapshot, without the log and without
     // free pages. The backup API would begin anew with every commit of the gateway, because that is
@@ -65,19 +63,19 @@ fn copy_into(source: &Path, copy: &Path, stop: &Arc<AtomicBool>) -> Result<(), B
     conn.execute("VACUUM INTO ?1", [name]).map_err(Error::from)?;
     drop(conn);
     let mut copy = Connection::open_with_flags(copy, flags).map_err(Error::from)?;
-    heed(&mut copy, stop)?;
+    heed(&mut copy, halt)?;
     mark(&copy)?;
     copy.close().map_err(|(_, error)| Error::from(error))?;
     Ok(())
 }
 
-/// Statements of `conn` end soon after `stop` is set. Interrupting them would not end one that
+/// Statements of `conn` end soon after `halt` says so. Interrupting them would not end one that
 /// begins afterwards.
-fn heed(conn: &mut Connection, stop: &Arc<AtomicBool>) -> Result<(), Error> {
+fn heed(conn: &mut Connection, halt: &Arc<dyn Halt>) -> Result<(), Error> {
     /// A look costs nanoseconds, so many steps of SQLite's some microseconds.
     const STEPS: std::ffi::c_int = 1000;
-    let stop = Arc::clone(stop);
-    Ok(conn.progress_handler(STEPS, Some(move || stop.load(Ordering::Relaxed)))?)
+    let halt = Arc::clone(halt);
+    Ok(conn.progress_handler(STEPS, Some(move || halt.is_told()))?)
 }
 
 /// Marks the copy, and reads it once from end to end: a copy that was never read is a hope.
@@ -133,6 +131,9 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // After a rename there is nothing left to remove.
         let _ = fs::remove_file(&self.path);
+        let mut journal = self.path.clone().into_os_string();
+        journal.push("-journal");
+        let _ = fs::remove_file(journal);
     }
 }
 

@@ -71,7 +71,7 @@ impl Trimming {
     /// One step, if it is time for one.
     pub(super) fn step(&mut self, backend: &mut dyn Backend, now: Now, counters: &Counters) {
         if self.keeping.wanted.swap(false, Ordering::Acquire) {
-            self.heed(now.mono_ms);
+            self.heed(now);
         }
         if now.mono_ms >= self.changes_due_ms {
             self.changes_due_ms = now.mono_ms + forget_changes(backend, counters);
@@ -105,13 +105,17 @@ impl Trimming {
     }
 
     /// Takes up the policy, and begins a pass at once.
-    fn heed(&mut self, mono_ms: u64) {
-        let view = self.keeping.view();
+    fn heed(&mut self, Now { mono_ms, wall_ms, .. }: Now) {
+        let mut view = self.keeping.view.lock();
         self.keep = view.keep;
-        self.again = view.running;
-        self.due_ms = if self.keep.is_everything() { u64::MAX } else { mono_ms };
+        // The backend goes on where a pass was cut short: what that has passed over comes after it.
+        self.again |= view.running;
         if self.keep.is_everything() {
-            self.keeping.view.lock().running = false;
+            self.due_ms = u64::MAX;
+            view.ended_ms = view.ended_ms.or(view.running.then_some(wall_ms));
+            (view.running, view.elsewhere) = (false, false);
+        } else {
+            self.due_ms = mono_ms;
         }
     }
 
@@ -212,6 +216,21 @@ mod tests {
         desk.keeping.keep(Keep::default());
         let kept = desk.step();
         assert_eq!((kept.keep, kept.messages), (Keep::default(), 6), "what has gone is still told");
+    }
+
+    #[test]
+    fn a_pass_that_a_policy_cuts_short_has_ended_and_is_made_good_later() {
+        let much = u64::from(TRIM_STEPS_MAX) + 10;
+        let four = Keep { age_ms: 0, count: 4 };
+        let mut desk = Desk::new(four, much);
+        assert!(desk.step().running);
+        desk.keeping.keep(Keep::default());
+        let cut = desk.step();
+        assert_eq!((cut.running, cut.ended_ms), (false, Some(HOUR_MS + 5)), "nothing is removed any more");
+        desk.keeping.keep(four);
+        assert_eq!(desk.step().messages + cut.messages, much - 4, "the rest of it");
+        desk.mono_ms += 1;
+        assert_eq!(desk.step().began_ms, Some(HOUR_MS + 6), "and once more from the beginning, without a pause");
     }
 
     #[test]

@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use super::super::backup::RESTORED;
 use super::*;
 use crate::limits::RESTORE_SKIP;
-use crate::store::{BackupError, NewGroup, NewUser, backup};
+use crate::store::{BackupError, Halt, NeverHalt, NewGroup, NewUser, backup};
+
+fn never() -> Arc<dyn Halt> {
+    Arc::new(NeverHalt)
+}
 
 fn copied(dir: &Path, name: &str) -> PathBuf {
     let file = dir.join(name);
-    let bytes = backup("sqlite:", dir, &file, &Arc::default()).unwrap_or_else(|e| panic!("{e}"));
+    let bytes = backup("sqlite:", dir, &file, &never()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(fs::metadata(&file).expect("it is there").len(), bytes);
     file
 }
@@ -95,7 +99,7 @@ fn nothing_is_overwritten_and_nothing_half_made_is_left() {
     let dir = directory();
     let db = connect(dir.path(), Synchronous::Normal);
     let file = dir.path().join("copy.db");
-    let again = |file: &Path| backup("sqlite:", dir.path(), file, &Arc::default());
+    let again = |file: &Path| backup("sqlite:", dir.path(), file, &never());
     fs::write(&file, "mine").expect("a file");
     assert_eq!(again(&file), Err(BackupError::Exists(file.clone())));
     assert_eq!(fs::read(&file).expect("it is there"), b"mine");
