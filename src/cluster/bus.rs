@@ -10,11 +10,13 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subject, Subscriber};
+use async_nats::{
+    Client, ClientError, ConnectOptions, Event, PublishErrorKind, ServerAddr, Subject, SubscribeError, Subscriber,
+};
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -24,11 +26,13 @@ use crate::clock::Clock;
 use crate::cluster::canary::{Canary, Ways};
 use crate::cluster::envelope::{self, Bad, BusKey, To};
 use crate::cluster::exchange::{Exchange, In, Out};
+use crate::cluster::refusals::Refusals;
+use crate::cluster::trial;
 use crate::ids::ShardId;
 use crate::limits::{
     BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_BYTES_MAX, BUS_OUT_MAX, BUS_OUT_ROWS, BUS_OUT_WORDS,
-    BUS_PING_MS, BUS_RETRY_MS_MAX, CLUSTER_TICK_MS, FAR_OUT_TAKEN_MAX, FAR_ROOM_MS, FAR_SAID_TAKEN_MAX,
-    FAR_WORDS_TAKEN_MAX, LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
+    BUS_PING_MS, BUS_RETRY_MS_MAX, CANARY_SAY_MS, CLUSTER_TICK_MS, ENVELOPE_BYTES_MAX, FAR_OUT_TAKEN_MAX, FAR_ROOM_MS,
+    FAR_SAID_TAKEN_MAX, FAR_WORDS_TAKEN_MAX, LOG_OUTAGE_PAUSE_MS, RECENT_CONVS_MAX,
 };
 use crate::mesh::FarEnd;
 use crate::metrics::cluster::ClusterNumbers;
@@ -90,8 +94,10 @@ pub(super) struct Bus {
     began_ms: u64,
     /// The start, which waits to hear whether this gateway has its number for itself.
     admission: Option<oneshot::Sender<bool>>,
-    /// When another key on the bus was last complained of.
+    /// When another key on the bus was last complained of,
     complained_ms: Option<u64>,
+    /// and another version of envelopes.
+    version_complained_ms: Option<u64>,
     /// The same of another gateway with this one's number, and of how many of its envelopes.
     twins: (Option<u64>, u64),
     /// Whether the bus brings what is said to this gateway.
@@ -100,6 +106,20 @@ pub(super) struct Bus {
     renewed: u64,
     /// When the bus last complained in the log.
     server_complained_ms: Option<u64>,
+    /// What it refuses this gateway,
+    refusals: Refusals,
+    /// and what of that the log has last.
+    forbidden: Option<&'static str>,
+    /// Where the bus is, to ask it why it lets nobody in,
+    servers: Vec<String>,
+    /// and when it was last asked.
+    asked_why_ms: Option<u64>,
+    /// The log has it that the bus was not there when the gateway began.
+    told_away: bool,
+    /// What the client of the bus did not take,
+    unpublished: Arc<Unpublished>,
+    /// and when the log last had it.
+    oversized_told: (Option<u64>, u64),
     /// Words that the bus had no room for, and messages that are kept nowhere.
     words_full: u64,
     said_full: u64,
@@ -117,17 +137,18 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
     let subjects = Subjects::new(&name);
     let node = exchange.node();
     let mine = [To::All, To::Node(node)].map(|to| subjects.of(to));
+    let refusals = Refusals::new(mine[0].to_string(), mine[1].to_string(), subjects.node.clone());
     let ways = Ways { first: subjects.of(To::Node(node)), second: subjects.probe(node) };
     let (events_in, mut events) = mpsc::channel(BUS_COMMANDS_MAX);
-    let (client, mut heard) = connect(&servers, mine, events_in).await.unzip();
+    let (client, mut heard) = connect(&servers, mine.clone(), events_in).await.unzip();
     let (to_send, to_publish) = mpsc::channel(BUS_OUT_MAX);
     let held = Arc::new(AtomicUsize::new(0));
-    let to_free = Arc::clone(&held);
-    let publisher = client.clone().map(|client| tokio::spawn(publish(client, subjects, to_publish, to_free)));
+    let unpublished = Arc::new(Unpublished::default());
+    let counted = (Arc::clone(&held), Arc::clone(&unpublished));
+    let publisher = client.clone().map(|client| tokio::spawn(publish(client, subjects, to_publish, counted)));
     let canary = Arc::new(Canary::new());
-    let watch = client.clone().map(|client| tokio::spawn(watch(Arc::clone(&canary), client, servers, ways)));
+    let watch = client.clone().map(|client| tokio::spawn(watch(Arc::clone(&canary), client, servers.clone(), ways)));
     let (scanned_in, mut scanned) = mpsc::channel(4);
-    let mine = ClusterNumbers::default();
     let mut bus = Bus {
         exchange,
         key,
@@ -136,7 +157,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
         clock,
         changes,
         numbers,
-        mine,
+        mine: ClusterNumbers::default(),
         to_send,
         held,
         scanned_in,
@@ -144,10 +165,18 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
         began_ms: clock.now().mono_ms,
         admission: Some(admission),
         complained_ms: None,
+        version_complained_ms: None,
         twins: (None, 0),
         canary,
         renewed: 0,
         server_complained_ms: None,
+        refusals,
+        forbidden: None,
+        servers,
+        asked_why_ms: None,
+        told_away: false,
+        unpublished,
+        oversized_told: (None, 0),
         words_full: 0,
         said_full: 0,
     };
@@ -163,7 +192,12 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
             Some(message) = next(&mut heard) => bus.hear(&message.payload),
             Some(event) = events.recv() => bus.note(&event),
             Some((scan, answer)) = scanned.recv() => bus.step(In::Scanned { scan, answer }),
-            _ = tick.tick() => bus.tick(client.as_ref()),
+            _ = tick.tick() => {
+                bus.tick(client.as_ref());
+                if let (Some(client), Some(heard)) = (&client, &mut heard) {
+                    bus.ask_again(client, &mine, heard).await;
+                }
+            }
             _ = room.tick(), if bus.waits() => bus.give_what_waits(),
             _ = &mut stop => break,
         }
@@ -182,7 +216,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
 }
 
 /// The subjects of a cluster.
-struct Subjects {
+pub(super) struct Subjects {
     all: Subject,
     /// With the number of a gateway behind it.
     node: String,
@@ -191,7 +225,7 @@ struct Subjects {
 }
 
 impl Subjects {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         Self {
             all: format!("im.{name}.1.all").into(),
             node: format!("im.{name}.1.n."),
@@ -200,11 +234,11 @@ impl Subjects {
     }
 
     /// See [`super::canary`].
-    fn probe(&self, node: u16) -> Subject {
+    pub(super) fn probe(&self, node: u16) -> Subject {
         format!("{}{node}", self.probe).into()
     }
 
-    fn of(&self, to: To) -> Subject {
+    pub(super) fn of(&self, to: To) -> Subject {
         match to {
             To::All => self.all.clone(),
             To::Node(node) => format!("{}{node}", self.node).into(),
@@ -222,17 +256,6 @@ async fn next(heard: &mut Option<Heard>) -> Option<async_nats::Message> {
 
 /// What comes on both subjects.
 type Heard = stream::Select<Subscriber, Subscriber>;
-
-/// See [`super::probe`].
-pub(super) async fn probe(servers: &[String]) -> Result<(), String> {
-    let patience = Duration::from_millis(BUS_CONNECT_MS);
-    let options = ConnectOptions::new().name("imgate doctor").connection_timeout(patience);
-    let taken = async {
-        let client = options.connect(servers).await.map_err(|error| error.to_string())?;
-        client.flush().await.map_err(|error| error.to_string())
-    };
-    tokio::time::timeout(2 * patience, taken).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
-}
 
 /// Of a client that connects again and again.
 fn options(name: &str) -> ConnectOptions {
@@ -280,11 +303,8 @@ async fn connect(servers: &[String], mine: [Subject; 2], events: mpsc::Sender<Ev
             return None;
         }
     };
-    let [all, one] = mine;
-    let both =
-        async { Ok::<_, async_nats::SubscribeError>((client.subscribe(all).await?, client.subscribe(one).await?)) };
-    match both.await {
-        Ok((all, one)) => Some((client, stream::select(all, one))),
+    match subscribe(&client, mine).await {
+        Ok(heard) => Some((client, heard)),
         Err(error) => {
             tracing::error!(%error, "the bus between gateways takes no subscription");
             None
@@ -292,17 +312,34 @@ async fn connect(servers: &[String], mine: [Subject; 2], events: mpsc::Sender<Ev
     }
 }
 
+async fn subscribe(client: &Client, [all, one]: [Subject; 2]) -> Result<Heard, SubscribeError> {
+    Ok(stream::select(client.subscribe(all).await?, client.subscribe(one).await?))
+}
+
+/// What the client of the bus did not take.
+#[derive(Debug, Default)]
+struct Unpublished {
+    /// It is larger than the server's `max_payload`.
+    oversized: AtomicU64,
+    other: AtomicU64,
+}
+
 /// Gives the client of the bus what is to be sent; waits while it is not connected.
 async fn publish(
     client: Client,
     subjects: Subjects,
     mut envelopes: mpsc::Receiver<(To, Vec<u8>)>,
-    held: Arc<AtomicUsize>,
+    (held, unpublished): (Arc<AtomicUsize>, Arc<Unpublished>),
 ) {
     while let Some((to, envelope)) = envelopes.recv().await {
         held.fetch_sub(envelope.len(), Ordering::Relaxed);
         if let Err(error) = client.publish(subjects.of(to), envelope.into()).await {
             tracing::debug!(%error, "the bus did not take something");
+            let count = match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => &unpublished.oversized,
+                _ => &unpublished.other,
+            };
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -428,7 +465,7 @@ impl Bus {
     }
 
     fn hear(&mut self, bytes: &[u8]) {
-        if self.canary.take(bytes) {
+        if bytes == trial::WORD || self.canary.take(bytes) {
             return;
         }
         self.mine.envelopes_in += 1;
@@ -436,7 +473,16 @@ impl Bus {
         match envelope::decode(&self.key, bytes) {
             Ok(envelope) => self.step(In::Heard(envelope)),
             Err(Bad::Damaged) => self.mine.damaged += 1,
-            Err(Bad::Version) => self.mine.version += 1,
+            Err(Bad::Version) => {
+                self.mine.version += 1;
+                let now_ms = self.clock.now().mono_ms;
+                if is_time(&mut self.version_complained_ms, now_ms) {
+                    tracing::warn!(
+                        "a gateway on the bus has another version of envelopes: its messages come from the database until \
+                         all gateways run programs that understand each other"
+                    );
+                }
+            }
             Err(Bad::Tag) => {
                 self.mine.tag += 1;
                 let now_ms = self.clock.now().mono_ms;
@@ -450,8 +496,12 @@ impl Bus {
     }
 
     fn note(&mut self, event: &Event) {
+        let now_ms = self.clock.now().mono_ms;
         match event {
-            Event::Connected => self.set_up(true),
+            Event::Connected => {
+                self.refusals.asked(now_ms);
+                self.set_up(true);
+            }
             Event::Disconnected | Event::Closed => self.set_up(false),
             Event::SlowConsumer(_) => {
                 self.mine.slow += 1;
@@ -459,27 +509,76 @@ impl Bus {
                 self.step(In::Lost);
             }
             Event::ServerError(error) => {
-                let now_ms = self.clock.now().mono_ms;
+                self.refusals.note(now_ms, error);
                 if is_time(&mut self.server_complained_ms, now_ms) {
                     tracing::warn!(%error, "the bus complains");
                 }
             }
-            Event::ClientError(error) => tracing::debug!(%error, "the client of the bus complains"),
+            Event::ClientError(error) => self.ask_why(error, now_ms),
             Event::LameDuckMode | Event::Draining => {}
         }
     }
 
     fn set_up(&mut self, up: bool) {
         if std::mem::replace(&mut self.up, up) != up {
+            // From now on the log has each change.
+            self.told_away = true;
             if up {
                 tracing::info!("the bus between gateways is there");
             } else {
-                tracing::warn!(
-                    "the bus between gateways is away: messages of others come from the database, some seconds later"
-                );
+                tell_away();
             }
             self.step(In::Bus { up });
         }
+    }
+
+    /// The client has tried to connect in vain: the log has it now and then, with the reason.
+    fn ask_why(&mut self, error: &ClientError, now_ms: u64) {
+        if is_time(&mut self.asked_why_ms, now_ms) {
+            let (servers, error) = (self.servers.clone(), error.to_string());
+            tokio::spawn(async move {
+                let error = trial::why_not(&servers).await.unwrap_or(error);
+                tracing::warn!(error, "no server of the bus between gateways lets this one in");
+            });
+        }
+    }
+
+    /// Asks for the subscriptions again if the bus has refused one: rules of NATS may change while
+    /// a connection stands.
+    async fn ask_again(&mut self, client: &Client, mine: &[Subject; 2], heard: &mut Heard) {
+        let now_ms = self.clock.now().mono_ms;
+        if !self.up || !self.refusals.is_time_to_ask(now_ms) {
+            return;
+        }
+        self.refusals.asked(now_ms);
+        let asking = subscribe(client, mine.clone());
+        if let Ok(Ok(again)) = tokio::time::timeout(Duration::from_millis(CANARY_SAY_MS), asking).await {
+            *heard = again;
+            // What the old ones have not been asked for yet.
+            self.step(In::Lost);
+        }
+    }
+
+    /// What the bus refuses, in numbers, on `/readyz`, and in the log when it begins and ends.
+    fn show_refusals(&mut self, now_ms: u64) {
+        let forbidden = self.refusals.forbidden(now_ms);
+        if let Some(what) = forbidden.filter(|_| forbidden != self.forbidden) {
+            tracing::warn!(what, "the account at NATS may not do what a gateway does");
+        } else if self.forbidden.is_some() && forbidden.is_none() {
+            tracing::info!("the account at NATS may do what a gateway does, as far as is known");
+        }
+        self.forbidden = forbidden;
+        let oversized = self.unpublished.oversized.load(Ordering::Relaxed);
+        if oversized > self.oversized_told.1 && is_time(&mut self.oversized_told.0, now_ms) {
+            self.oversized_told.1 = oversized;
+            tracing::warn!(
+                "NATS takes no messages of the size that gateways say: its `max_payload` is less than {ENVELOPE_BYTES_MAX}"
+            );
+        }
+        // What may not be done while there is no bus is not the trouble.
+        self.mine.forbidden = forbidden.filter(|_| self.up);
+        let other = self.refusals.other + self.unpublished.other.load(Ordering::Relaxed);
+        self.mine.bus_refused = [self.refusals.needed, oversized, other];
     }
 
     fn tick(&mut self, client: Option<&Client>) {
@@ -506,7 +605,12 @@ impl Bus {
             self.twins.1 = counts.twins;
             tracing::error!("another gateway has the same number: give each another `node`, or stop one of them");
         }
-        self.mine.up = self.up && !self.canary.is_deaf();
+        self.show_refusals(now.mono_ms);
+        if !self.up && !self.told_away && self.began_ms + BUS_CONNECT_MS <= now.mono_ms {
+            tell_away();
+            self.told_away = true;
+        }
+        self.mine.up = self.up && !self.canary.is_deaf() && self.forbidden.is_none();
         self.mine.refused = self.exchange.admitted() == Some(false);
         self.mine.renewed = self.renewed;
         self.mine.nodes = self.exchange.nodes(now) as u64;
@@ -528,6 +632,10 @@ impl Bus {
             let _ = waits.send(admitted);
         }
     }
+}
+
+fn tell_away() {
+    tracing::warn!("the bus between gateways is away: messages of others come from the database, some seconds later");
 }
 
 /// Whether a complaint is due again; if so, it was made now.

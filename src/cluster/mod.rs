@@ -1,8 +1,8 @@
 //! Other gateways of the same database.
 //!
 //! Owns: what they say to each other (`envelope`), what one makes of it (`exchange`, a pure state
-//! machine), the thread that carries it over NATS (`bus`), and whether that brings what is said
-//! (`canary`).
+//! machine), the thread that carries it over NATS (`bus`), whether that brings what is said
+//! (`canary`) and what it refuses (`refusals`, `trial`).
 //! Never: exists without the setting `cluster`. The database numbers, dedupes and keeps; what
 //! stands here makes messages of one gateway reach the sessions of another, at once as a rule.
 
@@ -12,6 +12,8 @@ mod canary;
 mod clocks;
 pub mod envelope;
 pub mod exchange;
+mod refusals;
+mod trial;
 mod waiting;
 mod whereabouts;
 
@@ -35,13 +37,14 @@ pub fn is_server(text: &str) -> bool {
     bus::is_server(text)
 }
 
-/// Tries whether a server of the bus lets this machine in. Waits some seconds at most.
+/// Tries whether a server of the bus lets this machine in, and lets it say and hear what the gateway
+/// `node` of the cluster `name` does. Waits some seconds at most.
 ///
 /// # Errors
 /// Why not, without passwords.
-pub fn probe(servers: &[String]) -> Result<(), String> {
+pub fn probe(servers: &[String], name: &str, node: u16) -> Result<(), String> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    let outcome = runtime.block_on(bus::probe(servers));
+    let outcome = runtime.block_on(trial::of(servers, name, node));
     // A name service that hangs is not waited for.
     runtime.shutdown_background();
     outcome
@@ -127,6 +130,9 @@ impl Cluster {
 /// What `/readyz` says of a gateway that serves, but hears of the others late.
 #[must_use]
 pub fn degraded(numbers: &ClusterNumbers) -> Option<&'static str> {
+    if let Some(forbidden) = numbers.forbidden {
+        return Some(forbidden);
+    }
     if !numbers.up {
         return Some("degraded: the bus between gateways is away, messages between them are some seconds late");
     }

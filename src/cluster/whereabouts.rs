@@ -226,8 +226,13 @@ impl Whereabouts {
     /// The gateways that live and whose list is to be asked for.
     pub(super) fn asks(&mut self, now: Now, live: impl Iterator<Item = (u16, u64)>) -> Vec<(u16, Item)> {
         let mut asks = Vec::new();
+        let has_room = self.len < WHEREABOUTS_MAX - WHEREABOUTS_MAX / 16;
         for (node, boot) in live {
             let there = self.there(node, boot);
+            if has_room && std::mem::take(&mut there.crowded) {
+                // Those who were left out have a place now.
+                there.miss();
+            }
             let waits = there.asked_ms.is_some_and(|asked_ms| now.mono_ms < asked_ms + PRESENCE_ASK_MS);
             if there.list != List::Complete && !waits {
                 there.asked_ms = Some(now.mono_ms);
@@ -418,6 +423,7 @@ fn give(news: News) -> Vec<(ShardId, FarIn)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     const NODE: (u16, u64) = (2, 70);
 
@@ -544,6 +550,23 @@ mod tests {
             matches!(told.as_slice(), [(_, FarIn::Elsewhere { rows })] if **rows == [(user(1), false)]),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn who_was_left_out_for_want_of_room_is_asked_for_when_there_is_some() {
+        let now = Clock::start().now();
+        let mut whereabouts = Whereabouts::new(1);
+        let asks = |whereabouts: &mut Whereabouts| whereabouts.asks(now, [NODE].into_iter()).len();
+        whereabouts.heard(NODE, 1, &[(user(1), true)]);
+        assert!(asks(&mut whereabouts) == 0 && whereabouts.known(NODE.0).is_some());
+        let len = std::mem::replace(&mut whereabouts.len, WHEREABOUTS_MAX);
+        whereabouts.heard(NODE, 2, &[(user(2), true)]);
+        assert!(asks(&mut whereabouts) == 0 && whereabouts.known(NODE.0).is_none(), "there is still no room");
+        whereabouts.len = len;
+        assert_eq!(asks(&mut whereabouts), 1);
+        let listed = Listed { after: 0, upto: ID_MAX, number: 2, users: vec![user(1), user(2)] };
+        whereabouts.listed(now, NODE, &listed);
+        assert!(whereabouts.known(NODE.0).is_some() && whereabouts.is_elsewhere(user(2)));
     }
 
     #[test]

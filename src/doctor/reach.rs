@@ -12,7 +12,8 @@ use crate::limits::CERTIFICATE_ENDS_SOON_S;
 
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
     let certificates = config.tls_pairs.iter().map(|pair| certificate(pair, clock::wall_ms() / 1000));
-    let bus = (!config.cluster.is_empty()).then(|| bus(cluster::probe(config.cluster.expose())));
+    let bus = (!config.cluster.is_empty())
+        .then(|| bus(cluster::probe(config.cluster.expose(), &config.cluster_name, config.node.0)));
     certificates.chain(bus).collect()
 }
 
@@ -48,11 +49,15 @@ fn certificate(pair: &Pair, now_s: u64) -> Finding {
 fn bus(outcome: Result<(), String>) -> Finding {
     const WHAT: &str = "cluster";
     match outcome {
-        Ok(()) => Finding::ok(WHAT, "the bus takes messages"),
+        Ok(()) => Finding::ok(WHAT, "the bus takes messages and brings them"),
         Err(error) => {
             let why = "messages of other gateways come from the database, up to 10 s late";
-            Finding::bad(Severity::Warning, WHAT, error, why)
-                .mend("systemctl status nats-server   # where `cluster` points to")
+            let mend = if error.to_ascii_lowercase().contains("violation") {
+                "user, password and permissions in the configuration of nats-server   # docs/cluster.md, NATS"
+            } else {
+                "systemctl status nats-server   # where `cluster` points to"
+            };
+            Finding::bad(Severity::Warning, WHAT, error, why).mend(mend)
         }
     }
 }
@@ -94,7 +99,7 @@ mod tests {
     #[test]
     fn a_bus_that_is_not_there_is_a_warning() {
         // A port of this machine at which nothing listens.
-        let finding = bus(cluster::probe(&["nats://user:sesame@127.0.0.1:1".to_owned()]));
+        let finding = bus(cluster::probe(&["nats://user:sesame@127.0.0.1:1".to_owned()], "imgate", 1));
         assert_eq!(finding.severity, Severity::Warning, "{finding:?}");
         assert!(!format!("{finding:?}").contains("sesame"), "a password is never shown");
     }

@@ -97,7 +97,14 @@ fn troubles(told: &Told<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if told.sum(names::BUS_UP) == Some(0.0) {
         let why = "messages of other gateways come from the database, up to 10 s late";
-        found.push(warn("has no bus".to_owned(), why, "systemctl status nats-server   # where `cluster` points to"));
+        let forbidden = told.series(names::BUS_REFUSED).any(|(reason, n)| reason == "reason=\"permission\"" && n > 0.0);
+        found.push(match forbidden {
+            true => {
+                let mend = "the permissions of its account at NATS; /readyz says which   # docs/cluster.md, NATS";
+                warn("has a bus that refuses what a gateway needs".to_owned(), why, mend)
+            }
+            false => warn("has no bus".to_owned(), why, "systemctl status nats-server   # where `cluster` points to"),
+        });
     }
     if let Some(refused) = told.sum(names::TLS_REFUSED).filter(|count| *count > 0.0) {
         let why = "it serves the pair that it had, until that ends";
@@ -168,7 +175,12 @@ fn load(before: &Told<'_>, now: &Told<'_>, between_s: f64) -> Vec<Finding> {
     let dropped = |of: &Told<'_>, why: &str| {
         of.series(names::BUS_DROPPED).filter(|(reason, _)| *reason == why).map(|(_, count)| count).sum::<f64>()
     };
-    for (reason, what) in [("reason=\"key\"", "another secret"), ("reason=\"twin\"", "the same node")] {
+    let strangers = [
+        ("reason=\"key\"", "another secret"),
+        ("reason=\"twin\"", "the same node"),
+        ("reason=\"version\"", "another version of envelopes"),
+    ];
+    for (reason, what) in strangers {
         if dropped(now, reason) > dropped(before, reason) {
             let why = "what that one says is not believed: messages of it come from the database, up to 10 s late";
             let mend =
@@ -274,6 +286,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bus_that_refuses_is_told_from_one_that_is_away() {
+        let refused = |times: u32, up: u32| {
+            told(&format!("imgate_bus_up {up}\nimgate_bus_refused_total{{reason=\"permission\"}} {times}\n"))
+        };
+        let refuses = (Severity::Warning, "has a bus that refuses what a gateway needs".to_owned());
+        assert_eq!(refused(3, 0)[1..], [refuses]);
+        assert_eq!(refused(0, 0)[1..], [(Severity::Warning, "has no bus".to_owned())]);
+        assert_eq!(refused(3, 1)[1..], [], "that is over");
+    }
+
+    #[test]
     fn a_clock_that_was_set_when_the_machine_started_is_no_warning() {
         let long_ago = told("imgate_clock_moved_seconds 86400\nimgate_clock_set_age_seconds 301\n");
         let seen = "has seen the clock set 301 s ago: by 86400 s since its start";
@@ -315,5 +338,8 @@ mod tests {
         let strange = told_after(&dropped(1), &dropped(2));
         assert_eq!(strange[1].1, "hears a gateway of its cluster that has another secret");
         assert_eq!(told_after(&dropped(2), &dropped(2)).len(), 1);
+        let version = |count: u32| format!("imgate_bus_dropped_total{{reason=\"version\"}} {count}\n");
+        let strange = told_after(&version(0), &version(9));
+        assert_eq!(strange[1].1, "hears a gateway of its cluster that has another version of envelopes");
     }
 }

@@ -86,8 +86,9 @@ pub const NODES_MAX: usize = 1024;
 pub const HEARTBEAT_MS: u64 = 1_000;
 /// Silence after which a gateway counts as gone: three heartbeats were lost.
 pub const NODE_SILENT_MS: u64 = 3_500;
-/// Users of other gateways of whom it is known where they are, some 12 bytes each. One beyond it is
-/// taken for offline.
+/// Users of other gateways of whom it is known where they are, some 45 bytes each: in the list of
+/// their gateway 9 to 15, where they are 19 to 34, at their shard 9 to 18. One beyond it is taken
+/// for offline.
 pub const WHEREABOUTS_MAX: usize = 1 << 22;
 /// Groups of which a gateway knows where no member is, some 32 bytes each up to 64 gateways; what
 /// is said in others goes to all gateways.
@@ -123,6 +124,11 @@ pub const CLOCKS_MS: u64 = 30_000;
 pub const DEVICES_AGAIN_MS: u64 = 2_000;
 /// Users of one shard of whom that is kept at once.
 pub const DEVICE_ROUNDS_MAX: usize = 16_384;
+/// Within this time after a gateway was alone the sessions of users who are here and elsewhere are
+/// told anew: what was said of them meanwhile is lost.
+pub const DEVICES_ANEW_MS: u64 = 4_000;
+/// Users of one shard whose sessions are told anew so.
+pub const DEVICES_ANEW_MAX: usize = 65_536;
 /// How long after a user's last session here has ended another gateway may still take the user for
 /// one that is here, and leave it to this one to tell that the user is away: longer than two
 /// heartbeats and a digest.
@@ -207,6 +213,9 @@ pub const CANARY_SAY_MS: u64 = 200;
 pub const BUS_CONNECT_MS: u64 = 2_000;
 /// The longest pause between two such attempts.
 pub const BUS_RETRY_MS_MAX: u64 = 1_000;
+/// How long what the account at NATS may not say counts as forbidden after it was last refused, and
+/// after which a subscription that was refused is asked for again.
+pub const BUS_FORBIDDEN_MS: u64 = 60_000;
 /// How old an envelope may be by its sender's clock: what was recorded is not
 /// believed again.
 pub const ENVELOPE_OLD_MS: u64 = 60_000;

@@ -5,8 +5,12 @@
 /// What a gateway has said to the others and heard of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ClusterNumbers {
-    /// The bus is connected, and brings what is said to this gateway.
+    /// The bus is connected, brings what is said to this gateway, and refuses nothing that it needs.
     pub up: bool,
+    /// What the bus refuses of that, in words.
+    pub forbidden: Option<&'static str>,
+    /// What was refused so far, by [`super::names::BUS_REFUSED_LABELS`].
+    pub bus_refused: [u64; 3],
     /// Another gateway has this one's number, so it says nothing.
     pub refused: bool,
     /// Times that it was connected anew because it brought nothing.

@@ -154,7 +154,8 @@ metrics! {
     SWEEPS = Counter "imgate_sweeps_total" [] "Batches that went to members of a group.";
 
     NODES = Gauge "imgate_nodes" [] "Gateways of the cluster that live, this one included; absent without `cluster`, like all that follow until imgate_digest_holes_total.";
-    BUS_UP = Gauge "imgate_bus_up" [] "1 while the bus between gateways is connected and brings what is said to this one.";
+    BUS_UP = Gauge "imgate_bus_up" [] "1 while the bus between gateways is connected, brings what is said to this one, and refuses nothing that a gateway needs.";
+    BUS_REFUSED = Counter "imgate_bus_refused_total" ["reason"] "What the bus has refused: a subject that a gateway needs and the account may not use (permission), a message above the server's max_payload (size), anything else (other).";
     BUS_RENEWED = Counter "imgate_bus_renewed_total" [] "Times that the bus was to be connected anew, because it was connected and brought nothing that this gateway said to itself.";
     BUS_MESSAGES = Counter "imgate_bus_messages_total" ["direction"] "Envelopes given to the bus, and envelopes that came.";
     BUS_BYTES = Counter "imgate_bus_bytes_total" ["direction"] "Their bytes.";
@@ -338,6 +339,9 @@ pub const CLOSED: [&str; 15] = [
 
 /// Labels of what the bus takes and brings.
 pub const BUS_DIRECTIONS: [&str; 2] = ["out", "in"];
+
+/// Labels of what the bus refuses.
+pub const BUS_REFUSED_LABELS: [&str; 3] = ["permission", "size", "other"];
 
 /// Labels of where something went.
 pub const BUS_ADDRESSED_LABELS: [&str; 3] = ["all", "node", "none"];

@@ -224,6 +224,9 @@ fn cluster(page: &mut Page, numbers: &ClusterNumbers) {
     let counts = &numbers.counts;
     page.one(names::NODES, numbers.nodes);
     page.one(names::BUS_UP, u8::from(numbers.up));
+    page.by_label(names::BUS_REFUSED, names::BUS_REFUSED_LABELS, |index| {
+        numbers.bus_refused.get(index).copied().unwrap_or_default()
+    });
     page.one(names::BUS_RENEWED, numbers.renewed);
     let both = |pair: [u64; 2]| move |index: usize| pair.get(index).copied().unwrap_or_default();
     page.by_label(names::BUS_MESSAGES, names::BUS_DIRECTIONS, both([numbers.envelopes_out, numbers.envelopes_in]));

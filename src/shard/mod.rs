@@ -195,7 +195,7 @@ impl Shard {
             }
             Event::Far(FarIn::Covered) => self.home.covered(io),
             Event::Far(FarIn::Ahead { ms }) => self.sessions.clocks_ahead(ms),
-            Event::Far(FarIn::Alone { on }) => self.sessions.elsewhere.set_stale(on),
+            Event::Far(FarIn::Alone { on }) => self.sessions.set_alone(io, on),
             Event::Settled { ask, reply } => self.settled(ask, reply),
             Event::Notice { id, notice } => self.notice(id, notice),
             Event::Credit { to, msgs, bytes } => io.lanes.set_credit(to, msgs, bytes),

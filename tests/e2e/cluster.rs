@@ -18,9 +18,9 @@ use crate::webhooks::{self, Endpoint};
 /// What a message of another gateway may take with a bus, on a machine that compiles meanwhile.
 const AT_ONCE: Duration = Duration::from_secs(2);
 /// What it may take without one.
-const ALONE: Duration = Duration::from_secs(10);
+pub(crate) const ALONE: Duration = Duration::from_secs(10);
 /// The same secret for all.
-const SECRET: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+pub(crate) const SECRET: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 
 /// `count` gateways on a fresh database with `users` users.
 fn gateways(server: &Server, nats: &Nats, count: usize, users: u64) -> Vec<Gateway> {
@@ -45,7 +45,7 @@ fn gateways_with(server: &Server, nats: &Nats, count: usize, users: u64, more: &
     gateways
 }
 
-fn await_metric(gateway: &Gateway, name: &str, fits: impl Fn(f64) -> bool) -> f64 {
+pub(crate) fn await_metric(gateway: &Gateway, name: &str, fits: impl Fn(f64) -> bool) -> f64 {
     let until = Instant::now() + PATIENCE;
     loop {
         let value = gateway.metric(name);
@@ -57,12 +57,12 @@ fn await_metric(gateway: &Gateway, name: &str, fits: impl Fn(f64) -> bool) -> f6
     }
 }
 
-fn readyz(gateway: &Gateway) -> String {
+pub(crate) fn readyz(gateway: &Gateway) -> String {
     exchange(gateway.admin(), b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 }
 
 /// The next message of a client, and how long it took.
-fn hears(client: &mut Client, kind: u64, content: &str, within: Duration) -> Duration {
+pub(crate) fn hears(client: &mut Client, kind: u64, content: &str, within: Duration) -> Duration {
     let began = Instant::now();
     let message: Value = client.wait_for(kind);
     let took = began.elapsed();

@@ -15,6 +15,7 @@ mod support;
 mod autoclient;
 mod backends;
 mod budget;
+mod bus;
 mod caller;
 mod chat;
 mod client;

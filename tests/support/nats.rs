@@ -34,12 +34,22 @@ wait "$server" 2>/dev/null
 pub(crate) struct Nats {
     program: PathBuf,
     port: u16,
+    config: Option<PathBuf>,
     guardian: Option<Child>,
 }
 
 impl Nats {
     /// One for a test, or `None` where there is no nats-server.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// One with a file of its configuration: accounts, permissions, TLS.
+    pub(crate) fn configured(config: PathBuf) -> Option<Self> {
+        Self::start_with(Some(config))
+    }
+
+    fn start_with(config: Option<PathBuf>) -> Option<Self> {
         let Some(program) = program() else {
             let text = "nats-server is missing: please install nats-server (scripts/test.sh does)";
             assert!(std::env::var_os("CI").is_none(), "{text}");
@@ -48,7 +58,7 @@ impl Nats {
         };
         for _ in 0..PORTS_TRIED {
             let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-            let mut server = Self { program: program.clone(), port, guardian: None };
+            let mut server = Self { program: program.clone(), port, config: config.clone(), guardian: None };
             if server.launch() {
                 return Some(server);
             }
@@ -61,6 +71,9 @@ impl Nats {
         let mut guardian = Command::new("sh");
         guardian.args(["-c", GUARDIAN, "guardian"]).arg(&self.program);
         guardian.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]);
+        if let Some(config) = &self.config {
+            guardian.arg("-c").arg(config);
+        }
         let mut guardian =
             guardian.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell for the server");
         let mut line = String::new();
@@ -95,6 +108,11 @@ impl Nats {
     /// Its URL.
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Its URL with that scheme, for whoever has these credentials (`user:password`).
+    pub(crate) fn url_of(&self, scheme: &str, credentials: &str) -> String {
+        format!("{scheme}://{credentials}@127.0.0.1:{}", self.port)
     }
 
     /// A connection that has read the server's greeting.

@@ -9,6 +9,8 @@ use crate::metrics::surroundings::{BudgetNumbers, CertificateNumbers};
 
 const CLUSTER: ClusterNumbers = ClusterNumbers {
     up: true,
+    forbidden: None,
+    bus_refused: [1, 2, 3],
     refused: false,
     renewed: 5,
     nodes: 3,

@@ -10,7 +10,8 @@
 //! Never: exists without other gateways.
 //! Bounds: one entry for each session, [`limits::DEVICE_ROUNDS_MAX`] users of whom something is
 //! known, each for three times [`limits::DEVICES_AGAIN_MS`] at most; beyond it nothing is kept, and
-//! said once only.
+//! said once only. [`limits::DEVICES_ANEW_MAX`] users are told anew when a gateway is not alone any
+//! more.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,6 +35,9 @@ pub(in crate::shard) struct FarDevices {
     rounds: BTreeMap<UserId, Round>,
     /// When these are looked at again, one entry each.
     again: VecDeque<(u64, UserId)>,
+    /// Users whose sessions are told anew, and when, since what was said of them while this gateway
+    /// was alone is lost.
+    anew: VecDeque<(u64, UserId)>,
     /// How far the most advanced clock is ahead of this gateway's, in milliseconds.
     ahead_ms: u64,
 }
@@ -54,7 +58,7 @@ impl FarDevices {
 
     /// When something is due.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        self.again.front().map(|&(due_ms, _)| due_ms)
+        [&self.again, &self.anew].into_iter().filter_map(|line| line.front()).map(|&(due_ms, _)| due_ms).min()
     }
 }
 
@@ -97,6 +101,19 @@ impl Sessions {
         self.far_devices.ahead_ms = ms;
     }
 
+    /// From now on nothing is heard of other gateways, or it is again.
+    pub(in crate::shard) fn set_alone(&mut self, io: &Io, on: bool) {
+        if self.elsewhere.is_stale() && !on {
+            let mut users = self.roster.all_online(&self.table);
+            users.retain(|&user| self.elsewhere.has(user));
+            users.truncate(limits::DEVICES_ANEW_MAX);
+            let (now_ms, count) = (io.now_ms(), users.len() as u64);
+            let due = |(n, user)| (now_ms + n * limits::DEVICES_ANEW_MS / count, user);
+            self.far_devices.anew = (0..).zip(users).map(due).collect();
+        }
+        self.elsewhere.set_stale(on);
+    }
+
     /// Tells the other gateways the sessions of a user, if there are any.
     pub(in crate::shard) fn tell_devices(&mut self, io: &mut Io, user: UserId, asks: bool) {
         if self.say_devices(io, user, asks) && asks {
@@ -133,6 +150,14 @@ impl Sessions {
     /// forgets what they have said.
     pub(in crate::shard) fn tell_devices_again(&mut self, io: &mut Io) {
         let now_ms = io.now_ms();
+        for _ in 0..limits::TURN_TIMERS_MAX {
+            let due = self.far_devices.anew.front().filter(|(due_ms, _)| *due_ms <= now_ms);
+            let Some(&(_, user)) = due else { break };
+            self.far_devices.anew.pop_front();
+            if self.elsewhere.has(user) {
+                self.tell_devices(io, user, true);
+            }
+        }
         for _ in 0..limits::TURN_TIMERS_MAX {
             let due = self.far_devices.again.front().filter(|(due_ms, _)| *due_ms <= now_ms);
             let Some(&(_, user)) = due else { return };

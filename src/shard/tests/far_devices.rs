@@ -41,6 +41,8 @@ struct Several {
     came: Vec<Came>,
     total: usize,
     now_ms: u64,
+    /// There is no bus.
+    away: bool,
 }
 
 impl Several {
@@ -64,10 +66,13 @@ impl Several {
             (0..usize::from(SHARDS)).for_each(|shard| world.step(shard, Event::Far(FarIn::Ahead { ms })));
         }
         let lanes = (0..GATEWAYS * GATEWAYS).map(|_| VecDeque::new()).collect();
-        Self { gateways, chance, lanes, came: Vec::new(), total, now_ms: 0 }
+        Self { gateways, chance, lanes, came: Vec::new(), total, now_ms: 0, away: false }
     }
 
     fn send(&mut self, from: usize, far: &FarIn) {
+        if self.away {
+            return;
+        }
         for to in (0..GATEWAYS).filter(|to| *to != from) {
             let lane = &mut self.lanes[from * GATEWAYS + to];
             // Nothing overtakes what the same gateway has said before.
@@ -76,8 +81,21 @@ impl Several {
         }
     }
 
+    /// The bus goes, or comes again, and every gateway notices.
+    fn set_away(&mut self, away: bool) {
+        self.away = away;
+        for world in &mut self.gateways {
+            let alone = || Event::Far(FarIn::Alone { on: away });
+            (0..usize::from(SHARDS)).for_each(|shard| world.step(shard, alone()));
+        }
+    }
+
     fn open(&mut self) {
         let gateway = self.chance.below(GATEWAYS as u64) as usize;
+        self.open_at(gateway);
+    }
+
+    fn open_at(&mut self, gateway: usize) {
         self.came.push(Came { at_ms: self.now_ms, open: true });
         self.gateways[gateway].line(&format!("c{}: open", self.came.len() - 1));
         self.gateways[gateway].settle();
@@ -138,5 +156,28 @@ fn as_many_of_the_newest_sessions_stay_as_may_wherever_they_are() {
         several.pass(3 * limits::DEVICES_AGAIN_MS);
         let open = several.came.iter().filter(|one| one.open).count();
         assert_eq!(open, several.total, "seed {seed}: {:?}", several.came);
+    }
+}
+
+/// Each of two gateways takes another session of a user who is on both, and no word of it arrives.
+#[test]
+fn what_came_while_the_bus_was_away_is_made_up_for() {
+    for seed in 0..8 {
+        let mut several = Several::new(seed);
+        let total = several.total;
+        (0..total).for_each(|n| several.open_at(n % 2));
+        if total == 1 {
+            // Both know of each other, and one is to go.
+            several.open_at(1);
+        }
+        several.pass(3 * limits::DEVICES_AGAIN_MS);
+        several.set_away(true);
+        (0..2 * total).for_each(|n| several.open_at(n % 2));
+        several.pass(3 * limits::DEVICES_AGAIN_MS);
+        let open = |several: &Several| several.came.iter().filter(|one| one.open).count();
+        assert!(open(&several) > total, "seed {seed}: {:?}", several.came);
+        several.set_away(false);
+        several.pass(limits::DEVICES_ANEW_MS + 3 * limits::DEVICES_AGAIN_MS);
+        assert_eq!(open(&several), total, "seed {seed}: {:?}", several.came);
     }
 }
