@@ -72,7 +72,7 @@ metrics! {
     TLS_HANDSHAKES = Counter "imgate_tls_handshakes_total" ["outcome"] "TLS handshakes by how they ended: with a session of TLS 1.3 or 1.2, full or resumed by a ticket, or without one.";
     TLS_NOT_AFTER = Gauge "imgate_tls_not_after_seconds" [] "When the first of the certificates that are served ends, in seconds since 1970; absent without listen_tls.";
     TLS_REFUSED = Gauge "imgate_tls_refused_certificates" [] "Certificates whose files cannot be served as they are now; what was read before is served still. Absent without listen_tls.";
-    HEAVY = Gauge "imgate_connections_heavy" [] "Connections that used up their share of a turn and wait for the next one among others of their kind.";
+    HEAVY = Gauge "imgate_connections_heavy" ["shard"] "Connections that used up their share of a turn and wait for the next one among others of their kind.";
     INBOUND = Gauge "imgate_inbound_bytes" [] "Bytes that are kept of what clients have begun to send: parts of messages, of request heads and of TLS records, sessions that are not read now; bounded by inbound_budget.";
     INBOUND_ENDED = Counter "imgate_inbound_ended_total" ["why"] "Connections ended because of what they had begun to send: inbound_budget was exceeded and they had the most for the longest, or their message or record was not whole in time.";
     DEFLATED = Counter "imgate_compressed_messages_total" ["outcome"] "Messages compressed, each for all who get it on a shard or, made in time by another shard, there too; in vain are those that did not become a tenth shorter and are sent as they are.";
@@ -217,7 +217,7 @@ metrics! {
     LOG_LINES_LOST = Counter "imgate_log_lines_lost_total" [] "Lines of the log that were lost: whatever reads stderr is slower than they come, or has gone, or its disk is full.";
     TRAIL_LEFT_OUT = Counter "imgate_trail_left_out_total" ["trail"] "Lines of the audit and the access trail that were left out: they came faster than is taken, or could not be written.";
     UPLOADS = Gauge "imgate_uploads" [] "Uploads whose bodies are coming in.";
-    UPLOADS_REFUSED = Counter "imgate_uploads_refused_total" [] "Uploads that were refused, for whatever reason.";
+    UPLOADS_REFUSED = Counter "imgate_uploads_refused_total" ["reason"] "Uploads that were refused, by reason: as /api/v1 says it, or store, disk and object_store, which fail.";
     UPLOADS_DISPLACED = Counter "imgate_uploads_displaced_total" [] "Uploads that gave their place to a newcomer when all were taken.";
     FILES_KEPT = Counter "imgate_files_kept_total" [] "Uploads that were kept.";
     FILES_KEPT_BYTES = Counter "imgate_files_kept_bytes_total" [] "What they weigh, small pictures included; the same content counts each time.";
@@ -292,6 +292,26 @@ pub const STATUS_LABELS: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Labels of the store's queues.
 /// Values of `why` of [`STORE_FAILING`], in the order of `store::StoreCause`.
 pub const STORE_FAILING_LABELS: [&str; 6] = ["away", "full", "read_only", "denied", "damaged", "other"];
+/// Values of `reason` of [`UPLOADS_REFUSED`].
+pub const UPLOADS_REFUSED_LABELS: [&str; 17] = [
+    "off",
+    "empty",
+    "too_large",
+    "cut_off",
+    "other_content",
+    "not_logged_in",
+    "bad_picture",
+    "too_many_pixels",
+    "place_track",
+    "bad_film",
+    "disk_full",
+    "busy",
+    "too_often",
+    "over_quota",
+    "store",
+    "disk",
+    "object_store",
+];
 /// Values of `queue`, as far as the store has them.
 pub const QUEUE_LABELS: [&str; 2] = ["writes", "reads"];
 /// Labels of the lanes of its reads, in the order of `store::worker::Lane::ALL`, which a test there

@@ -126,8 +126,8 @@ pub struct FileNumbers {
     pub kept: u64,
     /// What they weigh.
     pub kept_bytes: u64,
-    /// Uploads that were refused.
-    pub refused: u64,
+    /// Uploads that were refused, in the order of [`names::UPLOADS_REFUSED_LABELS`].
+    pub refused: [u64; names::UPLOADS_REFUSED_LABELS.len()],
     /// Uploads that gave way to a newcomer.
     pub displaced: u64,
     /// Pictures that were made anew, or found to be none.
@@ -283,7 +283,7 @@ fn connections(page: &mut Page, shards: &[ShardReport], around: &SurroundingNumb
         page.one(names::TLS_NOT_AFTER, certificates.not_after_s);
         page.one(names::TLS_REFUSED, certificates.refused);
     }
-    page.one(names::HEAVY, sum_driver(shards, |driver| driver.heavy));
+    page.per_shard(names::HEAVY, shards, |report| report.driver.heavy);
     page.one(names::INBOUND, sum_driver(shards, |driver| driver.inbound));
     page.by_label(names::INBOUND_ENDED, InboundEnd::ALL.map(InboundEnd::label), |index| {
         sum_driver(shards, |driver| driver.inbound_ended.get(index).copied().unwrap_or_default())
@@ -479,7 +479,9 @@ fn store_numbers(page: &mut Page, store: &StoreNumbers) {
 
 fn file_numbers(page: &mut Page, files: &FileNumbers) {
     page.one(names::UPLOADS, files.places);
-    page.one(names::UPLOADS_REFUSED, files.refused);
+    page.by_label(names::UPLOADS_REFUSED, names::UPLOADS_REFUSED_LABELS, |index| {
+        files.refused.get(index).copied().unwrap_or_default()
+    });
     page.one(names::UPLOADS_DISPLACED, files.displaced);
     page.one(names::FILES_KEPT, files.kept);
     page.one(names::FILES_KEPT_BYTES, files.kept_bytes);

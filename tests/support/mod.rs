@@ -226,9 +226,14 @@ impl Gateway {
     /// The value of a metric without labels.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let page = exchange(self.admin(), b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        let line = page.lines().find(|line| line.split(' ').next() == Some(name));
-        let value = line.and_then(|line| line.split(' ').nth(1)).and_then(|value| value.parse().ok());
-        value.unwrap_or_else(|| panic!("no metric {name} in {page}"))
+        let of = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let is_it = series == name || series.split_once('{').is_some_and(|(bare, _)| bare == name);
+            if is_it { value.parse::<f64>().ok() } else { None }
+        };
+        let values: Vec<f64> = page.lines().filter_map(of).collect();
+        assert!(!values.is_empty(), "no metric {name} in {page}");
+        values.iter().sum()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metrics::names::UPLOADS_REFUSED_LABELS;
 use crate::metrics::render::FileNumbers;
 
 /// Shared by the control plane and the scrape.
@@ -11,7 +12,7 @@ pub struct FileCounters {
     waiting: AtomicU64,
     kept: AtomicU64,
     kept_bytes: AtomicU64,
-    refused: AtomicU64,
+    refused: [AtomicU64; UPLOADS_REFUSED_LABELS.len()],
     displaced: AtomicU64,
     paint_ns: AtomicU64,
     painted: AtomicU64,
@@ -30,7 +31,7 @@ impl FileCounters {
             waiting: of(&self.waiting),
             kept: of(&self.kept),
             kept_bytes: of(&self.kept_bytes),
-            refused: of(&self.refused),
+            refused: self.refused.each_ref().map(of),
             displaced: of(&self.displaced),
             paint_ns: of(&self.paint_ns),
             painted: of(&self.painted),
@@ -56,9 +57,11 @@ impl FileCounters {
         add(&self.kept_bytes, bytes);
     }
 
-    /// An upload was refused.
-    pub(super) fn refused(&self) {
-        add(&self.refused, 1);
+    /// An upload was refused, for a reason that has this place among the labels.
+    pub(super) fn refused(&self, reason: usize) {
+        if let Some(counter) = self.refused.get(reason) {
+            add(counter, 1);
+        }
     }
 
     /// An upload gave way to a newcomer.

@@ -144,6 +144,32 @@ pub(super) enum NotKept {
     Unavailable,
 }
 
+impl NotKept {
+    /// Its place in [`UPLOADS_REFUSED_LABELS`](crate::metrics::names::UPLOADS_REFUSED_LABELS).
+    const fn label(&self) -> usize {
+        match self {
+            Self::Off => 0,
+            Self::Empty => 1,
+            Self::TooLarge => 2,
+            Self::Cut => 3,
+            Self::Other => 4,
+            #[cfg(feature = "legacy")]
+            Self::Guest => 5,
+            Self::BrokenPicture => 6,
+            Self::TooManyPixels => 7,
+            Self::PlaceTrack => 8,
+            Self::BadBoxes => 9,
+            Self::NoSpace => 10,
+            Self::Busy => 11,
+            Self::TooOften => 12,
+            Self::OverQuota => 13,
+            Self::Store(_) => 14,
+            Self::Disk(_) => 15,
+            Self::Unavailable => 16,
+        }
+    }
+}
+
 impl From<Cut> for NotKept {
     fn from(Cut: Cut) -> Self {
         Self::Cut

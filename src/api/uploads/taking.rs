@@ -83,7 +83,7 @@ impl Uploads {
             Err(NotKept::Disk(error)) => self.note(Some(error)),
             Err(_) => {}
         }
-        taken.inspect_err(|_| self.counters.refused())
+        taken.inspect_err(|why| self.counters.refused(why.label()))
     }
 
     /// Takes the picture of a visitor about to register: only a small one is kept, and nobody pays
