@@ -132,6 +132,8 @@ pub(super) struct FarEndpoint {
     said: Sender<Box<FarSaid>>,
     words: Sender<FarWord>,
     wake: Wake,
+    /// Something was put into a queue since the last [`FarEndpoint::ring`].
+    told: bool,
     load: Arc<Load>,
     here: Arc<Here>,
     changed: Changed,
@@ -140,7 +142,7 @@ pub(super) struct FarEndpoint {
 }
 
 impl FarEndpoint {
-    pub(super) fn tell(&self, what: FarOut) {
+    pub(super) fn tell(&mut self, what: FarOut) {
         let row = match what {
             FarOut::Here { whom, on } => {
                 // First: the thread that hears of the newcomer may look at once, and would tell the
@@ -159,12 +161,14 @@ impl FarEndpoint {
                 if self.words.try_send(word).is_err() {
                     self.load.words_dropped.fetch_add(1, Ordering::Relaxed);
                 }
-                return (self.wake)();
+                self.told = true;
+                return;
             }
             FarOut::Said(said) => {
                 let bytes = said_size(&said);
                 give(&self.said, said, (bytes, FAR_SAID_BYTES_MAX), &self.load.said_bytes, &self.load.said_dropped);
-                return (self.wake)();
+                self.told = true;
+                return;
             }
             FarOut::Census { users } => {
                 *self.changed.lock() = Users::All(users.into_iter().collect());
@@ -174,7 +178,15 @@ impl FarEndpoint {
         };
         let bytes = size(&row);
         give(&self.out, row, (bytes, FAR_OUT_BYTES_MAX), &self.load.bytes, &self.load.dropped);
-        (self.wake)();
+        self.told = true;
+    }
+
+    /// Wakes the thread of the cluster for all that was told in a turn: woken for the first row of a
+    /// commit, it would send an envelope for that alone.
+    pub(super) fn ring(&mut self) {
+        if std::mem::take(&mut self.told) {
+            (self.wake)();
+        }
     }
 
     pub(super) fn next(&self) -> Option<FarIn> {
@@ -374,6 +386,7 @@ impl<H> Mesh<H> {
                 said: said.clone(),
                 words: words.clone(),
                 wake: Arc::clone(&wake),
+                told: false,
                 load: Arc::clone(&load),
                 here: Arc::clone(&here),
                 changed,
@@ -400,6 +413,24 @@ mod tests {
 
     fn user(n: usize) -> UserId {
         UserId::new(n as u64 + 1).expect("small")
+    }
+
+    #[test]
+    fn the_thread_of_the_cluster_is_woken_once_for_a_turn() {
+        let mut mesh = build::<()>(1).expect("descriptors");
+        let woken = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&woken);
+        let end = mesh.join_cluster(Arc::new(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        let (_, endpoint) = &mut mesh.endpoints[0];
+        for n in 0..3 {
+            endpoint.tell_far(FarOut::Word(FarWord::Disconnect { user: user(n) }));
+        }
+        assert_eq!(woken.load(Ordering::Relaxed), 0, "the turn goes on");
+        endpoint.flush(0);
+        endpoint.flush(0);
+        assert_eq!((woken.load(Ordering::Relaxed), end.out.take_words(9).len()), (1, 3));
     }
 
     #[test]
@@ -430,7 +461,9 @@ mod tests {
         let locks = (end.members.lock(), end.changed[1].lock());
         let endpoints = std::mem::take(&mut mesh.endpoints).into_iter().zip([group, user]);
         let shards: Vec<_> = endpoints
-            .map(|((_, endpoint), whom)| std::thread::spawn(move || endpoint.tell_far(FarOut::Here { whom, on: true })))
+            .map(|((_, mut endpoint), whom)| {
+                std::thread::spawn(move || endpoint.tell_far(FarOut::Here { whom, on: true }))
+            })
             .collect();
         let began = std::time::Instant::now();
         while !(end.here.has(group) && end.here.has(user)) {

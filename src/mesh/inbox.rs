@@ -117,8 +117,8 @@ impl<H> MeshEndpoint<H> {
 
     /// Says something to the other gateways, if there is room; what is lost they find in the
     /// database.
-    pub fn tell_far(&self, what: FarOut) {
-        if let Some(far) = &self.far {
+    pub fn tell_far(&mut self, what: FarOut) {
+        if let Some(far) = &mut self.far {
             far.tell(what);
         }
     }
@@ -181,6 +181,9 @@ impl<H> MeshEndpoint<H> {
     /// each shard that something was said to, one wake for each that has something new. Answers how
     /// many had to be woken.
     pub fn flush(&mut self, now_ns: u64) -> u64 {
+        if let Some(far) = &mut self.far {
+            far.ring();
+        }
         let touched = &mut self.touched;
         self.lanes.send(now_ns, |to| touched[usize::from(to.0)] = true);
         let mut woken = 0;
