@@ -94,35 +94,42 @@ pub(super) struct Bus {
     began_ms: u64,
     /// The start, which waits to hear whether this gateway has its number for itself.
     admission: Option<oneshot::Sender<bool>>,
-    /// When another key on the bus was last complained of,
-    complained_ms: Option<u64>,
-    /// and another version of envelopes.
-    version_complained_ms: Option<u64>,
+    /// What the log has last.
+    logged: Logged,
     /// The same of another gateway with this one's number, and of how many of its envelopes.
     twins: (Option<u64>, u64),
     /// Whether the bus brings what is said to this gateway.
     canary: Arc<Canary>,
     /// How many of its attempts to connect anew the exchange was told of.
     renewed: u64,
-    /// When the bus last complained in the log.
-    server_complained_ms: Option<u64>,
-    /// What it refuses this gateway,
+    /// What the bus refuses this gateway,
     refusals: Refusals,
-    /// and what of that the log has last.
-    forbidden: Option<&'static str>,
-    /// Where the bus is, to ask it why it lets nobody in,
-    servers: Vec<String>,
-    /// and when it was last asked.
-    asked_why_ms: Option<u64>,
-    /// The log has it that the bus was not there when the gateway began.
-    told_away: bool,
-    /// What the client of the bus did not take,
+    /// and what its client did not take.
     unpublished: Arc<Unpublished>,
-    /// and when the log last had it.
-    oversized_told: (Option<u64>, u64),
+    /// Where the bus is, to ask it why it does not let this gateway in.
+    servers: Vec<String>,
     /// Words that the bus had no room for, and messages that are kept nowhere.
     words_full: u64,
     said_full: u64,
+}
+
+/// What the log has, so that it has nothing too often.
+#[derive(Default)]
+struct Logged {
+    /// When another key on the bus was last complained of,
+    key_ms: Option<u64>,
+    /// another version of envelopes,
+    version_ms: Option<u64>,
+    /// what the server complains of,
+    server_ms: Option<u64>,
+    /// why it does not let this gateway in,
+    why_ms: Option<u64>,
+    /// and that messages are too large, with how many they were.
+    oversized: (Option<u64>, u64),
+    /// What the account may not do.
+    forbidden: Option<&'static str>,
+    /// The bus was away at the start, or has been there since.
+    away: bool,
 }
 
 /// Whether that names a server of the bus.
@@ -137,13 +144,12 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
     let subjects = Subjects::new(&name);
     let node = exchange.node();
     let mine = [To::All, To::Node(node)].map(|to| subjects.of(to));
-    let refusals = Refusals::new(mine[0].to_string(), mine[1].to_string(), subjects.node.clone());
     let ways = Ways { first: subjects.of(To::Node(node)), second: subjects.probe(node) };
     let (events_in, mut events) = mpsc::channel(BUS_COMMANDS_MAX);
     let (client, mut heard) = connect(&servers, mine.clone(), events_in).await.unzip();
     let (to_send, to_publish) = mpsc::channel(BUS_OUT_MAX);
-    let held = Arc::new(AtomicUsize::new(0));
-    let unpublished = Arc::new(Unpublished::default());
+    let (held, unpublished, one_of) =
+        (Arc::<AtomicUsize>::default(), Arc::<Unpublished>::default(), subjects.node.clone());
     let counted = (Arc::clone(&held), Arc::clone(&unpublished));
     let publisher = client.clone().map(|client| tokio::spawn(publish(client, subjects, to_publish, counted)));
     let canary = Arc::new(Canary::new());
@@ -164,19 +170,13 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
         up: false,
         began_ms: clock.now().mono_ms,
         admission: Some(admission),
-        complained_ms: None,
-        version_complained_ms: None,
+        logged: Logged::default(),
         twins: (None, 0),
         canary,
         renewed: 0,
-        server_complained_ms: None,
-        refusals,
-        forbidden: None,
-        servers,
-        asked_why_ms: None,
-        told_away: false,
+        refusals: Refusals::new(mine[0].to_string(), mine[1].to_string(), one_of),
         unpublished,
-        oversized_told: (None, 0),
+        servers,
         words_full: 0,
         said_full: 0,
     };
@@ -192,12 +192,7 @@ pub(super) async fn run(setup: Setup, numbers: Numbers, admission: oneshot::Send
             Some(message) = next(&mut heard) => bus.hear(&message.payload),
             Some(event) = events.recv() => bus.note(&event),
             Some((scan, answer)) = scanned.recv() => bus.step(In::Scanned { scan, answer }),
-            _ = tick.tick() => {
-                bus.tick(client.as_ref());
-                if let (Some(client), Some(heard)) = (&client, &mut heard) {
-                    bus.ask_again(client, &mine, heard).await;
-                }
-            }
+            _ = tick.tick() => bus.tick(client.as_ref(), &mine, &mut heard).await,
             _ = room.tick(), if bus.waits() => bus.give_what_waits(),
             _ = &mut stop => break,
         }
@@ -476,7 +471,7 @@ impl Bus {
             Err(Bad::Version) => {
                 self.mine.version += 1;
                 let now_ms = self.clock.now().mono_ms;
-                if is_time(&mut self.version_complained_ms, now_ms) {
+                if is_time(&mut self.logged.version_ms, now_ms) {
                     tracing::warn!(
                         "a gateway on the bus has another version of envelopes: its messages come from the database until \
                          all gateways run programs that understand each other"
@@ -486,7 +481,7 @@ impl Bus {
             Err(Bad::Tag) => {
                 self.mine.tag += 1;
                 let now_ms = self.clock.now().mono_ms;
-                if is_time(&mut self.complained_ms, now_ms) {
+                if is_time(&mut self.logged.key_ms, now_ms) {
                     tracing::warn!(
                         "something on the bus was not made with this cluster's key: have all gateways the same `secret`?"
                     );
@@ -510,7 +505,7 @@ impl Bus {
             }
             Event::ServerError(error) => {
                 self.refusals.note(now_ms, error);
-                if is_time(&mut self.server_complained_ms, now_ms) {
+                if is_time(&mut self.logged.server_ms, now_ms) {
                     tracing::warn!(%error, "the bus complains");
                 }
             }
@@ -522,7 +517,7 @@ impl Bus {
     fn set_up(&mut self, up: bool) {
         if std::mem::replace(&mut self.up, up) != up {
             // From now on the log has each change.
-            self.told_away = true;
+            self.logged.away = true;
             if up {
                 tracing::info!("the bus between gateways is there");
             } else {
@@ -534,7 +529,7 @@ impl Bus {
 
     /// The client has tried to connect in vain: the log has it now and then, with the reason.
     fn ask_why(&mut self, error: &ClientError, now_ms: u64) {
-        if is_time(&mut self.asked_why_ms, now_ms) {
+        if is_time(&mut self.logged.why_ms, now_ms) {
             let (servers, error) = (self.servers.clone(), error.to_string());
             tokio::spawn(async move {
                 let error = trial::why_not(&servers).await.unwrap_or(error);
@@ -562,15 +557,15 @@ impl Bus {
     /// What the bus refuses, in numbers, on `/readyz`, and in the log when it begins and ends.
     fn show_refusals(&mut self, now_ms: u64) {
         let forbidden = self.refusals.forbidden(now_ms);
-        if let Some(what) = forbidden.filter(|_| forbidden != self.forbidden) {
+        if let Some(what) = forbidden.filter(|_| forbidden != self.logged.forbidden) {
             tracing::warn!(what, "the account at NATS may not do what a gateway does");
-        } else if self.forbidden.is_some() && forbidden.is_none() {
+        } else if self.logged.forbidden.is_some() && forbidden.is_none() {
             tracing::info!("the account at NATS may do what a gateway does, as far as is known");
         }
-        self.forbidden = forbidden;
+        self.logged.forbidden = forbidden;
         let oversized = self.unpublished.oversized.load(Ordering::Relaxed);
-        if oversized > self.oversized_told.1 && is_time(&mut self.oversized_told.0, now_ms) {
-            self.oversized_told.1 = oversized;
+        if oversized > self.logged.oversized.1 && is_time(&mut self.logged.oversized.0, now_ms) {
+            self.logged.oversized.1 = oversized;
             tracing::warn!(
                 "NATS takes no messages of the size that gateways say: its `max_payload` is less than {ENVELOPE_BYTES_MAX}"
             );
@@ -581,7 +576,10 @@ impl Bus {
         self.mine.bus_refused = [self.refusals.needed, oversized, other];
     }
 
-    fn tick(&mut self, client: Option<&Client>) {
+    async fn tick(&mut self, client: Option<&Client>, mine: &[Subject; 2], heard: &mut Option<Heard>) {
+        if let (Some(client), Some(heard)) = (client, heard) {
+            self.ask_again(client, mine, heard).await;
+        }
         self.set_up(client.is_some_and(|client| client.connection_state() == State::Connected));
         if self.canary.renewed() > std::mem::replace(&mut self.renewed, self.canary.renewed()) {
             // What others said meanwhile is in the database.
@@ -606,11 +604,11 @@ impl Bus {
             tracing::error!("another gateway has the same number: give each another `node`, or stop one of them");
         }
         self.show_refusals(now.mono_ms);
-        if !self.up && !self.told_away && self.began_ms + BUS_CONNECT_MS <= now.mono_ms {
+        if !self.up && !self.logged.away && self.began_ms + BUS_CONNECT_MS <= now.mono_ms {
             tell_away();
-            self.told_away = true;
+            self.logged.away = true;
         }
-        self.mine.up = self.up && !self.canary.is_deaf() && self.forbidden.is_none();
+        self.mine.up = self.up && !self.canary.is_deaf() && self.logged.forbidden.is_none();
         self.mine.refused = self.exchange.admitted() == Some(false);
         self.mine.renewed = self.renewed;
         self.mine.nodes = self.exchange.nodes(now) as u64;

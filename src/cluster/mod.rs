@@ -37,8 +37,8 @@ pub fn is_server(text: &str) -> bool {
     bus::is_server(text)
 }
 
-/// Tries whether a server of the bus lets this machine in, and lets it say and hear what the gateway
-/// `node` of the cluster `name` does. Waits some seconds at most.
+/// Tries whether a server of the bus lets this machine in, and lets it say and hear what the
+/// gateway `node` of the cluster `name` does. Waits some seconds at most.
 ///
 /// # Errors
 /// Why not, without passwords.

@@ -1,4 +1,4 @@
-//! One attempt to use the bus, for who wants to know whether it works, and why not.
+//! One attempt to use the bus, which tells whether it works, and why not.
 //!
 //! Owns: a connection of its own, which says nothing that a gateway takes for a message.
 //! Never: tries again, or shows a password.

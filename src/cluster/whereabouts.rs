@@ -230,7 +230,7 @@ impl Whereabouts {
         for (node, boot) in live {
             let there = self.there(node, boot);
             if has_room && std::mem::take(&mut there.crowded) {
-                // Those who were left out have a place now.
+                // Users that were left out have a place now.
                 there.miss();
             }
             let waits = there.asked_ms.is_some_and(|asked_ms| now.mono_ms < asked_ms + PRESENCE_ASK_MS);

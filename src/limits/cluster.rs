@@ -124,7 +124,7 @@ pub const CLOCKS_MS: u64 = 30_000;
 pub const DEVICES_AGAIN_MS: u64 = 2_000;
 /// Users of one shard of whom that is kept at once.
 pub const DEVICE_ROUNDS_MAX: usize = 16_384;
-/// Within this time after a gateway was alone the sessions of users who are here and elsewhere are
+/// Within this time after a gateway was alone the sessions of users that are here and elsewhere are
 /// told anew: what was said of them meanwhile is lost.
 pub const DEVICES_ANEW_MS: u64 = 4_000;
 /// Users of one shard whose sessions are told anew so.

@@ -5,7 +5,8 @@
 /// What a gateway has said to the others and heard of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ClusterNumbers {
-    /// The bus is connected, brings what is said to this gateway, and refuses nothing that it needs.
+    /// The bus is connected, brings what is said to this gateway, and refuses nothing that it
+    /// needs.
     pub up: bool,
     /// What the bus refuses of that, in words.
     pub forbidden: Option<&'static str>,
