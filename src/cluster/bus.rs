@@ -27,7 +27,7 @@ use crate::cluster::canary::{Canary, Ways};
 use crate::cluster::envelope::{self, Bad, BusKey, To};
 use crate::cluster::exchange::{Exchange, In, Out};
 use crate::cluster::refusals::Refusals;
-use crate::cluster::trial;
+use crate::cluster::{credentials, trial};
 use crate::ids::ShardId;
 use crate::limits::{
     BUS_COMMANDS_MAX, BUS_CONNECT_MS, BUS_IN_MAX, BUS_OUT_BYTES_MAX, BUS_OUT_MAX, BUS_OUT_ROWS, BUS_OUT_WORDS,
@@ -253,8 +253,8 @@ async fn next(heard: &mut Option<Heard>) -> Option<async_nats::Message> {
 type Heard = stream::Select<Subscriber, Subscriber>;
 
 /// Of a client that connects again and again.
-fn options(name: &str) -> ConnectOptions {
-    ConnectOptions::new()
+fn options(name: &str, servers: &[String]) -> ConnectOptions {
+    credentials::given(ConnectOptions::new(), servers)
         .name(name)
         .no_echo()
         .retry_on_initial_connect()
@@ -274,7 +274,7 @@ fn options(name: &str) -> ConnectOptions {
 /// The canary's own connection, and its watch.
 async fn watch(canary: Arc<Canary>, first: Client, servers: Vec<String>, ways: Ways) {
     let second = async {
-        let client = options("imgate canary").connect(&servers[..]).await.ok()?;
+        let client = options("imgate canary", &servers).connect(&servers[..]).await.ok()?;
         let heard = client.subscribe(ways.second.clone()).await.ok()?;
         Some((client, heard))
     };
@@ -287,7 +287,7 @@ async fn watch(canary: Arc<Canary>, first: Client, servers: Vec<String>, ways: W
 
 /// A client and its subscriptions.
 async fn connect(servers: &[String], mine: [Subject; 2], events: mpsc::Sender<Event>) -> Option<(Client, Heard)> {
-    let options = options("imgate").event_callback(move |event| {
+    let options = options("imgate", servers).event_callback(move |event| {
         let _ = events.try_send(event);
         std::future::ready(())
     });

@@ -10,6 +10,7 @@ mod addresses;
 mod bus;
 mod canary;
 mod clocks;
+mod credentials;
 pub mod envelope;
 pub mod exchange;
 mod refusals;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::cluster::bus::Subjects;
+use crate::cluster::credentials;
 use crate::cluster::envelope::To;
 use crate::limits::{BUS_COMMANDS_MAX, BUS_CONNECT_MS};
 
@@ -22,8 +23,8 @@ const PATIENCE: Duration = Duration::from_millis(BUS_CONNECT_MS);
 /// How long a refusal may take from the client of the bus to here.
 const REFUSAL: Duration = Duration::from_millis(100);
 
-fn options(name: &str) -> ConnectOptions {
-    ConnectOptions::new().name(name).connection_timeout(PATIENCE)
+fn options(name: &str, servers: &[String]) -> ConnectOptions {
+    credentials::given(ConnectOptions::new(), servers).name(name).connection_timeout(PATIENCE)
 }
 
 async fn connect(options: ConnectOptions, servers: &[String]) -> Result<Client, String> {
@@ -35,13 +36,13 @@ async fn connect(options: ConnectOptions, servers: &[String]) -> Result<Client, 
 /// Why no server of the bus lets this gateway in: the client that connects again and again does not
 /// say more than the kind. `None`: one does by now.
 pub(super) async fn why_not(servers: &[String]) -> Option<String> {
-    connect(options("imgate asks why"), servers).await.err()
+    connect(options("imgate asks why", servers), servers).await.err()
 }
 
 /// Whether a gateway can say and hear on the bus what it needs.
 pub(super) async fn of(servers: &[String], name: &str, node: u16) -> Result<(), String> {
     let (refused_in, mut refused) = mpsc::channel(BUS_COMMANDS_MAX);
-    let options = options("imgate doctor").event_callback(move |event| {
+    let options = options("imgate doctor", servers).event_callback(move |event| {
         if let Event::ServerError(error) = event {
             // The first one is enough.
             let _ = refused_in.try_send(error.to_string());

@@ -62,7 +62,6 @@ fn await_number(admin: SocketAddr, name: &str, wanted: f64) {
 
 /// The second gateway may not hear what is for it alone, and no message may be long.
 #[test]
-#[ignore = "not green yet: the two gateways do not hear each other (imgate_nodes stays 1)"]
 fn what_the_account_may_not_do_is_counted_and_said() {
     let files = tempfile::tempdir().expect("a temporary directory");
     let config = files.path().join("nats.conf");
@@ -154,7 +153,6 @@ fn documented(folder: &Path) -> String {
 }
 
 #[test]
-#[ignore = "not green yet: the two gateways do not hear each other (imgate_nodes stays 1)"]
 fn the_documented_bus_with_tls_accounts_and_permissions_links_gateways() {
     let files = tempfile::tempdir().expect("a temporary directory");
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
