@@ -6,7 +6,7 @@
 use async_nats::{ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
 
-/// `options` with what the first of the URLs that names somebody has; all servers of a bus take the
+/// `options` with what the first of the URLs has that has a name; all servers of a bus take the
 /// same. A name alone is a token, as everywhere with NATS.
 pub(super) fn given(options: ConnectOptions, servers: &[String]) -> ConnectOptions {
     match of(servers) {

@@ -181,8 +181,8 @@ impl FarEndpoint {
         self.told = true;
     }
 
-    /// Wakes the thread of the cluster for all that was told in a turn: woken for the first row of a
-    /// commit, it would send an envelope for that alone.
+    /// Wakes the thread of the cluster for all that was told in a turn: woken for the first row of
+    /// a commit, it would send an envelope for that alone.
     pub(super) fn ring(&mut self) {
         if std::mem::take(&mut self.told) {
             (self.wake)();

@@ -3,8 +3,8 @@
 //!
 //! Owns: the folder below the data directory, the names in it, the thread of the one that is being
 //! made, what became of the last one.
-//! Never: makes two at once; begins or goes on with one where less than [`BACKUP_SPARE_BYTES`] would
-//! be left on the disk; never removes one that is whole.
+//! Never: makes two at once; begins or goes on with one where less than [`BACKUP_SPARE_BYTES`]
+//! would be left on the disk; never removes one that is whole.
 //! Bounds: one thread. A stop waits [`BACKUP_STOP_MS_MAX`] for it; what is left of one that did not
 //! end by then goes when the next one begins.
 
@@ -120,7 +120,7 @@ impl Halt for Brake {
     fn is_told(&self) -> bool {
         // A look at the disk costs some microseconds, and a megabyte or two is written between two.
         const ASKED_PER_LOOK: u32 = 64;
-        if self.asked.fetch_add(1, Ordering::Relaxed) % ASKED_PER_LOOK == 0
+        if self.asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(ASKED_PER_LOOK)
             && free(&self.data).is_ok_and(|free| free < BACKUP_SPARE_BYTES)
         {
             self.short.store(true, Ordering::Relaxed);

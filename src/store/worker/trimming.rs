@@ -112,7 +112,7 @@ impl Trimming {
         self.again |= view.running;
         if self.keep.is_everything() {
             self.due_ms = u64::MAX;
-            view.ended_ms = view.ended_ms.or(view.running.then_some(wall_ms));
+            view.ended_ms = view.ended_ms.or_else(|| view.running.then_some(wall_ms));
             (view.running, view.elsewhere) = (false, false);
         } else {
             self.due_ms = mono_ms;
