@@ -74,6 +74,7 @@ install_suite() {
     PYTHONPATH="$CACHE/bootstrap" "$python" -m virtualenv --quiet "$CACHE/venv" || missing "$VIRTUALENV could not be installed"
     "$CACHE/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$SUITE" 2>&1 | grep -v DEPRECATION || true
     "$CACHE/venv/bin/wstest" --autobahnversion >/dev/null || missing "$SUITE could not be installed"
+    shorten_compression
     touch "$stamp"
 }
 
@@ -81,7 +82,11 @@ install_suite() {
 shorten_compression() {
     local table
     table=$(echo "$CACHE"/venv/lib/python2.7/site-packages/autobahntestsuite/case/case12_x_x.py)
-    ! grep -qE '^ *\([0-9]+, +1000,' "$table" || sed -i -E 's/^( *\([0-9]+, +)1000,/\1100,/' "$table"
+    if grep -qE '^ *\([0-9]+, +1000,' "$table"; then
+        sed -i -E 's/^( *\([0-9]+, +)1000,/\1100,/' "$table"
+        # What was compiled of it is known by the second: changed within the one of its making, it would still be used.
+        rm -f "${table}c"
+    fi
     grep -qE '^ *\([0-9]+, +100,' "$table" || fail "the table of messages in $table is not what it was"
 }
 

@@ -531,7 +531,7 @@ pub const FIELDS: &[Field] = &[
         key: "cluster",
         value: "URL",
         doc: "Servers of NATS by which the gateways of one database tell each other what they store, so that it reaches everybody at once: all gateways want the same \
-              `secret` and `cluster_name`, and each a `node` of its own. See docs/cluster.md. Repeatable.",
+              `secret` and `cluster_name`, and each a `node` of its own. `cluster_file` names a file that holds them instead, one a line. See docs/cluster.md. Repeatable.",
         default: "[]",
         range: "`nats://HOST:PORT` or `tls://HOST:PORT`, with `USER:PASSWORD@` before the host if it wants that; at most 16; wants a store that is a server",
         reach: Reach::Repeatable,

@@ -40,18 +40,24 @@ impl Layer {
 
     /// Takes the value that the file `path` holds, without the end of its line and the byte order
     /// mark that some editors put before everything: neither is seen, and a secret with it is
-    /// another secret.
+    /// another secret. Of a setting that has several values each line is one.
     fn take_file(&mut self, field: &'static Field, origin: String, path: &Path) -> Result<(), Error> {
         let read = std::fs::read_to_string(path);
         let text = read.map_err(|error| Error::File { path: path.to_owned(), error })?;
-        let value = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end().to_owned();
-        self.take(field, format!("{origin} ({})", path.display()), vec![value])
+        let value = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end();
+        let values = match field.reach {
+            Reach::Repeatable => {
+                value.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+            }
+            _ => vec![value.to_owned()],
+        };
+        self.take(field, format!("{origin} ({})", path.display()), values)
     }
 }
 
 /// Settings whose values may lie in files: secrets, and what may hold one.
-const KEPT_IN_FILES: [&str; 6] =
-    ["secret", "secret_fallback", "store", "webhook_secret", "s3_access_key", "s3_secret_key"];
+const KEPT_IN_FILES: [&str; 7] =
+    ["secret", "secret_fallback", "store", "cluster", "webhook_secret", "s3_access_key", "s3_secret_key"];
 
 /// The setting whose value lies in a file that `key` names.
 fn kept_in_file(key: &str) -> Option<&'static Field> {

@@ -305,6 +305,17 @@ fn a_webhook_stands_there_once() {
 }
 
 #[test]
+fn several_values_lie_in_a_file_one_a_line() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "nats://im:s@a:4222\r\n\n  tls://im:s@b  \n").expect("written");
+    let text = format!("cluster_file = {:?}\nstore = \"mysql://h/d\"", file.path());
+    let mut layers = Layers::default();
+    layers.file_text(Path::new("x.toml"), &text).expect("TOML");
+    let config = Config::from_layers(&layers).expect("a configuration");
+    assert_eq!(config.cluster.expose(), ["nats://im:s@a:4222", "tls://im:s@b"]);
+}
+
+#[test]
 fn a_secret_may_lie_in_a_file_of_its_own() {
     let folder = tempfile::tempdir().expect("a directory");
     let path = folder.path().join("secret");
