@@ -156,11 +156,13 @@ for panel in json.load(open(dashboard))["panels"]:
         queries.add(query)
 dashboards = len(queries)
 # A rule's condition is false here, so what is asked for is what it looks at: each selector without its condition on labels.
+# What is there only once something has happened, the table of metrics says so of: no clock is set here.
+later = {row.split("`")[1] for row in open("docs/metrics.md") if "absent while it never" in row}
 for line in open(rules):
     if line.strip().startswith("expr: "):
         names = re.findall(r"\b((?:imgate|process)_[a-z_]+|up)\b", line)
         assert names, line
-        queries.update(names)
+        queries.update(set(names) - later)
 missing, until = queries, time.time() + 60
 while missing and time.time() < until:
     time.sleep(1)
